@@ -1,0 +1,214 @@
+"""The schedulers of torch.optim.lr_scheduler (2.13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lrsched._validate import (
+    check_bool,
+    check_choice,
+    check_fraction,
+    check_gamma,
+    check_int,
+    check_non_negative,
+    check_positive,
+)
+from lrsched.compat._restarts import endless_cosine_restarts
+from lrsched.schedule import Schedule, Segment
+from lrsched.schedules import (
+    cyclical,
+    cyclical_momentum,
+    multi_step,
+    one_cycle,
+    one_cycle_momentum,
+    step_decay,
+)
+
+
+def torch_one_cycle(
+    max_lr: float,
+    total_steps: int | None = None,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+    pct_start: float = 0.3,
+    anneal_strategy: str = "cos",
+    cycle_momentum: bool = True,
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+    div_factor: float = 25.0,
+    final_div_factor: float = 10000.0,
+    three_phase: bool = False,
+) -> tuple[Schedule, Schedule | None]:
+    """OneCycleLR -> (lr, momentum); momentum is None with `cycle_momentum=False`.
+
+    Differs after the last step, where it holds instead of turning back, and where torch divides
+    by zero; see `lrsched.one_cycle`.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range, or neither `total_steps` nor both of `epochs` and
+            `steps_per_epoch`, or all three where they disagree.
+    """
+    total_steps = total_steps_of(total_steps, epochs, steps_per_epoch)
+    anneal = check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
+    lr = one_cycle(
+        max_lr,
+        total_steps,
+        pct_start=pct_start,
+        anneal=anneal,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        three_phase=three_phase,
+    )
+    if not check_bool("cycle_momentum", cycle_momentum):
+        return lr, None
+    return lr, one_cycle_momentum(
+        total_steps,
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
+        pct_start=pct_start,
+        anneal=anneal,
+        three_phase=three_phase,
+    )
+
+
+def total_steps_of(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
+    """`total_steps`, or `epochs * steps_per_epoch`; as OneCycleLR takes them."""
+    product = None
+    if epochs is not None and steps_per_epoch is not None:
+        product = check_int("epochs", epochs, 1) * check_int("steps_per_epoch", steps_per_epoch, 1)
+    if total_steps is None:
+        if product is None:
+            raise ValueError(
+                "total_steps must be given, or both epochs and steps_per_epoch, got "
+                f"total_steps=None, epochs={epochs!r}, steps_per_epoch={steps_per_epoch!r}"
+            )
+        return product
+    if product is not None and product != total_steps:
+        raise ValueError(
+            f"total_steps must be epochs * steps_per_epoch ({product}) where all are given, "
+            f"got {total_steps!r} (leave one out)"
+        )
+    return total_steps
+
+
+def torch_cyclic(
+    base_lr: float,
+    max_lr: float,
+    step_size_up: int = 2000,
+    step_size_down: int | None = None,
+    mode: str = "triangular",
+    gamma: float = 1.0,
+    cycle_momentum: bool = True,
+    base_momentum: float = 0.8,
+    max_momentum: float = 0.9,
+) -> tuple[Schedule, Schedule | None]:
+    """CyclicLR -> (lr, momentum); momentum is None with `cycle_momentum=False`.
+
+    Does not overflow in mode "triangular2"; `gamma` is used by mode "exp_range" alone. A scale
+    function is code, not data: `lrsched_torch.CyclicLR` takes one.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+    """
+    shape = {"mode": mode, "gamma": gamma if mode == "exp_range" else 1.0}
+    lr = cyclical(base_lr, max_lr, step_size_up, step_size_down, **shape)  # type: ignore[arg-type]
+    if not check_bool("cycle_momentum", cycle_momentum):
+        return lr, None
+    return lr, cyclical_momentum(
+        step_size_up,
+        step_size_down,
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
+        **shape,  # type: ignore[arg-type]
+    )
+
+
+def torch_cosine_annealing(base_lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
+    """CosineAnnealingLR: down in `T_max` steps, and, as in torch, up again after that.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+    """
+    base_lr, eta_min = check_positive("base_lr", base_lr), check_non_negative("eta_min", eta_min)
+    half = check_int("T_max", T_max, 1)
+    down = Segment(0, half, base_lr, eta_min, "cos")
+    up = Segment(half, 2 * half, eta_min, base_lr, "cos")
+    return Schedule((down, up), loop_from=0, period=2 * half)
+
+
+def torch_cosine_annealing_warm_restarts(
+    base_lr: float, T_0: int, T_mult: int = 1, eta_min: float = 0.0
+) -> Schedule:
+    """CosineAnnealingWarmRestarts, endless; written out to step 2**31 - 2 where `T_mult` > 1.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+    """
+    base_lr, eta_min = check_positive("base_lr", base_lr), check_non_negative("eta_min", eta_min)
+    first_steps, cycle_mult = check_int("T_0", T_0, 1), check_int("T_mult", T_mult, 1)
+    return endless_cosine_restarts(base_lr, eta_min, first_steps, cycle_mult, gamma=1.0)
+
+
+def torch_linear(
+    base_lr: float,
+    start_factor: float = 1.0 / 3,
+    end_factor: float = 1.0,
+    total_iters: int = 5,
+) -> Schedule:
+    """LinearLR: between two multiples of `base_lr` in `total_iters` steps, then hold.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+    """
+    base_lr = check_positive("base_lr", base_lr)
+    start = base_lr * check_fraction("start_factor", start_factor)
+    end = base_lr * check_fraction("end_factor", end_factor)
+    return Schedule((Segment(0, check_int("total_iters", total_iters, 1), start, end),))
+
+
+def torch_exponential(base_lr: float, gamma: float) -> Schedule:
+    """ExponentialLR: times `gamma` in (0, 1] at every step, for ever.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+    """
+    return step_decay(base_lr, step_size=1, gamma=gamma)
+
+
+def torch_polynomial(base_lr: float, total_iters: int = 5, power: float = 1.0) -> Schedule:
+    """PolynomialLR: to 0 in `total_iters` steps, then hold.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+    """
+    base_lr, power = check_positive("base_lr", base_lr), check_positive("power", power)
+    shape = "linear" if power == 1.0 else "poly"
+    steps = check_int("total_iters", total_iters, 1)
+    return Schedule((Segment(0, steps, base_lr, 0.0, shape, power),))
+
+
+def torch_step(base_lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
+    """StepLR; the same as `lrsched.step_decay`.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+    """
+    return step_decay(base_lr, step_size, gamma)
+
+
+def torch_multi_step(base_lr: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
+    """MultiStepLR; the same as `lrsched.multi_step`.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+    """
+    return multi_step(base_lr, milestones, check_gamma("gamma", gamma))

@@ -1,0 +1,301 @@
+"""The only arithmetic on steps: turns a schedule, which is data, and a step into a value.
+
+A segment is evaluated from its nearer end. Its first half is anchored at the start, its second
+half at the end, and `t`, in [0, 1/2], is the distance from that anchor as a fraction of the
+segment. So both ends are exact, a tail that falls to a millionth of the peak keeps its relative
+accuracy in float32, and one formula serves both halves of a symmetric shape.
+
+`compile_plan` writes a schedule out as such pieces, once. Three drivers then choose the piece for
+a step, all with the same formulas: `at` for one int, `over` for a NumPy array, and `within` for
+any other namespace, which may be traced and so evaluates every piece and selects.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from lrsched.schedule import Schedule, Segment
+
+HALF_PI = math.pi / 2
+# Steps beyond this do not fit the int64 of NumPy.
+MAX_STEP = 2**63 - 1
+# Steps a NumPy block holds: its temporaries stay in the cache, whatever the length of the array.
+BLOCK = 8192
+
+
+class Scalar:
+    """Namespace over `math` for one Python int."""
+
+    sin, exp, sqrt, expm1, log1p = math.sin, math.exp, math.sqrt, math.expm1, math.log1p
+    power, floating = math.pow, float
+
+    @staticmethod
+    def where(condition: bool, yes: Any, no: Any) -> Any:
+        return yes if condition else no
+
+
+class Numpy:
+    """Namespace over NumPy, in float64."""
+
+    sin, exp, sqrt, expm1, log1p = np.sin, np.exp, np.sqrt, np.expm1, np.log1p
+    power, where = np.power, np.where
+
+    @staticmethod
+    def floating(steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        return steps.astype(np.float64)
+
+
+class ArrayAPI:
+    """Namespace over any library that follows the array API standard, in its default float."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self.sin, self.exp, self.sqrt = library.sin, library.exp, library.sqrt
+        self.expm1, self.log1p, self.clip = library.expm1, library.log1p, library.clip
+        self.where, self.power = library.where, library.pow
+
+    def floating(self, steps: Any) -> Any:
+        return self._library.astype(steps, self._library.asarray(0.0).dtype)
+
+
+Formula = Callable[[float, float, Any, float, Any], Any]
+
+
+def _linear(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    return a + k * t
+
+
+def _cos(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    # (1 - cos(pi t)) / 2 without its cancellation at small t
+    wave = xp.sin(t * HALF_PI)
+    return a + k * (wave * wave)
+
+
+def _exp(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    return a * xp.exp(k * t)
+
+
+def _rsqrt(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    return a / xp.sqrt(1.0 + k * t)
+
+
+def _inverse(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    return a / (1.0 + k * t)
+
+
+def _poly_from_start(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    # 1 - (1 - t)**power without its cancellation at small t
+    return a - k * xp.expm1(power * xp.log1p(-t))
+
+
+def _poly_from_end(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    return a + k * xp.power(t, power)
+
+
+def _cos_poly_from_start(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    wave = xp.sin(t * HALF_PI)
+    return _poly_from_start(a, k, wave * wave, power, xp)
+
+
+def _cos_poly_from_end(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    return a + k * xp.power(xp.sin(t * HALF_PI), 2.0 * power)
+
+
+def _sqrt_from_start(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    return a + k * xp.sqrt(t)
+
+
+def _sqrt_from_end(a: float, k: float, t: Any, power: float, xp: Any) -> Any:
+    # 1 - sqrt(1 - t) without its cancellation at small t
+    return a + k * (t / (1.0 + xp.sqrt(1.0 - t)))
+
+
+class Shape(NamedTuple):
+    """How a segment runs from its start value to its end value.
+
+    `constant(a, b)` is the number `k` of the formulas, for a half anchored at value `a` with `b`
+    at the far end of the segment.
+    """
+
+    constant: Callable[[float, float], float]
+    from_start: Formula
+    from_end: Formula
+
+
+def _difference(a: float, b: float) -> float:
+    return b - a
+
+
+SHAPES = {
+    "linear": Shape(_difference, _linear, _linear),
+    "cos": Shape(_difference, _cos, _cos),
+    # start + (end - start) * sqrt(done)
+    "sqrt": Shape(_difference, _sqrt_from_start, _sqrt_from_end),
+    # end + (start - end) * left**power, with left the linear or the cosine fraction
+    "poly": Shape(_difference, _poly_from_start, _poly_from_end),
+    "cos_poly": Shape(_difference, _cos_poly_from_start, _cos_poly_from_end),
+    # linear in the logarithm, in 1 / value**2 and in 1 / value: both ends must be > 0
+    "exp": Shape(lambda a, b: math.log(b) - math.log(a), _exp, _exp),
+    "rsqrt": Shape(lambda a, b: (a / b) ** 2 - 1.0, _rsqrt, _rsqrt),
+    "inverse": Shape(lambda a, b: a / b - 1.0, _inverse, _inverse),
+}
+POSITIVE_SHAPES = frozenset({"exp", "rsqrt", "inverse"})
+POWER_SHAPES = frozenset({"poly", "cos_poly"})
+
+
+class Piece(NamedTuple):
+    """Half a segment, or a held value; in force from step `first` to the next piece.
+
+    The anchor is `whole + fraction`, kept apart so that integer steps are subtracted before
+    anything is rounded to float; `span` is negative for a half anchored at its end.
+    """
+
+    first: int
+    formula: Formula
+    a: float
+    k: float
+    power: float
+    whole: int
+    fraction: float
+    span: float
+
+
+class Plan(NamedTuple):
+    """A schedule written out for evaluation."""
+
+    firsts: list[int]
+    pieces: list[Piece]
+    loop_from: int | None
+    period: int
+    log_gamma: float
+    every: int
+    floor: float
+
+
+def compile_plan(schedule: Schedule) -> Plan:
+    """Write a schedule out as pieces in the order of their first steps."""
+    segments = schedule.segments
+    pieces = [_held(segments[0].start_value, 0)] if segments[0].start > 0 else []
+    for segment, following in zip(segments, (*segments[1:], None), strict=True):
+        limit = math.inf if following is None else math.ceil(following.start)
+        pieces += [piece for piece in _pieces(segment) if piece.first < limit]
+    return Plan(
+        firsts=[piece.first for piece in pieces],
+        pieces=pieces,
+        loop_from=schedule.loop_from,
+        period=schedule.period or 1,
+        log_gamma=math.log(schedule.gamma),
+        every=schedule.every,
+        floor=schedule.floor,
+    )
+
+
+def _pieces(segment: Segment) -> Iterator[Piece]:
+    start, end, power = segment.start, segment.end, segment.power
+    a, b, length = segment.start_value, segment.end_value, segment.end - segment.start
+    shape = SHAPES[segment.shape]
+    first, last = math.ceil(start), math.floor(end)
+    if a == b:
+        yield _held(a, first)
+        return
+    middle = math.floor((start + end) / 2) + 1
+    yield Piece(
+        first, shape.from_start, a, shape.constant(a, b), power, first, start - first, length
+    )
+    yield Piece(middle, shape.from_end, b, shape.constant(b, a), power, last, end - last, -length)
+    yield _held(b, last + 1)
+
+
+def _held(value: float, first: int) -> Piece:
+    return Piece(first, _linear, value, 0.0, 1.0, first, 0.0, 1.0)
+
+
+def _progress(piece: Piece, position: Any, xp: Any) -> Any:
+    return (xp.floating(position - piece.whole) - piece.fraction) / piece.span
+
+
+def _fold(plan: Plan, step: Any, xp: Any) -> Any:
+    """The step within the first cycle of a loop that has the same undamped value."""
+    if plan.loop_from is None:
+        return step
+    folded = plan.loop_from + (step - plan.loop_from) % plan.period
+    return xp.where(step >= plan.loop_from, folded, step)
+
+
+def _damp(plan: Plan, value: Any, step: Any, xp: Any) -> Any:
+    """Decay towards the floor; as exp(n log gamma), since gamma itself rounds in float32."""
+    if plan.log_gamma == 0.0 or plan.loop_from is None:
+        return value
+    since = xp.where(step >= plan.loop_from, step - plan.loop_from, step * 0)
+    decay = xp.exp(xp.floating(since // plan.every) * plan.log_gamma)
+    return plan.floor + (value - plan.floor) * decay
+
+
+def at(plan: Plan, step: int) -> float:
+    """Value at one int step."""
+    position = step if plan.loop_from is None else _fold(plan, step, Scalar)
+    piece = plan.pieces[bisect_right(plan.firsts, position) - 1]
+    t = (position - piece.whole - piece.fraction) / piece.span
+    value: float = piece.formula(piece.a, piece.k, t, piece.power, Scalar)
+    return value if plan.log_gamma == 0.0 else _damp(plan, value, step, Scalar)
+
+
+def over(plan: Plan, steps: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Values at an integer array of any shape."""
+    values = np.empty(steps.shape)
+    flat, out = steps.reshape(-1), values.reshape(-1)
+    for low in range(0, flat.size, BLOCK):
+        _fill(plan, flat[low : low + BLOCK].astype(np.int64), out[low : low + BLOCK])
+    return values
+
+
+def first(plan: Plan, num_steps: int) -> NDArray[np.float64]:
+    """Values at the steps 0 .. num_steps - 1, with no array of steps in memory."""
+    values = np.empty(num_steps)
+    for low in range(0, num_steps, BLOCK):
+        out = values[low : low + BLOCK]
+        _fill(plan, np.arange(low, low + out.size, dtype=np.int64), out)
+    return values
+
+
+def _fill(plan: Plan, steps: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+    positions = _fold(plan, steps, Numpy)
+    lowest = bisect_right(plan.firsts, positions.min()) - 1
+    highest = bisect_right(plan.firsts, positions.max()) - 1
+    if lowest == highest:
+        out[:] = _inside(plan.pieces[lowest], positions)
+    else:
+        chosen = np.searchsorted(plan.firsts, positions, side="right") - 1
+        for index in range(lowest, highest + 1):
+            mask = chosen == index
+            out[mask] = _inside(plan.pieces[index], positions[mask])
+    if plan.log_gamma != 0.0:
+        out[:] = _damp(plan, out, steps, Numpy)
+
+
+def _inside(piece: Piece, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    t = _progress(piece, positions, Numpy)
+    values: NDArray[np.float64] = piece.formula(piece.a, piece.k, t, piece.power, Numpy)
+    return values
+
+
+def within(plan: Plan, step: Any, xp: Any) -> Any:
+    """Value at an integer tensor of the namespace `xp`, eager or traced.
+
+    Every piece is evaluated with its progress clipped, so a piece that is not in force gives a
+    finite value, never one that trips a NaN check.
+    """
+    position = _fold(plan, step, xp)
+    value = None
+    for piece in plan.pieces:
+        t = xp.clip(_progress(piece, position, xp), 0.0, 1.0)
+        inside = piece.formula(piece.a, piece.k, t, piece.power, xp)
+        value = inside if value is None else xp.where(position >= piece.first, inside, value)
+    return _damp(plan, value, step, xp)

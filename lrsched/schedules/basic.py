@@ -1,0 +1,234 @@
+"""One segment, steps down, and the sweeps of a range test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lrsched._validate import (
+    check_below,
+    check_gamma,
+    check_int,
+    check_non_negative,
+    check_positive,
+    check_sequence,
+)
+from lrsched.schedule import Schedule, Segment
+
+
+def constant(value: float) -> Schedule:
+    """Hold one value for ever.
+
+    Args:
+        value: The value, >= 0.
+
+    Raises:
+        TypeError: `value` is not a number.
+        ValueError: `value` is negative, infinite or NaN.
+
+    Example:
+        >>> constant(0.1)(1_000_000)
+        0.1
+    """
+    value = check_non_negative("value", value)
+    return Schedule((Segment(0, 1, value, value),))
+
+
+def linear(start: float, end: float, total_steps: int) -> Schedule:
+    """Run from `start` at step 0 to `end` at step `total_steps - 1` on a straight line.
+
+    A warmup is `linear(0.0, 0.1, 100).then(...)`.
+
+    Args:
+        start: First value, >= 0.
+        end: Last value, >= 0.
+        total_steps: Number of optimiser updates, int >= 2.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a negative or infinite value, or `total_steps` < 2.
+
+    Example:
+        >>> linear(0.0, 1.0, 5).values().tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    return _one_segment(start, end, total_steps, "linear")
+
+
+def cosine(start: float, end: float, total_steps: int) -> Schedule:
+    """Run from `start` to `end` along half a cosine wave, slow at both ends.
+
+    value = end + (start - end) * (1 + cos(pi * step / (total_steps - 1))) / 2
+
+    Args:
+        start: First value, >= 0.
+        end: Last value, >= 0.
+        total_steps: Number of optimiser updates, int >= 2.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a negative or infinite value, or `total_steps` < 2.
+
+    Example:
+        >>> cosine(0.1, 0.0, 101)(50)
+        0.05
+
+    Source: Loshchilov & Hutter 2016, arXiv:1608.03983.
+    """
+    return _one_segment(start, end, total_steps, "cos")
+
+
+def exponential(start: float, end: float, total_steps: int) -> Schedule:
+    """Run from `start` to `end` by the same factor at every step.
+
+    Args:
+        start: First value, > 0.
+        end: Last value, > 0.
+        total_steps: Number of optimiser updates, int >= 2.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value that is not > 0, or `total_steps` < 2.
+
+    Example:
+        >>> round(exponential(1.0, 0.01, 3)(1), 12)
+        0.1
+    """
+    hint = "a factor never reaches 0; use linear or cosine"
+    start, end = check_positive("start", start, hint), check_positive("end", end, hint)
+    return _one_segment(start, end, total_steps, "exp")
+
+
+def polynomial(start: float, end: float, total_steps: int, power: float = 1.0) -> Schedule:
+    """Run from `start` to `end` as `end + (start - end) * left ** power`.
+
+    Here `left` falls from 1 to 0; a power above 1 falls fast first, one below 1 last.
+
+    Args:
+        start: First value, >= 0.
+        end: Last value, >= 0.
+        total_steps: Number of optimiser updates, int >= 2.
+        power: Exponent, > 0.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a negative value, `power` <= 0, or `total_steps` < 2.
+
+    Example:
+        >>> polynomial(1.0, 0.0, 5, power=2.0)(2)
+        0.25
+    """
+    power = check_positive("power", power)
+    if power == 1.0:
+        return linear(start, end, total_steps)
+    return _one_segment(start, end, total_steps, "poly", power)
+
+
+def _one_segment(
+    start: float, end: float, total_steps: int, shape: str, power: float = 1.0
+) -> Schedule:
+    start, end = check_non_negative("start", start), check_non_negative("end", end)
+    total_steps = check_int("total_steps", total_steps, 2, "both ends are steps of their own")
+    segment = Segment(0, total_steps - 1, start, end, shape, power)
+    return Schedule((segment,), total_steps)
+
+
+def step_decay(base_lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
+    """Multiply the lr by `gamma` every `step_size` steps, for ever.
+
+    Args:
+        base_lr: First lr, > 0.
+        step_size: Number of steps between two drops, int >= 1.
+        gamma: Factor of each drop, in (0, 1].
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range.
+
+    Example:
+        >>> [step_decay(0.5, step_size=10, gamma=0.5)(step) for step in (9, 10, 20)]
+        [0.5, 0.25, 0.125]
+    """
+    base_lr = check_positive("base_lr", base_lr)
+    step_size = check_int("step_size", step_size, 1)
+    gamma = check_gamma("gamma", gamma)
+    segments = constant(base_lr).segments
+    return Schedule(segments, loop_from=0, period=step_size, gamma=gamma, every=step_size)
+
+
+def multi_step(base_lr: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
+    """Multiply the lr by `gamma` at each of the `milestones`, then hold.
+
+    Args:
+        base_lr: First lr, > 0.
+        milestones: Steps of the drops, ints >= 0 in any order; one named twice drops twice.
+        gamma: Factor of each drop, in (0, 1].
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: no milestones, or a value outside its range.
+
+    Example:
+        >>> [multi_step(0.5, [10, 20], gamma=0.5)(step) for step in (9, 10, 20)]
+        [0.5, 0.25, 0.125]
+    """
+    base_lr = check_positive("base_lr", base_lr)
+    gamma = check_gamma("gamma", gamma)
+    steps = [
+        check_int("milestones", step, 0)
+        for step in check_sequence("milestones", milestones, "a list of ints")
+    ]
+    if not steps:
+        raise ValueError("milestones must hold at least one step, got none (use constant)")
+    values = [base_lr * gamma**drops for drops in range(len(steps) + 1)]
+    starts = [0, *sorted(steps)]
+    return Schedule(tuple(Segment(s, s + 1, v, v) for s, v in zip(starts, values, strict=True)))
+
+
+def exponential_sweep(start_lr: float, end_lr: float, num_steps: int) -> Schedule:
+    """The lr of a range test: from `start_lr` to `end_lr` by equal factors, both ends used.
+
+    Args:
+        start_lr: Lr of the first update, > 0.
+        end_lr: Lr of the last update, > `start_lr`.
+        num_steps: Number of updates, int >= 2.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: `start_lr` <= 0, `end_lr` <= `start_lr`, or `num_steps` < 2.
+
+    Example:
+        >>> [round(lr, 9) for lr in exponential_sweep(1e-3, 10.0, 5).values()]
+        [0.001, 0.01, 0.1, 1.0, 10.0]
+
+    Source: Smith 2015, arXiv:1506.01186 (range test); the exponential form as in fastai.
+    """
+    return _sweep(start_lr, end_lr, num_steps, "exp")
+
+
+def linear_sweep(start_lr: float, end_lr: float, num_steps: int) -> Schedule:
+    """The lr of a range test: from `start_lr` to `end_lr` by equal steps, both ends used.
+
+    Args:
+        start_lr: Lr of the first update, > 0.
+        end_lr: Lr of the last update, > `start_lr`.
+        num_steps: Number of updates, int >= 2.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: `start_lr` <= 0, `end_lr` <= `start_lr`, or `num_steps` < 2.
+
+    Example:
+        >>> linear_sweep(0.5, 1.5, 3).values().tolist()
+        [0.5, 1.0, 1.5]
+
+    Source: Smith 2015, arXiv:1506.01186.
+    """
+    return _sweep(start_lr, end_lr, num_steps, "linear")
+
+
+def _sweep(start_lr: float, end_lr: float, num_steps: int, shape: str) -> Schedule:
+    start_lr = check_positive("start_lr", start_lr)
+    end_lr = check_positive("end_lr", end_lr)
+    check_below("start_lr", start_lr, "end_lr", end_lr, "a sweep rises")
+    num_steps = check_int("num_steps", num_steps, 2)
+    return Schedule((Segment(0, num_steps - 1, start_lr, end_lr, shape),), num_steps)
