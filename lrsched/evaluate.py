@@ -230,12 +230,15 @@ def _fold(plan: Plan, step: Any, xp: Any) -> Any:
 
 
 def _damp(plan: Plan, value: Any, step: Any, xp: Any) -> Any:
-    """Decay towards the floor; as exp(n log gamma), since gamma itself rounds in float32."""
+    """Decay towards the floor: `floor + (value - floor) * gamma**n`, free of cancellation.
+
+    The power is exp(n log gamma), since gamma itself rounds in float32.
+    """
     if plan.log_gamma == 0.0 or plan.loop_from is None:
         return value
     since = xp.where(step >= plan.loop_from, step - plan.loop_from, step * 0)
-    decay = xp.exp(xp.floating(since // plan.every) * plan.log_gamma)
-    return plan.floor + (value - plan.floor) * decay
+    exponent = xp.floating(since // plan.every) * plan.log_gamma
+    return value * xp.exp(exponent) - plan.floor * xp.expm1(exponent)
 
 
 def at(plan: Plan, step: int) -> float:

@@ -48,7 +48,7 @@ def keras_cosine_decay_restarts(
     m_mul: float = 1.0,
     alpha: float = 0.0,
 ) -> Schedule:
-    """CosineDecayRestarts; written out to step 2**31 - 2 where `t_mul` > 1.
+    """CosineDecayRestarts; cycles that grow are written out to step 2**31 - 2.
 
     Keras finds the cycle by a logarithm, which can be one cycle off at the very step of a
     restart; here a restart is a knot.

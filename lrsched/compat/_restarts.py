@@ -13,7 +13,8 @@ def endless_cosine_restarts(
 ) -> Schedule:
     """Cosine cycles that meet at their ends; each `cycle_mult` as long, `gamma` as high.
 
-    Cycles of one length are a loop; growing ones are written out to step 2**31 - 2.
+    Cycles of one length are a loop; growing ones are written out as long as they end before
+    step 2**31 - 1.
     """
     if cycle_mult == 1:
         return Schedule(
@@ -25,7 +26,7 @@ def endless_cosine_restarts(
             floor=min_lr,
         )
     segments, start, steps, height = [], 0.0, float(first_steps), base_lr - min_lr
-    while start < HORIZON:
+    while start + steps <= HORIZON:
         segments.append(Segment(start, start + steps, min_lr + height, min_lr, "cos"))
         if len(segments) > MAX_CYCLES:
             raise ValueError(

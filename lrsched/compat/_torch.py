@@ -142,7 +142,7 @@ def torch_cosine_annealing(base_lr: float, T_max: int, eta_min: float = 0.0) -> 
 def torch_cosine_annealing_warm_restarts(
     base_lr: float, T_0: int, T_mult: int = 1, eta_min: float = 0.0
 ) -> Schedule:
-    """CosineAnnealingWarmRestarts, endless; written out to step 2**31 - 2 where `T_mult` > 1.
+    """CosineAnnealingWarmRestarts, endless; cycles that grow are written out to step 2**31 - 2.
 
     Raises:
         TypeError: an argument of the wrong kind.

@@ -1,0 +1,29 @@
+"""Shared by all tests: where the optional data lies, and how hard hypothesis tries."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REPO = Path(__file__).parents[1]
+
+# Shared machines stall; an example's time says nothing about its truth.
+settings.register_profile(
+    "lrsched", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("lrsched")
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """Root of the repository."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of peers' data beside the repository; tests that need it skip without it."""
+    folder = REPO.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs the folder ../shared with the peers' data, which is not here")
+    return folder

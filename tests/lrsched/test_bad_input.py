@@ -1,0 +1,185 @@
+"""Bad arguments: argument, rule, value and remedy, at construction."""
+
+import json
+
+import numpy as np
+import pytest
+
+import lrsched
+from lrsched import Schedule, Segment
+
+GOOD = lrsched.one_cycle(0.1, 100)
+
+
+def with_format(version):
+    return {**GOOD.to_dict(), "format": version}
+
+
+WRONG_VALUE = {
+    "pct_start as a percentage": (
+        lambda: lrsched.one_cycle(0.1, 100, pct_start=30),
+        r"pct_start must be in \[0, 1\], got 30 \(a fraction, not a percentage\)",
+    ),
+    "negative pct_start": (lambda: lrsched.one_cycle(0.1, 100, pct_start=-0.1), "pct_start"),
+    "max_lr of zero": (lambda: lrsched.one_cycle(0, 100), "max_lr must be > 0, got 0"),
+    "negative max_lr": (lambda: lrsched.one_cycle(-0.1, 100), "max_lr must be > 0, got -0.1"),
+    "infinite max_lr": (lambda: lrsched.one_cycle(float("inf"), 100), "max_lr.*got inf"),
+    "nan max_lr": (lambda: lrsched.one_cycle(float("nan"), 100), "max_lr.*got nan"),
+    "one step": (lambda: lrsched.one_cycle(0.1, 1), "total_steps must be an int >= 2, got 1"),
+    "no steps": (lambda: lrsched.linear(0.1, 0.2, 0), "total_steps must be an int >= 2, got 0"),
+    "div_factor of zero": (lambda: lrsched.one_cycle(0.1, 9, div_factor=0), "div_factor"),
+    "div_factor below one": (
+        lambda: lrsched.one_cycle(0.1, 9, div_factor=0.5),
+        "1 must be <= div_factor",
+    ),
+    "final_div_factor": (lambda: lrsched.one_cycle(0.1, 9, final_div_factor=-1), "final_div_f"),
+    "unknown anneal": (
+        lambda: lrsched.one_cycle(0.1, 9, anneal="cosine"),
+        "anneal must be one of 'cos', 'linear', got 'cosine'",
+    ),
+    "unknown warmup": (lambda: lrsched.one_cycle(0.1, 9, warmup="exp"), "warmup must be one of"),
+    "momentum of one": (
+        lambda: lrsched.one_cycle_momentum(9, max_momentum=1.0),
+        r"max_momentum must be in \[0, 1\), got 1.0",
+    ),
+    "momenta the wrong way round": (
+        lambda: lrsched.one_cycle_momentum(9, base_momentum=0.95, max_momentum=0.85),
+        "base_momentum must be <= max_momentum",
+    ),
+    "negative end": (lambda: lrsched.linear(0.1, -0.1, 9), "end must be >= 0, got -0.1"),
+    "exponential to zero": (lambda: lrsched.exponential(0.1, 0.0, 9), "use linear or cosine"),
+    "negative end_lr": (lambda: lrsched.exponential_sweep(1e-7, -1.0, 9), "end_lr must be > 0"),
+    "falling sweep": (lambda: lrsched.linear_sweep(1.0, 0.1, 9), "start_lr must be < end_lr"),
+    "negative constant": (lambda: lrsched.constant(-1e-9), "value must be >= 0"),
+    "power of zero": (lambda: lrsched.polynomial(1, 0, 9, power=0), "power must be > 0"),
+    "base above max": (lambda: lrsched.cyclical(0.2, 0.1, 10), "base_lr must be < max_lr"),
+    "cycle of no steps": (lambda: lrsched.cyclical(0.1, 0.2, 0), "step_size_up must be"),
+    "unknown mode": (lambda: lrsched.cyclical(0.1, 0.2, 9, mode="exp"), "mode must be one of"),
+    "gamma without use": (lambda: lrsched.cyclical(0.1, 0.2, 9, gamma=0.9), "use 'exp_range'"),
+    "growing gamma": (
+        lambda: lrsched.cyclical(0.1, 0.2, 9, mode="exp_range", gamma=1.1),
+        r"gamma must be in \(0, 1\]",
+    ),
+    "restart above its peak": (
+        lambda: lrsched.cosine_restarts(0.1, 9, 9, min_lr=0.05, gamma=0.5),
+        "min_lr must be < the last peak",
+    ),
+    "shrinking cycles": (
+        lambda: lrsched.cosine_restarts(0.1, 9, 9, cycle_mult=0.5),
+        "cycle_mult.*may grow",
+    ),
+    "all warmup": (
+        lambda: lrsched.warmup_cosine(0.1, warmup_steps=100, total_steps=100),
+        r"warmup_steps must be < total_steps \(100\), got 100",
+    ),
+    "warmup from above": (
+        lambda: lrsched.warmup_cosine(0.1, warmup_steps=9, total_steps=99, start_lr=0.2),
+        "start_lr must be <= max_lr",
+    ),
+    "decay longer than the run": (
+        lambda: lrsched.warmup_stable_decay(0.1, warmup_steps=5, decay_steps=5, total_steps=10),
+        r"warmup_steps \+ decay_steps must be < total_steps",
+    ),
+    "flat to the end": (lambda: lrsched.flat_cosine(0.1, 9, pct_start=1.0), "nothing is left"),
+    "no milestones": (lambda: lrsched.multi_step(0.1, []), "at least one step"),
+    "negative milestone": (lambda: lrsched.multi_step(0.1, [-1]), "milestones must be"),
+    "backward segment": (lambda: Segment(5, 5, 0.1, 0.2), r"end must be > start \(5\), got 5"),
+    "unknown shape": (lambda: Segment(0, 5, 0.1, 0.2, "sigmoid"), "shape must be one of"),
+    "useless power": (lambda: Segment(0, 5, 0.1, 0.2, "cos", 2.0), "power must be 1 for"),
+    "ends too far apart": (lambda: Segment(0, 5, 1e-200, 1.0, "rsqrt"), "within a factor of"),
+    "no segments": (lambda: Schedule(()), "at least one Segment"),
+    "segments out of order": (
+        lambda: Schedule((Segment(5, 6, 1, 1), Segment(0, 1, 1, 1))),
+        "ordered by start, got 0 after 5",
+    ),
+    "damping without a loop": (
+        lambda: Schedule(GOOD.segments, gamma=0.5),
+        "gamma must be 1 without a loop",
+    ),
+    "half a loop": (lambda: Schedule(GOOD.segments, loop_from=3), "given together"),
+    "loop with an end": (
+        lambda: Schedule(GOOD.segments, 100, loop_from=0, period=100),
+        "total_steps must be None for a loop",
+    ),
+    "loop of an endless one": (lambda: lrsched.constant(0.1).loop(), "not an endless one"),
+    "then after an endless one": (lambda: lrsched.constant(0.1).then(GOOD), "an endless one"),
+    "scaled by zero": (lambda: GOOD.scaled(0.0), "factor must be > 0"),
+    "shapes for other knots": (
+        lambda: Schedule.through([(0, 1), (5, 2)], ["cos", "cos"]),
+        "one fewer than the 2 knots, got 2",
+    ),
+    "values of an endless one": (lambda: lrsched.constant(0.1).values(), "num_steps must be given"),
+    "negative num_steps": (lambda: GOOD.values(-1), "num_steps must be an int >= 0"),
+    "negative step": (lambda: GOOD(-1), "step must be an int >= 0, got -1"),
+    "huge step": (lambda: GOOD(2**63), r"step must be < 2\*\*63"),
+    "negative steps": (lambda: GOOD(np.array([3, -2])), "got values from -2 to 3"),
+    "huge steps": (lambda: GOOD(np.array([2**63], dtype=np.uint64)), "step must be >= 0 and <"),
+    "newer format": (lambda: Schedule.from_dict(with_format(2)), "newer version.*upgrade"),
+    "format of nothing": (lambda: Schedule.from_dict(with_format(0)), "format must be an int >= 1"),
+    "unknown key": (
+        lambda: Schedule.from_dict({**GOOD.to_dict(), "warm": 1}),
+        r"unknown \['warm'\]",
+    ),
+    "missing key": (
+        lambda: Schedule.from_dict({"format": 1, "segments": [{"start": 0, "end": 1}]}),
+        r"missing \['start_value', 'end_value'\]",
+    ),
+    "not JSON": (lambda: Schedule.from_json("{"), "Expecting property name"),
+    "unknown function": (lambda: lrsched.from_config({"onecycle": {}}), "schedule name must be"),
+    "two functions": (lambda: lrsched.from_config({"linear": {}, "cosine": {}}), "in a list"),
+    "empty config": (lambda: lrsched.from_config([]), "at least one schedule"),
+}
+
+WRONG_KIND = {
+    "max_lr as text": (lambda: lrsched.one_cycle("0.1", 100), "max_lr must be a finite number"),
+    "max_lr of none": (lambda: lrsched.one_cycle(None, 100), "max_lr.*got None"),
+    "max_lr as an array": (lambda: lrsched.one_cycle(np.array([0.1]), 100), "max_lr"),
+    "max_lr as a bool": (lambda: lrsched.one_cycle(True, 100), "max_lr.*got True"),
+    "complex max_lr": (lambda: lrsched.one_cycle(1j, 100), "max_lr"),
+    "total_steps as a float": (lambda: lrsched.one_cycle(0.1, 100.0), "total_steps.*got 100.0"),
+    "total_steps as a bool": (lambda: lrsched.one_cycle(0.1, True), "total_steps.*got True"),
+    "three_phase as an int": (lambda: lrsched.one_cycle(0.1, 9, three_phase=1), "a bool"),
+    "anneal of none": (lambda: lrsched.one_cycle(0.1, 9, anneal=None), "anneal must be one of"),
+    "fractional step size": (lambda: lrsched.cyclical(0.1, 0.2, 2.5), "step_size_up must be"),
+    "one milestone bare": (lambda: lrsched.multi_step(0.1, 30), "milestones must be a list"),
+    "bool step": (lambda: GOOD(True), "step must be an int >= 0, got True"),
+    "float step": (lambda: GOOD(3.0), "step must be an int >= 0, got 3.0"),
+    "float steps": (lambda: GOOD(np.array([3.0])), "array of integers, got dtype float64"),
+    "bool steps": (lambda: GOOD(np.array([True])), "array of integers, got dtype bool"),
+    "list of steps": (lambda: GOOD([1, 2]), "wrap a list in np.asarray"),
+    "no step": (lambda: GOOD(None), "step must be an int"),
+    "then a number": (lambda: GOOD.then(0.1), "other must be a Schedule, got 0.1"),
+    "segments of tuples": (lambda: Schedule(((0, 1, 2, 3),)), "segments must be a Segment"),
+    "format as text": (lambda: Schedule.from_dict(with_format("1")), "format must be an int"),
+    "dict of nothing": (lambda: Schedule.from_dict(None), "data must be a mapping"),
+    "config of a name": (lambda: lrsched.from_config("one_cycle"), "config must be a mapping"),
+    "config without names": (
+        lambda: lrsched.from_config({"linear": [1, 2]}),
+        "arguments of linear",
+    ),
+    "unknown argument": (
+        lambda: lrsched.from_config({"linear": {"begin": 1}}),
+        "linear: .*unexpected keyword argument 'begin'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_VALUE)
+def test_a_wrong_value_is_named(case):
+    call, message = WRONG_VALUE[case]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("case", WRONG_KIND)
+def test_a_wrong_kind_is_named(case):
+    call, message = WRONG_KIND[case]
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(1), 1])
+def test_numpy_numbers_are_numbers(number):
+    schedule = lrsched.one_cycle(number, np.int32(100))
+    assert json.loads(schedule.to_json())["total_steps"] == 100
+    assert schedule(29) == float(number)

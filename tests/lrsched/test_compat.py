@@ -1,0 +1,139 @@
+"""`lrsched.compat` against what the peers themselves gave, step by step."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lrsched import Schedule, compat
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "schedules.json").read_text())
+NAMES = {
+    "OneCycleLR": "torch_one_cycle",
+    "CyclicLR": "torch_cyclic",
+    "CosineAnnealingLR": "torch_cosine_annealing",
+    "CosineAnnealingWarmRestarts": "torch_cosine_annealing_warm_restarts",
+    "LinearLR": "torch_linear",
+    "ExponentialLR": "torch_exponential",
+    "PolynomialLR": "torch_polynomial",
+    "StepLR": "torch_step",
+    "MultiStepLR": "torch_multi_step",
+    "fit_one_cycle": "fastai_fit_one_cycle",
+    "fit_flat_cos": "fastai_fit_flat_cos",
+    "cosine_onecycle_schedule": "optax_cosine_onecycle",
+    "linear_onecycle_schedule": "optax_linear_onecycle",
+    "warmup_cosine_decay_schedule": "optax_warmup_cosine_decay",
+    "CosineDecay": "keras_cosine_decay",
+    "CosineDecayRestarts": "keras_cosine_decay_restarts",
+    "PolynomialDecay": "keras_polynomial_decay",
+    "InverseTimeDecay": "keras_inverse_time_decay",
+    "get_cosine_schedule_with_warmup": "transformers_cosine_with_warmup",
+    "get_linear_schedule_with_warmup": "transformers_linear_with_warmup",
+}
+SHARED_FILES = (
+    "torch_one_cycle",
+    "torch_cyclic",
+    "torch_others",
+    "fastai_one_cycle",
+    "optax",
+    "keras",
+)
+
+
+def assert_reproduces(row: dict) -> None:
+    built = getattr(compat, NAMES[row["call"]])(**row["args"])
+    lr, momentum = built if isinstance(built, tuple) else (built, None)
+    for schedule, recorded in ((lr, row["lr"]), (momentum, row["momentum"])):
+        if recorded is None:
+            assert schedule is None
+            continue
+        expected = np.array(recorded)
+        exact = row["peer"] in ("torch", "fastai", "transformers")
+        np.testing.assert_allclose(
+            schedule(np.arange(len(expected))),
+            expected,
+            rtol=0 if exact else 2e-6,
+            atol=(1e-12 if exact else 1e-7) * expected.max(),
+        )
+
+
+@pytest.mark.parametrize("row", GOLDEN, ids=lambda row: f"{row['peer']}-{row['call']}")
+def test_reproduces_the_peer(row):
+    assert_reproduces(row)
+
+
+@pytest.mark.parametrize("name", SHARED_FILES)
+def test_reproduces_all_recorded_vectors(shared, name):
+    rows = json.loads((shared / "vectors" / f"{name}.json").read_text())
+    assert rows
+    for row in rows:
+        assert_reproduces(row)
+
+
+def test_a_wrong_value_is_seen():
+    row = json.loads(json.dumps(GOLDEN[0]))
+    row["lr"][7] *= 1 + 1e-10
+    with pytest.raises(AssertionError):
+        assert_reproduces(row)
+
+
+def test_every_function_is_compared_with_its_peer():
+    # fastai's fit_sgdr is compared below, with the formula that its scheduler is made of
+    assert set(NAMES.values()) | {"fastai_fit_sgdr"} == set(compat.__all__)
+    assert {row["call"] for row in GOLDEN} == set(NAMES)
+
+
+def test_fit_sgdr_restarts_at_the_peak():
+    lr = compat.fastai_fit_sgdr(n_cycles=3, cycle_len=10, lr_max=0.1)
+    assert lr.total_steps == 70
+    for start, length in ((0, 10), (10, 20), (30, 40)):
+        position = np.arange(length) / length
+        expected = 0.1 * (1 + np.cos(np.pi * position)) / 2
+        np.testing.assert_allclose(lr(start + np.arange(length)), expected, atol=1e-13)
+
+
+def test_without_cycled_momentum_the_pair_ends_in_none():
+    assert compat.torch_one_cycle(0.1, 100, cycle_momentum=False)[1] is None
+    assert compat.torch_cyclic(0.01, 0.1, 10, cycle_momentum=False)[1] is None
+
+
+def test_one_cycle_holds_where_torch_turns_back():
+    lr, momentum = compat.torch_one_cycle(0.1, 100, anneal_strategy="linear")
+    assert lr(100) == lr(99) == lr(10**9) > 0
+    assert momentum(100) == 0.95
+
+
+def test_total_steps_may_come_from_epochs():
+    assert compat.torch_one_cycle(0.1, epochs=4, steps_per_epoch=25)[0].total_steps == 100
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: compat.torch_one_cycle(0.1), "total_steps must be given"),
+        (lambda: compat.torch_one_cycle(0.1, epochs=3), "total_steps must be given"),
+        (
+            lambda: compat.torch_one_cycle(0.1, 7, epochs=3, steps_per_epoch=2),
+            r"epochs \* steps_per_epoch \(6\)",
+        ),
+        (lambda: compat.torch_one_cycle(0.1, 9, anneal_strategy="exp"), "anneal_strategy"),
+        (lambda: compat.torch_cyclic(0.1, 0.01), "base_lr must be < max_lr"),
+        (lambda: compat.torch_exponential(0.1, gamma=1.5), "gamma must be in"),
+        (lambda: compat.fastai_fit_one_cycle(0.1, 100, moms=(0.9, 0.8)), "three values"),
+        (lambda: compat.optax_linear_onecycle(10, 0.1, 0.9, 0.5), "pct_start must be < pct_final"),
+        (lambda: compat.keras_cosine_decay_restarts(0.1, 10, t_mul=1.0001), "10000 cycles"),
+        (lambda: compat.keras_cosine_decay_restarts(0.1, 10, t_mul=0.5), "t_mul"),
+        (lambda: compat.transformers_linear_with_warmup(0.1, 20, 10), "num_warmup_steps"),
+    ],
+)
+def test_bad_input_is_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize("row", GOLDEN, ids=lambda row: f"{row['peer']}-{row['call']}")
+def test_travels_as_json(row):
+    built = getattr(compat, NAMES[row["call"]])(**row["args"])
+    for schedule in built if isinstance(built, tuple) else (built,):
+        assert Schedule.from_json(schedule.to_json()) == schedule
