@@ -1,0 +1,239 @@
+"""The loss curve that a range test leaves behind: raw losses, and what can be asked of them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsched._validate import check_int, check_positive, check_type
+from lrsched.peer_rules import PEERS
+from lrsched.suggest import PLATEAU, Suggestion, check_curve, cyclical_range, suggest_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMAT = 1
+FINISHED = "finished"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LossCurve:
+    """Losses of a range test, each with the learning rate of the update it was measured at.
+
+    Nothing is smoothed, trimmed or dropped; a last loss that is NaN or infinite is kept.
+
+    Args:
+        lr: Learning rates, > 0 and strictly increasing; kept as a read-only float64 array [n].
+        loss: Raw losses, as many; kept as a read-only float64 array [n].
+        stop_reason: Why the sweep ended: "finished", "diverged", "non-finite loss" or any text.
+        num_steps: Updates planned; None stands for n.
+        start_lr: First learning rate planned; None stands for the first one used.
+        end_lr: Last learning rate planned; None stands for the last one used.
+
+    Raises:
+        TypeError: not numbers.
+        ValueError: lengths differ, learning rates that are not positive and increasing, or a plan
+            that the points do not fit.
+    """
+
+    lr: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    stop_reason: str = field(default=FINISHED, kw_only=True)
+    num_steps: int | None = field(default=None, kw_only=True)
+    start_lr: float | None = field(default=None, kw_only=True)
+    end_lr: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        lr, loss = check_curve(self.lr, self.loss)
+        check_type("stop_reason", self.stop_reason, str)
+        planned = lr.size if self.num_steps is None else self.num_steps
+        fields = {"lr": lr, "loss": loss, "num_steps": check_int("num_steps", planned, lr.size)}
+        for name, used in (("start_lr", lr[:1]), ("end_lr", lr[-1:])):
+            value = getattr(self, name)
+            if value is None:
+                fields[name] = float(used[0]) if used.size else None
+            else:
+                fields[name] = check_positive(name, value)
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def suggest(
+        self,
+        *,
+        schedule: str = "one_cycle",
+        method: str | None = None,
+        fallback: float | None = None,
+    ) -> Suggestion:
+        """A learning rate for training, as `lrsched.suggest` finds it on this curve."""
+        return suggest_for(
+            self.lr,
+            self.loss,
+            self.num_steps or self.lr.size,
+            schedule=schedule,
+            method=method,
+            fallback=fallback,
+        )
+
+    def suggestions(self, *, schedule: str = "one_cycle") -> dict[str, Suggestion]:
+        """What every rule says of this curve, by name: ours first, then each peer's."""
+        return {name: self.suggest(schedule=schedule, method=name) for name in (PLATEAU, *PEERS)}
+
+    def cyclical_range(self) -> tuple[float, float] | None:
+        """(base_lr, max_lr) for a cyclical schedule; None where there is no usable drop.
+
+        From the lr at which the loss begins to fall to the one suggested for a one-cycle peak, at
+        least a factor of 3 apart. For one cycle only, take `suggest().lr` as `max_lr`.
+        """
+        return cyclical_range(self.lr, self.loss)
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the curve; the arguments are those of `lrsched.curve_plot.plot_curve`."""
+        from lrsched.curve_plot import plot_curve
+
+        return plot_curve(self, ax, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The curve as str, int, float, None and lists; NaN and inf as their names."""
+        fields = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        named = [v if math.isfinite(v) else str(v) for v in self.loss.tolist()]
+        return {"format": FORMAT, **fields, "lr": self.lr.tolist(), "loss": named}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LossCurve:
+        """The curve that `to_dict` wrote.
+
+        Raises:
+            TypeError: `data` is not a mapping.
+            ValueError: a newer format, a missing or unknown key, or a bad value.
+        """
+        if not isinstance(data, Mapping):
+            raise TypeError(f"data must be a mapping as to_dict writes, got {data!r}")
+        values = dict(data)
+        version = check_int("format", values.pop("format", None), 1, "as LossCurve.to_dict writes")
+        if version > FORMAT:
+            raise ValueError(
+                f"format must be <= {FORMAT}, got {version} "
+                "(written by a newer version of this package: upgrade it)"
+            )
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        if not {"lr", "loss"} <= set(values) <= known:
+            raise ValueError(f"data must have keys among {sorted(known)}, got {sorted(values)}")
+        return cls(values.pop("lr"), [float(v) for v in values.pop("loss")], **values)
+
+    def to_json(self) -> str:
+        """`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> LossCurve:
+        """The curve that `to_json` wrote; raises as `from_dict` does."""
+        return cls.from_dict(json.loads(text))
+
+    def to_csv(self) -> str:
+        """The points as CSV text with the header `lr,loss`; every float survives the round trip."""
+        rows = zip(self.lr.tolist(), self.loss.tolist(), strict=True)
+        return "lr,loss\n" + "".join(f"{lr!r},{loss!r}\n" for lr, loss in rows)
+
+    @classmethod
+    def from_csv(cls, text: str) -> LossCurve:
+        """A curve from CSV text with columns `lr` and `loss`, in any order and among others.
+
+        Raises:
+            ValueError: a column is missing, or a cell is not a number.
+        """
+        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+        if not {"lr", "loss"} <= set(reader.fieldnames or ()):
+            raise ValueError(
+                f"text must have a header with the columns lr and loss, got {reader.fieldnames}"
+            )
+        points = []
+        for number, row in enumerate(reader, start=2):
+            try:
+                points.append((float(row["lr"]), float(row["loss"])))
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"lr and loss must be numbers, got {row['lr']!r} and {row['loss']!r} "
+                    f"in line {number}"
+                ) from None
+        return cls([lr for lr, _ in points], [loss for _, loss in points])
+
+    def __len__(self) -> int:
+        return self.lr.size
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_dict() == other.to_dict() if isinstance(other, LossCurve) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return f"LossCurve(no points, {self.stop_reason})"
+        return (
+            f"LossCurve({len(self)} of {self.num_steps} steps, lr {self.lr[0]:.3g} to "
+            f"{self.lr[-1]:.3g}, loss {self.loss[0]:.4g} to {self.loss[-1]:.4g}, "
+            f"{self.stop_reason})"
+        )
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{self.suggest()}"
+
+    def _repr_html_(self) -> str:
+        from lrsched.curve_plot import html
+
+        return html(self)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Loss curves side by side; made by `compare`."""
+
+    curves: tuple[LossCurve, ...]
+    labels: tuple[str, ...]
+
+    def suggestions(self, *, schedule: str = "one_cycle") -> dict[str, Suggestion]:
+        """Our suggestion for every curve, by label."""
+        pairs = zip(self.labels, self.curves, strict=True)
+        return {label: curve.suggest(schedule=schedule) for label, curve in pairs}
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Overlay the curves; the arguments are those of `lrsched.curve_plot.plot_comparison`."""
+        from lrsched.curve_plot import plot_comparison
+
+        return plot_comparison(self, ax, **options)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{label}: {found}" for label, found in self.suggestions().items())
+
+
+def compare(curves: Iterable[LossCurve], labels: Sequence[str] | None = None) -> Comparison:
+    """Several range tests to look at together: optimizers, batch sizes, models ...
+
+    Args:
+        curves: At least one LossCurve.
+        labels: A name for each, all different; None numbers them.
+
+    Raises:
+        TypeError: something that is not a LossCurve or a str.
+        ValueError: no curves, or labels that do not fit them.
+    """
+    kept = tuple(curves)
+    if not kept:
+        raise ValueError("curves must hold at least one LossCurve, got none")
+    for curve in kept:
+        check_type("curves", curve, LossCurve)
+    names = tuple(f"curve {i + 1}" for i in range(len(kept))) if labels is None else tuple(labels)
+    for name in names:
+        check_type("labels", name, str)
+    if len(names) != len(kept) or len(set(names)) != len(names):
+        raise ValueError(f"labels must be {len(kept)} different names, got {list(names)}")
+    return Comparison(kept, names)

@@ -1,0 +1,233 @@
+"""Learning-rate range test as a state machine.
+
+No model and no loop here: whoever trains asks for `lr`, makes one update, and records the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsched._validate import check_choice, check_int, check_positive, check_type
+from lrsched.loss_curve import FINISHED, LossCurve
+from lrsched.schedule import Schedule
+from lrsched.schedules import exponential_sweep, linear_sweep
+from lrsched.suggest import MIN_POINTS
+
+SWEEPS = {"exponential": exponential_sweep, "linear": linear_sweep}
+DEFAULT_SWEEP = (1e-7, 10.0, 300)
+
+# Why a sweep ended, beside FINISHED. An adapter may give reasons of its own to `RangeTest.stop`.
+DIVERGED = "diverged"
+NON_FINITE = "non-finite loss"
+RUNNING = "running"
+
+
+def check_loss(value: Any) -> float:
+    """One loss as a float: a number, or an array or tensor with a single element.
+
+    NaN and infinities pass: they are what a range test is there to meet.
+
+    Raises:
+        TypeError: not a number, or more than one element.
+    """
+    if value.__class__ is float:
+        return float(value)
+    rule = "loss must be one real number"
+    shape = getattr(value, "shape", ())
+    if math.prod(shape) != 1:
+        raise TypeError(f"{rule}, got shape {tuple(shape)} (reduce it, for example with .mean())")
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{rule}, got {value!r}")
+    return float(value)
+
+
+class Divergence:
+    """Says when the losses of a sweep have left the range in which anything can be learned.
+
+    The median of the last five losses must exceed the start level by `factor` times the larger of
+    the drop so far (start level - lowest median) and the spread of the early losses. Only
+    differences of losses count, so sign, offset and scale of the loss do not matter; the median
+    lets two bad batches in a row pass; and the first fifth of the sweep, whose spread is measured,
+    never ends it.
+    """
+
+    def __init__(self, factor: float, num_steps: int) -> None:
+        self._factor = factor
+        self._early = max(MIN_POINTS, num_steps // 5)
+        self._head: list[float] = []
+        self._last: deque[float] = deque(maxlen=5)
+        self._start = self._spread = 0.0
+        self._best = math.inf
+
+    def update(self, loss: float) -> bool:
+        """Take one finite loss; True when the sweep has diverged."""
+        self._last.append(loss)
+        middle = sorted(self._last)[len(self._last) // 2]
+        self._best = min(self._best, middle)
+        if len(self._head) < self._early:
+            self._head.append(loss)
+            if len(self._head) == self._early:
+                self._start = median(self._head[:MIN_POINTS])
+                self._spread = max(self._head) - min(self._head)
+            return False
+        scale = max(self._start - self._best, self._spread)
+        return middle - self._start > self._factor * scale
+
+
+class RangeTest:
+    """Sweep the learning rate upwards, one update at a time, and keep every raw loss.
+
+    Ask for `lr`, make the update with it, give the loss of that update's batch to `record`, and
+    go on while `running`. Both ends of the sweep are used exactly.
+
+    Args:
+        start_lr: First learning rate, > 0.
+        end_lr: Last learning rate, > `start_lr`.
+        num_steps: Number of updates, int >= 10.
+        sweep: "exponential" (equal ratios), "linear" (equal differences), or a `Schedule` that
+            rises; a Schedule brings its own ends and length.
+        stop_factor: Stop when the loss has risen above its start level by this many times the
+            drop seen before, > 0; None runs to the end. A NaN or infinite loss always stops.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: `start_lr` <= 0 or >= `end_lr`, `num_steps` < 10, an unknown sweep, or a
+            Schedule that is endless, does not rise, or comes together with other ends.
+
+    Example:
+        >>> test, weight = RangeTest(start_lr=1e-3, end_lr=100.0, num_steps=50), 1.0
+        >>> while test.running:
+        ...     loss, gradient = weight**2, 2 * weight
+        ...     weight -= test.lr * gradient
+        ...     _ = test.record(loss)
+        >>> test.curve.stop_reason
+        'diverged'
+
+    Source: Smith 2015, arXiv:1506.01186 (the test); Gugger 2018 (exponential sweep).
+    """
+
+    def __init__(
+        self,
+        start_lr: float = DEFAULT_SWEEP[0],
+        end_lr: float = DEFAULT_SWEEP[1],
+        num_steps: int = DEFAULT_SWEEP[2],
+        *,
+        sweep: str | Schedule = "exponential",
+        stop_factor: float | None = 2.0,
+    ) -> None:
+        if isinstance(sweep, Schedule):
+            if (start_lr, end_lr, num_steps) != DEFAULT_SWEEP:
+                raise ValueError(
+                    "start_lr, end_lr and num_steps must be left out when sweep is a Schedule, "
+                    f"got {start_lr!r}, {end_lr!r} and {num_steps!r}"
+                )
+            lrs = _checked_sweep(sweep)
+        else:
+            num_steps = check_int("num_steps", num_steps, MIN_POINTS)
+            build = SWEEPS[check_choice("sweep", sweep, SWEEPS, "or a Schedule")]
+            lrs = build(start_lr, end_lr, num_steps).values()
+        if stop_factor is not None:
+            stop_factor = check_positive("stop_factor", stop_factor, "None runs to the end")
+        self._lrs: list[float] = lrs.tolist()
+        self._losses: list[float] = []
+        self._stop_reason: str | None = None
+        self._divergence = None if stop_factor is None else Divergence(stop_factor, len(self._lrs))
+
+    @property
+    def running(self) -> bool:
+        """Whether the test wants another update."""
+        return self._stop_reason is None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate that the next update must use.
+
+        Raises:
+            RuntimeError: the test has ended.
+        """
+        self._check_running("lr")
+        return self._lrs[len(self._losses)]
+
+    @property
+    def planned_lr(self) -> NDArray[np.float64]:
+        """Every learning rate of the plan, float64 of shape [num_steps].
+
+        For a loop that reads its losses late: update i uses `planned_lr[i]`, and the losses are
+        recorded in order once they are known.
+        """
+        return np.array(self._lrs)
+
+    def record(self, loss: Any) -> bool:
+        """Keep the loss of the update made with `lr`; whether to go on.
+
+        Args:
+            loss: A number, or an array or tensor with one element. NaN or an infinity ends the
+                test, and is kept as the last point of the curve.
+
+        Raises:
+            TypeError: `loss` is not one real number; nothing is recorded.
+            RuntimeError: the test has ended.
+        """
+        self._check_running("record")
+        value = check_loss(loss)
+        self._losses.append(value)
+        if not math.isfinite(value):
+            self._stop_reason = NON_FINITE
+        elif self._divergence is not None and self._divergence.update(value):
+            self._stop_reason = DIVERGED
+        elif len(self._losses) == len(self._lrs):
+            self._stop_reason = FINISHED
+        return self._stop_reason is None
+
+    def stop(self, reason: str) -> None:
+        """End the test from outside, for example because the data ran out; `reason` is reported.
+
+        Has no effect on a test that has ended.
+        """
+        check_type("reason", reason, str)
+        if self._stop_reason is None:
+            self._stop_reason = reason
+
+    @property
+    def curve(self) -> LossCurve:
+        """What has been recorded so far, as a `LossCurve`."""
+        return LossCurve(
+            np.array(self._lrs[: len(self._losses)]),
+            np.array(self._losses),
+            stop_reason=self._stop_reason or RUNNING,
+            num_steps=len(self._lrs),
+            start_lr=self._lrs[0],
+            end_lr=self._lrs[-1],
+        )
+
+    def _check_running(self, name: str) -> None:
+        if self._stop_reason is not None:
+            raise RuntimeError(
+                f"{name} must not be used after the range test has ended "
+                f"({self._stop_reason}) (check `running`, or make a new RangeTest)"
+            )
+
+    def __repr__(self) -> str:
+        state = self._stop_reason or f"next lr {self.lr:.3g}"
+        return (
+            f"RangeTest(lr {self._lrs[0]:.3g} to {self._lrs[-1]:.3g}: "
+            f"{len(self._losses)} of {len(self._lrs)} steps, {state})"
+        )
+
+
+def _checked_sweep(sweep: Schedule) -> NDArray[np.float64]:
+    if sweep.total_steps is None or sweep.total_steps < MIN_POINTS:
+        length = "an endless one" if sweep.total_steps is None else f"{sweep.total_steps} steps"
+        raise ValueError(f"sweep must be a Schedule of at least {MIN_POINTS} steps, got {length}")
+    lrs = sweep.values()
+    if lrs[0] <= 0 or not (np.diff(lrs) > 0).all():
+        raise ValueError(f"sweep must rise at every step from a value > 0, got {sweep!r}")
+    return lrs

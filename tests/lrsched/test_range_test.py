@@ -1,0 +1,341 @@
+"""The range test as a state machine, and the loss curve it leaves."""
+
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrsched import linear_sweep
+from lrsched.loss_curve import LossCurve, compare
+from lrsched.range_test import RangeTest
+from lrsched.schedules import cosine, cyclical, exponential_sweep
+
+
+def losses_at(lr, *, noise=0.02, seed=0):
+    """A typical curve: flat, a drop around 1e-3, a divergence above 0.3."""
+    lr = np.asarray(lr)
+    jitter = noise * np.random.default_rng(seed).standard_normal(lr.size)
+    return 0.3 + 2 / (1 + (lr / 1e-3) ** 1.5) + np.minimum((lr / 0.3) ** 3, 1e6) + jitter
+
+
+def drive(test, transform=lambda loss: loss):
+    losses = losses_at(test.planned_lr)
+    used = []
+    for loss in losses:
+        used.append(test.lr)
+        if not test.record(transform(float(loss))):
+            break
+    return used
+
+
+def test_every_loss_is_kept_with_the_lr_that_the_update_used():
+    test = RangeTest(num_steps=120)
+    used = drive(test)
+    curve = test.curve
+    assert curve.lr.tolist() == used
+    assert curve.loss.tolist() == losses_at(test.planned_lr)[: len(used)].tolist()
+
+
+@pytest.mark.parametrize("sweep", ["exponential", "linear"])
+def test_both_ends_of_the_sweep_are_used_exactly(sweep):
+    test = RangeTest(3e-6, 0.7, 37, sweep=sweep)
+    while test.running:
+        test.record(1.0)
+    curve = test.curve
+    assert (curve.lr[0], curve.lr[-1], len(curve)) == (3e-6, 0.7, 37)
+    assert (curve.start_lr, curve.end_lr, curve.num_steps) == (3e-6, 0.7, 37)
+    assert curve.stop_reason == "finished"
+    steps = np.diff(np.log(curve.lr) if sweep == "exponential" else curve.lr)
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-9)
+
+
+def test_a_schedule_can_be_the_sweep():
+    sweep = exponential_sweep(1e-4, 1e-2, 20).then(linear_sweep(1.1e-2, 1.0, 30))
+    test = RangeTest(sweep=sweep)
+    assert test.planned_lr.tolist() == sweep.values().tolist()
+    assert test.lr == 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, -1.0, 1e12])
+@pytest.mark.parametrize("offset", [0.0, -1.3, 40.0, -1e4])
+def test_divergence_is_seen_whatever_the_offset_and_size_of_the_loss(scale, offset):
+    plain = RangeTest()
+    drive(plain)
+    assert plain.curve.stop_reason == "diverged"
+    other = RangeTest()
+    drive(other, lambda loss: (loss + offset) * abs(scale))
+    assert len(other.curve) == len(plain.curve)
+
+
+def test_the_sweep_goes_on_well_past_the_point_where_the_loss_is_back_at_its_start():
+    curve = (test := RangeTest(), drive(test))[0].curve
+    assert 0.3 < curve.lr[-1] < 3
+    assert np.median(curve.loss[-5:]) > 4
+
+
+def test_noise_alone_and_two_bad_batches_in_a_row_end_nothing():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        test = RangeTest(num_steps=200)
+        for step in range(200):
+            spike = 50.0 if step % 25 in (11, 12) else 0.0
+            test.record(2.3 + 0.3 * rng.standard_normal() + spike)
+        assert test.curve.stop_reason == "finished"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_ends_it_at_once_and_is_kept(bad):
+    test = RangeTest()
+    for _ in range(30):
+        assert test.record(1.0)
+    assert not test.record(bad)
+    assert not test.running
+    curve = test.curve
+    assert len(curve) == 31
+    np.testing.assert_array_equal(curve.loss[-1], bad)
+    assert curve.stop_reason == "non-finite loss"
+
+
+def test_stop_factor_none_runs_through_a_divergence():
+    test = RangeTest(stop_factor=None)
+    drive(test)
+    assert test.curve.stop_reason == "finished"
+
+
+class Wrapped:
+    """What a lazy tensor looks like from outside."""
+
+    shape = ()
+
+    def __init__(self, value):
+        self.value = value
+
+    def __float__(self):
+        return self.value
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        2,
+        2.0,
+        np.float32(2),
+        np.float64(2),
+        np.array(2.0),
+        np.array([2.0]),
+        np.int64(2),
+        Wrapped(2.0),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_anything_that_is_one_number_is_a_loss(loss):
+    test = RangeTest()
+    test.record(loss)
+    assert test.curve.loss.tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    "loss", [np.ones(2), np.ones((1, 3)), np.array([]), "1.0", None, True, [1.0], 1j, np.array(1j)]
+)
+def test_anything_else_is_an_error_and_leaves_no_point(loss):
+    test = RangeTest()
+    with pytest.raises(TypeError, match="loss must be one real number"):
+        test.record(loss)
+    assert len(test.curve) == 0
+    assert test.lr == 1e-7
+
+
+def test_nothing_can_be_recorded_after_the_end():
+    test = RangeTest(num_steps=10)
+    while test.running:
+        test.record(1.0)
+    with pytest.raises(RuntimeError, match="after the range test has ended"):
+        test.record(1.0)
+    with pytest.raises(RuntimeError, match="after the range test has ended"):
+        _ = test.lr
+
+
+def test_stop_from_outside_is_reported():
+    test = RangeTest()
+    test.record(1.0)
+    test.stop("out of data")
+    test.stop("too late")
+    assert not test.running
+    assert test.curve.stop_reason == "out of data"
+    assert "out of data" in repr(test)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"start_lr": 0.0}, ValueError, "start_lr must be > 0"),
+        ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
+        ({"end_lr": math.inf}, ValueError, "end_lr must be a finite number"),
+        ({"num_steps": 9}, ValueError, "num_steps must be an int >= 10"),
+        ({"num_steps": 100.0}, TypeError, "num_steps must be an int"),
+        ({"sweep": "cubic"}, ValueError, "sweep must be one of"),
+        ({"sweep": 3}, TypeError, "sweep must be one of"),
+        ({"sweep": linear_sweep(0.1, 1, 20), "num_steps": 50}, ValueError, "must be left out"),
+        ({"sweep": linear_sweep(0.1, 1, 9)}, ValueError, "at least 10 steps"),
+        ({"sweep": cyclical(0.1, 1.0, 10)}, ValueError, "at least 10 steps, got an endless one"),
+        ({"sweep": cosine(1.0, 0.1, 20)}, ValueError, "must rise at every step"),
+        ({"stop_factor": 0}, ValueError, "stop_factor must be > 0"),
+        ({"stop_factor": "4"}, TypeError, "stop_factor must be"),
+    ],
+)
+def test_a_bad_plan_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        RangeTest(**arguments)
+
+
+def test_the_curve_is_read_only():
+    curve = LossCurve([0.1, 0.2], [1, 2])
+    assert curve.loss.dtype == np.float64
+    with pytest.raises(ValueError, match="read-only"):
+        curve.loss[0] = 3
+    with pytest.raises(AttributeError):
+        curve.loss = np.ones(2)
+
+
+def test_the_curve_does_not_follow_the_array_it_was_made_from():
+    loss = np.ones(2)
+    curve = LossCurve(np.array([0.1, 0.2]), loss)
+    loss[:] = 5
+    assert curve.loss.tolist() == [1, 1]
+
+
+curves = st.integers(0, 30).flatmap(
+    lambda n: st.builds(
+        LossCurve,
+        st.just(np.geomspace(1e-6, 1, n)),
+        st.lists(st.floats(), min_size=n, max_size=n),
+        stop_reason=st.sampled_from(["finished", "diverged", 'quoted "reason", é']),
+        num_steps=st.none() | st.integers(30, 50),
+        end_lr=st.none() | st.just(2.0),
+    )
+)
+
+
+@given(curves)
+def test_json_and_pickle_round_trips_are_equal(curve):
+    assert LossCurve.from_json(curve.to_json()) == curve
+    assert pickle.loads(pickle.dumps(curve)) == curve
+    assert hash(LossCurve.from_json(curve.to_json())) == hash(curve)
+
+
+@given(curves)
+def test_csv_round_trip_keeps_every_bit(curve):
+    again = LossCurve.from_csv(curve.to_csv())
+    assert again.lr.tolist() == curve.lr.tolist()
+    np.testing.assert_array_equal(again.loss, curve.loss)
+
+
+def test_different_curves_are_not_equal():
+    curve = LossCurve([0.1, 0.2], [1.0, math.nan])
+    assert curve != LossCurve([0.1, 0.2], [1.0, math.inf])
+    assert curve != LossCurve([0.1, 0.2], [1.0, math.nan], stop_reason="diverged")
+    assert curve != LossCurve([0.1, 0.3], [1.0, math.nan])
+    assert curve != "curve"
+
+
+def test_csv_columns_are_found_by_name():
+    curve = LossCurve.from_csv("step, loss, lr\n0, 2.5, 1e-3\n1, nan, 2e-3\n")
+    assert curve.lr.tolist() == [1e-3, 2e-3]
+    assert curve.loss[0] == 2.5
+    assert math.isnan(curve.loss[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "columns lr and loss"),
+        ("1,2\n3,4\n", "columns lr and loss"),
+        ("lr,loss\n0.1,high\n", "got '0.1' and 'high' in line 2"),
+        ("lr,loss\n0.1\n", "in line 2"),
+        ("lr,loss\n0.1,1\n0.1,1\n", "strictly increasing"),
+    ],
+)
+def test_a_malformed_csv_says_where(text, message):
+    with pytest.raises(ValueError, match=message):
+        LossCurve.from_csv(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "newer version"),
+        ({"extra": 1}, "keys among"),
+        ({"num_steps": 1}, "num_steps must be"),
+        ({"lr": [0.1, -0.2]}, "lr must hold finite numbers > 0"),
+        ({"end_lr": -1.0}, "end_lr must be > 0"),
+    ],
+)
+def test_a_malformed_json_is_refused(change, message):
+    data = LossCurve([0.1, 0.2], [1.0, 2.0]).to_dict() | change
+    with pytest.raises(ValueError, match=message):
+        LossCurve.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("lr", "loss", "error", "message"),
+    [
+        ([0.1, 0.2], [1.0], ValueError, "loss must be as long as lr"),
+        ([0.2, 0.1], [1, 2], ValueError, "strictly increasing, got 0.1 after 0.2"),
+        ([0.0, 0.1], [1, 2], ValueError, "got 0.0 at index 0"),
+        ([0.1, math.nan], [1, 2], ValueError, "got nan at index 1"),
+        ([[0.1]], [[1]], ValueError, "one dimension"),
+        (["a"], [1], TypeError, "lr must hold real numbers"),
+        ([0.1], [True], TypeError, "loss must hold real numbers"),
+    ],
+)
+def test_what_is_no_curve_is_refused(lr, loss, error, message):
+    with pytest.raises(error, match=message):
+        LossCurve(lr, loss)
+
+
+def test_a_curve_reads_like_a_sentence():
+    test = RangeTest()
+    drive(test)
+    curve = test.curve
+    assert "of 300 steps, lr 1e-07 to" in repr(curve)
+    assert "diverged" in repr(curve)
+    assert "Suggested lr for the peak of one-cycle training" in str(curve)
+    assert repr(RangeTest().curve) == "LossCurve(no points, running)"
+
+
+def test_cyclical_range_spans_the_descent():
+    curve = LossCurve(lr := np.geomspace(1e-7, 10, 300), losses_at(lr))
+    base_lr, max_lr = curve.cyclical_range()
+    assert 1e-5 < base_lr < 1e-3 < max_lr < 0.1
+    assert max_lr == curve.suggest(schedule="one_cycle").lr
+    assert base_lr <= max_lr / 3
+    assert LossCurve(lr, np.ones(300)).cyclical_range() is None
+
+
+def test_compare_names_its_curves():
+    lr = np.geomspace(1e-7, 10, 300)
+    pair = LossCurve(lr, losses_at(lr)), LossCurve(lr, np.ones(300))
+    found = compare(pair, labels=["good", "flat"]).suggestions()
+    assert found["good"].lr > 0
+    assert found["flat"].lr is None
+    assert compare(pair).labels == ("curve 1", "curve 2")
+    assert "flat: No learning rate" in str(compare(pair, labels=["good", "flat"]))
+
+
+@pytest.mark.parametrize(
+    ("curves_given", "labels", "error"),
+    [
+        ([], None, ValueError),
+        ([[1, 2]], None, TypeError),
+        ([LossCurve([1], [1])], ["a", "b"], ValueError),
+        ([LossCurve([1], [1])], [3], TypeError),
+        ([LossCurve([1], [1])] * 2, ["a", "a"], ValueError),
+    ],
+)
+def test_compare_refuses_what_it_cannot_name(curves_given, labels, error):
+    with pytest.raises(error, match=r"^(curves|labels) must"):
+        compare(curves_given, labels)

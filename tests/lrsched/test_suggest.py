@@ -1,0 +1,260 @@
+"""The default rule: what it says, what it must not depend on, and when it says nothing."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrsched.loss_curve import LossCurve
+from lrsched.range_test import RangeTest
+from lrsched.suggest import SCHEDULE_FACTORS, Suggestion, smooth_losses, suggest
+
+
+def typical(num_steps=300, *, drop_at=1e-3, edge_at=0.3, noise=0.02, start_lr=1e-7, seed=0):
+    """lr and loss of a sweep: flat, a drop around `drop_at`, a divergence around `edge_at`."""
+    lr = np.geomspace(start_lr, 10.0, num_steps)
+    jitter = noise * np.random.default_rng(seed).standard_normal(num_steps)
+    drop = 2 / (1 + (lr / drop_at) ** 1.5)
+    return lr, 0.3 + drop + np.minimum((lr / edge_at) ** 3, 1e6) + jitter
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.2])
+def test_a_clear_curve_gets_a_confident_lr_between_drop_and_divergence(noise):
+    found = suggest(*typical(noise=noise))
+    assert found.confident
+    assert 1e-3 < found.lr < 0.3
+    low, high = found.band
+    assert low < found.lr < high <= found.diverged_at
+    assert found.drop == pytest.approx(2.0, rel=0.15)
+    assert found.noise == pytest.approx(noise, rel=0.5, abs=5e-3)
+
+
+def test_a_one_cycle_peak_is_2_4_times_the_constant_lr():
+    curve = typical()
+    ratio = suggest(*curve).lr / suggest(*curve, schedule="constant").lr
+    assert ratio == pytest.approx(2.44, abs=0.01)
+
+
+@given(
+    offset=st.floats(-1e3, 1e3),
+    scale=st.floats(1e-6, 1e6),
+    unit=st.floats(1e-6, 1e6),
+    schedule=st.sampled_from(sorted(SCHEDULE_FACTORS)),
+    seed=st.integers(0, 50),
+)
+def test_offset_scale_and_the_unit_of_the_lr_change_nothing(offset, scale, unit, schedule, seed):
+    lr, loss = typical(seed=seed)
+    plain = suggest(lr, loss, schedule=schedule)
+    other = suggest(lr * unit, (loss + offset) * scale, schedule=schedule)
+    assert other.lr / unit == pytest.approx(plain.lr, rel=1e-6)
+    assert other.confident == plain.confident
+    assert other.drop / scale == pytest.approx(plain.drop, rel=1e-6)
+    assert np.array(other.band) / unit == pytest.approx(np.array(plain.band), rel=1e-6)
+
+
+@pytest.mark.parametrize("num_steps", [100, 300, 1852])
+def test_stopping_at_the_divergence_does_not_change_the_answer(num_steps):
+    lr, loss = typical(num_steps)
+    test = RangeTest(lr[0], lr[-1], num_steps)
+    for value in loss:
+        if not test.record(value):
+            break
+    assert test.curve.stop_reason == "diverged"
+    assert test.curve.suggest().lr == pytest.approx(suggest(lr, loss).lr, rel=0.02)
+
+
+def test_what_follows_a_nan_is_not_looked_at():
+    lr, loss = typical()
+    end = int(np.searchsorted(lr, 0.25))
+    cut = loss.copy()
+    cut[end] = np.nan
+    cut[end + 1 :] = -1e30
+    found = suggest(lr, cut)
+    assert found.diverged_at == lr[end]
+    assert found.lr == suggest(lr[:end], loss[:end]).lr
+
+
+@given(num_steps=st.integers(50, 2000), seed=st.integers(0, 5))
+def test_the_lr_depends_smoothly_on_the_number_of_steps(num_steps, seed):
+    """The same curve from twice the steps stands for longer training, which takes a higher lr."""
+    one = suggest(*typical(num_steps, noise=0.0)).lr
+    two = suggest(*typical(2 * num_steps, noise=0.0)).lr
+    assert 1.0 < two / one < 1.5
+
+
+def test_the_start_of_a_sweep_of_flat_losses_does_not_matter():
+    long = suggest(*typical(400, start_lr=1e-7, noise=0.0))
+    short = suggest(*typical(301, start_lr=1e-5, noise=0.0))
+    assert short.lr == pytest.approx(long.lr, rel=0.02)
+
+
+def test_a_linear_sweep_gives_a_similar_answer():
+    lr = np.linspace(1e-5, 0.6, 600)
+    loss = 0.3 + 2 / (1 + (lr / 0.02) ** 1.5) + (lr / 0.3) ** 3
+    exponential = suggest(*typical(300, drop_at=0.02, noise=0.0))
+    assert 0.3 < suggest(lr, loss).lr / exponential.lr < 3
+
+
+@pytest.mark.parametrize("num_steps", [20, 50, 100, 300, 1000])
+def test_noise_is_not_taken_for_a_drop(num_steps):
+    lr = np.geomspace(1e-7, 10, num_steps)
+    lost = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        found = suggest(lr, 2.3 + rng.standard_normal(num_steps))
+        assert not found.confident
+        lost += found.lr is None
+        if found.lr is None:
+            assert "more steps" in found.reason
+    assert lost >= 190
+
+
+def test_a_fallback_is_used_where_there_is_no_suggestion_and_only_there():
+    lr, loss = typical()
+    flat = suggest(lr, np.ones(lr.size), fallback=3e-4)
+    assert (flat.lr, flat.method, flat.confident) == (3e-4, "fallback", False)
+    assert "never fell" in flat.reason
+    assert suggest(lr, loss, fallback=3e-4).lr == suggest(lr, loss).lr
+
+
+def test_a_loss_still_falling_at_the_end_is_a_doubt_with_a_remedy():
+    lr, loss = typical(edge_at=1e9, drop_at=5.0)
+    found = suggest(lr, loss)
+    assert not found.confident
+    assert "raise end_lr" in found.reason
+    assert found.diverged_at is None
+
+
+def test_a_loss_that_falls_from_the_first_lr_is_a_doubt_with_a_remedy():
+    lr, loss = typical(start_lr=1e-2, drop_at=2e-2)
+    assert "lower start_lr" in suggest(lr, loss).reason
+
+
+def test_a_weak_drop_is_a_doubt():
+    found = suggest(*typical(noise=0.8))
+    assert found.lr is not None
+    assert not found.confident
+    assert "times the noise" in found.reason
+
+
+def test_few_finite_losses_are_said_to_be_few():
+    lr, loss = typical()
+    loss[4] = np.inf
+    found = suggest(lr, loss)
+    assert found.lr is None
+    assert "only 4 finite losses before NaN or inf at lr" in found.reason
+    assert found.diverged_at == lr[4]
+    assert LossCurve(lr[:5], loss[:5], num_steps=300).suggest().lr is None
+
+
+@st.composite
+def ugly_curves(draw):
+    n = draw(st.integers(10, 80))
+    start = draw(st.floats(-290, 280))
+    lr = 10 ** (start + np.cumsum(draw(st.lists(st.floats(1e-4, 0.3), min_size=n, max_size=n))))
+    finite = st.floats(allow_nan=False, allow_infinity=False)
+    values = st.one_of(st.floats(-10, 10), finite, st.floats())
+    pool = draw(st.lists(values, min_size=1, max_size=6))
+    loss = draw(st.lists(st.sampled_from(pool) | values, min_size=n, max_size=n))
+    return lr, np.array(loss)
+
+
+@given(ugly_curves(), st.sampled_from(sorted(SCHEDULE_FACTORS)))
+def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
+    lr, loss = curve
+    found = suggest(lr, loss, schedule=schedule)
+    assert found.reason
+    if found.lr is None:
+        assert not found.confident
+        assert found.band is None
+    else:
+        assert lr[0] * (1 - 1e-9) <= found.lr <= lr[-1] * (1 + 1e-9)
+        assert found.band[0] <= found.lr <= found.band[1]
+    assert str(found)
+    assert smooth_losses(lr, loss).size <= lr.size
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e30, 1e307])
+def test_the_size_of_the_loss_has_no_limit(size):
+    lr, loss = typical()
+    loss = np.minimum(loss, 4.0)
+    assert suggest(lr, size * loss).lr == pytest.approx(suggest(lr, loss).lr)
+
+
+def test_a_loss_that_only_rises_gets_no_lr():
+    lr = np.geomspace(1e-7, 10, 50)
+    assert suggest(lr, np.arange(50)).lr is None
+    assert "never fell" in suggest(lr, np.repeat([1.0, 2.0], 25)).reason
+
+
+@pytest.mark.parametrize(
+    ("lr", "loss", "options", "error", "message"),
+    [
+        ([], [], {}, ValueError, "at least 10 points, got 0"),
+        (np.geomspace(1e-3, 1, 9), np.ones(9), {}, ValueError, "at least 10 points, got 9"),
+        (np.geomspace(1e-3, 1, 10), np.ones(11), {}, ValueError, "loss must be as long as lr"),
+        (np.full(10, 0.1), np.ones(10), {}, ValueError, "strictly increasing"),
+        (np.linspace(0, 1, 10), np.ones(10), {}, ValueError, "finite numbers > 0"),
+        (np.linspace(1, 2, 10), ["a"] * 10, {}, TypeError, "real numbers"),
+        (None, None, {"schedule": "cosine"}, ValueError, "schedule must be one of"),
+        (None, None, {"schedule": 1}, TypeError, "schedule must be one of"),
+        (None, None, {"method": "steepest"}, ValueError, "method must be one of"),
+        (None, None, {"fallback": 0}, ValueError, "fallback must be > 0"),
+        (None, None, {"fallback": "1e-3"}, TypeError, "fallback must be"),
+        (None, None, {"num_steps": 299}, ValueError, "num_steps must be an int >= 300"),
+    ],
+)
+def test_bad_input_is_refused(lr, loss, options, error, message):
+    lr, loss = typical() if lr is None else (lr, loss)
+    with pytest.raises(error, match=message):
+        suggest(lr, loss, **options)
+
+
+def test_suggestions_read_like_sentences():
+    lr, loss = typical()
+    sure = str(suggest(lr, loss))
+    assert sure.startswith("Suggested lr for the peak of one-cycle training: 0.0")
+    assert "usable from" in sure
+    assert "for constant lr: " in str(suggest(lr, loss, schedule="constant"))
+    assert "with doubt" in str(suggest(*typical(noise=0.8)))
+    assert str(suggest(lr, np.ones(300))).startswith("No learning rate suggested")
+
+
+def test_drop_over_noise_has_a_value_for_every_suggestion():
+    assert Suggestion(None, "plateau", "", drop=6.0, noise=2.0).drop_over_noise == 3.0
+    assert Suggestion(None, "plateau", "", drop=6.0, noise=0.0).drop_over_noise == math.inf
+    assert math.isnan(Suggestion(None, "plateau", "").drop_over_noise)
+
+
+@pytest.fixture(scope="module")
+def scored(bench):
+    def ours(lrs, losses, num_it, schedule):
+        use = {"onecycle": "one_cycle", "constant": "constant"}[schedule]
+        return suggest(lrs, losses, schedule=use, num_steps=num_it).lr
+
+    tasks = bench.store.tasks()
+    return bench.evaluate(bench.adapt({"ours": ours}), tasks)[0]
+
+
+@pytest.mark.parametrize(("steps", "regret"), [(100, 0.11), (300, 0.075), (1852, 0.06)])
+def test_mean_regret_on_the_benchmark(scored, steps, regret):
+    both = scored[f"ours@{steps}"]["both"]
+    assert both["mean"] <= regret
+    assert both["fails"] == 0
+    assert both["abstained_tasks"] <= 2
+
+
+@pytest.mark.parametrize("protocol", ["e7_100", "e7_300", "kt_1852"])
+def test_confidence_is_deserved_on_the_benchmark(bench, protocol):
+    regrets = []
+    for task in bench.store.tasks():
+        for name, use in (("onecycle", "one_cycle"), ("constant", "constant")):
+            truth = bench.store.truth(task, name)
+            for curve in bench.store.curves(task)[protocol].values():
+                found = suggest(curve["lr"], curve["loss"], schedule=use)
+                if found.confident:
+                    regrets.append(truth.regret(found.lr))
+    assert len(regrets) > 80
+    assert np.mean(np.array(regrets) < 0.25) >= 0.9
