@@ -1,31 +1,36 @@
 """Learning-rate policy for deep learning: schedules, range tests and suggestions in pure NumPy.
 
-`lrsched_tf` and `lrsched_torch` drive Keras and PyTorch from the same schedules.
+`lrsched_tf` and `lrsched_torch` drive Keras and PyTorch from the same schedules. The names below
+are loaded on first use (PEP 562), so importing this package costs next to nothing.
 """
 
-from lrsched import compat
-from lrsched.config import from_config
-from lrsched.schedule import Schedule, Segment
-from lrsched.schedules import (
-    constant,
-    cosine,
-    cosine_restarts,
-    cyclical,
-    cyclical_momentum,
-    exponential,
-    exponential_sweep,
-    flat_cosine,
-    inverse_sqrt,
-    linear,
-    linear_sweep,
-    multi_step,
-    one_cycle,
-    one_cycle_momentum,
-    polynomial,
-    step_decay,
-    warmup_cosine,
-    warmup_stable_decay,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrsched import compat
+    from lrsched.config import from_config
+    from lrsched.schedule import Schedule, Segment
+    from lrsched.schedules import (
+        constant,
+        cosine,
+        cosine_restarts,
+        cyclical,
+        cyclical_momentum,
+        exponential,
+        exponential_sweep,
+        flat_cosine,
+        inverse_sqrt,
+        linear,
+        linear_sweep,
+        multi_step,
+        one_cycle,
+        one_cycle_momentum,
+        polynomial,
+        step_decay,
+        warmup_cosine,
+        warmup_stable_decay,
+    )
 
 __version__ = "0.1.0"
 
@@ -53,3 +58,24 @@ __all__ = [
     "warmup_cosine",
     "warmup_stable_decay",
 ]
+
+# Where a name lives; all others are schedule functions.
+_HOMES = {
+    "Schedule": "lrsched.schedule",
+    "Segment": "lrsched.schedule",
+    "from_config": "lrsched.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "compat":
+        return import_module("lrsched.compat")
+    value = getattr(import_module(_HOMES.get(name, "lrsched.schedules")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
