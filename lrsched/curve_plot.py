@@ -54,6 +54,8 @@ def plot_curve(
     """
     check_choice("xscale", xscale, SCALES)
     shown = _shown(curve, skip_start, skip_end)
+    if suggestion is True:
+        suggestion = curve.suggest(schedule=schedule)
     lr, loss = curve.lr[shown], curve.loss[shown]
     ax = new_axes(ax)
     ax.plot(lr, loss, color=RAW_COLOR, linewidth=0.8, label="raw loss", zorder=1)
@@ -62,8 +64,6 @@ def plot_curve(
         inside = range(curve.lr.size)[shown]
         part = slice(inside.start, min(inside.stop, smoothed.size))
         ax.plot(curve.lr[part], smoothed[part], color=SMOOTH_COLOR, label="smoothed", zorder=3)
-    if suggestion is True:
-        suggestion = curve.suggest(schedule=schedule)
     if isinstance(suggestion, Suggestion):
         _mark(ax, suggestion)
     ax.set_xscale(xscale)

@@ -1,0 +1,168 @@
+"""Plots of loss curves: what is drawn, on which axes, and that nothing is shown."""
+
+import base64
+import builtins
+import math
+
+import numpy as np
+import pytest
+
+from lrsched.loss_curve import LossCurve, compare
+
+matplotlib = pytest.importorskip("matplotlib", reason="plots need matplotlib")
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402  (after the backend is chosen)
+
+
+@pytest.fixture(autouse=True)
+def no_show(monkeypatch):
+    def shown(*_, **__):
+        raise AssertionError("a plot was shown")
+
+    monkeypatch.setattr(pyplot, "show", shown)
+    yield
+    pyplot.close("all")
+
+
+def curve_at(drop_at=1e-3, num_steps=200):
+    lr = np.geomspace(1e-7, 10, num_steps)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(num_steps)
+    return LossCurve(lr, 0.3 + 2 / (1 + lr / drop_at) + np.minimum(lr**3, 50) * 1e3 + noise)
+
+
+def lines(ax):
+    return {line.get_label(): line for line in ax.get_lines()}
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_raw_and_smoothed_losses_and_the_suggestion_are_drawn():
+    curve = curve_at()
+    ax = curve.plot()
+    drawn = lines(ax)
+    np.testing.assert_array_equal(drawn["raw loss"].get_ydata(), curve.loss)
+    np.testing.assert_array_equal(drawn["raw loss"].get_xdata(), curve.lr)
+    smooth = drawn["smoothed"].get_ydata()
+    assert np.abs(np.diff(smooth[:80])).max() < np.abs(np.diff(curve.loss[:80])).max() / 3
+    best = curve.suggest()
+    assert drawn[f"plateau: {best.lr:.2g}"].get_xdata()[0] == best.lr
+    (band,) = ax.patches
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx(best.band)
+    assert ax.get_xscale() == "log"
+
+
+def test_the_smooth_has_no_lag():
+    lr = np.geomspace(1e-6, 1, 300)
+    step = LossCurve(lr, np.where(lr < 1e-3, 2.0, 1.0))
+    smooth = lines(step.plot())["smoothed"].get_ydata()
+    assert lr[np.argmax(smooth < 1.5)] == pytest.approx(1e-3, rel=0.05)
+
+
+def test_a_divergence_does_not_flatten_the_picture():
+    curve = curve_at()
+    low, high = curve.plot().get_ylim()
+    assert high < 6
+    assert low < curve.loss.min()
+    assert curve.plot(full_range=True).get_ylim()[1] > curve.loss.max()
+
+
+@pytest.mark.parametrize("xscale", ["log", "linear"])
+def test_the_axis_can_be_log_or_linear(xscale):
+    assert curve_at().plot(xscale=xscale).get_xscale() == xscale
+
+
+def test_ends_can_be_skipped():
+    curve = curve_at()
+    ax = curve.plot(skip_start=10, skip_end=20, suggestion=False)
+    drawn = lines(ax)
+    np.testing.assert_array_equal(drawn["raw loss"].get_xdata(), curve.lr[10:-20])
+    assert len(drawn["smoothed"].get_xdata()) == 170
+    assert set(drawn) == {"raw loss", "smoothed"}
+    assert set(lines(curve.plot(smooth=False, suggestion=False))) == {"raw loss"}
+
+
+def test_any_suggestion_can_be_marked():
+    curve = curve_at()
+    peer = curve.suggest(method="valley")
+    ax = curve.plot(suggestion=peer)
+    assert f"fastai_valley: {peer.lr:.2g} ?" in legend(ax)
+    assert not ax.patches
+    constant = curve.suggest(schedule="constant")
+    assert f"plateau: {constant.lr:.2g}" in legend(curve.plot(schedule="constant"))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [np.ones(50), np.full(50, math.nan), np.r_[np.ones(4), [math.inf] * 46], np.full(50, 1e300)],
+    ids=["flat", "nan", "short", "huge"],
+)
+def test_a_curve_without_a_suggestion_is_drawn_and_says_so(loss):
+    curve = LossCurve(np.geomspace(1e-6, 1, 50), loss)
+    ax = curve.plot()
+    assert "no suggestion" in legend(ax)
+    ax.figure.canvas.draw()
+
+
+def test_an_empty_curve_is_drawn():
+    LossCurve([], []).plot().figure.canvas.draw()
+
+
+def test_it_draws_on_the_axes_it_is_given():
+    _, axes = pyplot.subplots(2)
+    assert curve_at().plot(axes[1]) is axes[1]
+    assert not axes[0].get_lines()
+    assert len(pyplot.get_fignums()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"xscale": "symlog"}, ValueError),
+        ({"skip_start": -1}, ValueError),
+        ({"skip_end": 200}, ValueError),
+        ({"skip_start": 1.5}, TypeError),
+        ({"schedule": "cosine"}, ValueError),
+    ],
+)
+def test_bad_options_are_refused_before_a_figure_is_made(options, error):
+    with pytest.raises(error, match="must be"):
+        curve_at().plot(**options)
+    assert not pyplot.get_fignums()
+
+
+def test_a_comparison_overlays_its_curves_with_a_legend():
+    curves = curve_at(1e-3), curve_at(1e-2), LossCurve(np.geomspace(1e-7, 10, 50), np.ones(50))
+    both = compare(curves, labels=["Adam", "SGD", "flat"])
+    ax = both.plot()
+    first, second = (curve.suggest().lr for curve in curves[:2])
+    assert legend(ax) == [f"Adam: lr {first:.2g}", f"SGD: lr {second:.2g}", "flat: no suggestion"]
+    dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
+    assert [dot.get_xdata()[0] for dot in dots] == [first, second]
+    with pytest.raises(ValueError, match="xscale must be"):
+        both.plot(xscale="cubic")
+
+
+def test_a_notebook_sees_sentence_and_picture():
+    text = curve_at()._repr_html_()
+    assert "Suggested lr for the peak of one-cycle training" in text
+    data = text.split("base64,")[1].split('"')[0]
+    assert base64.b64decode(data).startswith(b"\x89PNG")
+    assert not pyplot.get_fignums()
+
+
+def test_a_notebook_without_matplotlib_sees_the_sentence(monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    text = LossCurve([0.1], [1.0], stop_reason="a < b")._repr_html_()
+    assert "a &lt; b" in text
+    assert "<img" not in text
+    with pytest.raises(ImportError, match="pip install"):
+        LossCurve([0.1], [1.0]).plot()

@@ -1,0 +1,123 @@
+"""Peers' rules by name: equal to what the peers themselves suggest from the same raw losses."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrsched.loss_curve import LossCurve
+from lrsched.peer_rules import ALIASES, PEERS, valley_index
+from lrsched.suggest import suggest
+
+# The sweep each peer makes by default, as the benchmark names it.
+PROTOCOLS = dict.fromkeys(PEERS, ("e7_100",))
+PROTOCOLS |= {name: ("e7_100", "e7_300") for name in PEERS if name.startswith("fastai")}
+PROTOCOLS |= {name: ("kt_1852",) for name in PEERS if name.startswith("ktrain")}
+PROTOCOLS |= {"lightning": ("e8_100",)}
+
+
+def answer(function, *arguments):
+    """The lr, or None where the rule fails or abstains."""
+    try:
+        lr = function(*arguments)
+    except (ValueError, IndexError, RuntimeError):
+        return None
+    return None if lr is None or not math.isfinite(lr) else float(lr)
+
+
+def slow_valley_index(losses):
+    """The definition, in O(n^2)."""
+    lengths, longest, end, start = [1] * len(losses), 1, 0, 0
+    for i in range(1, len(losses)):
+        before = [lengths[j] for j in range(i) if losses[j] > losses[i]]
+        lengths[i] = 1 + max(before, default=0)
+        if lengths[i] > longest:
+            longest, end = lengths[i], i
+            start = end - longest
+    third = (end - start) / 3
+    return start + int(third) + int(third / 2)
+
+
+@given(st.lists(st.one_of(st.integers(-5, 5).map(float), st.floats()), min_size=1, max_size=60))
+def test_valley_by_patience_sorting_finds_the_same_index(losses):
+    assert valley_index(np.array(losses)) == slow_valley_index(losses)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_rules_equal_the_peers_on_every_curve_of_the_benchmark(bench, name):
+    compared = 0
+    for task in bench.store.tasks():
+        sweeps = bench.store.curves(task)
+        for protocol in PROTOCOLS[name]:
+            for seed, curve in sweeps[protocol].items():
+                one = {key: seeds[seed] for key, seeds in sweeps.items()}
+                extra = (protocol,) if name.startswith("fastai") else ()
+                with np.errstate(all="ignore"):
+                    theirs = answer(bench.peers.RULES[name], one, SimpleNamespace(), *extra)
+                planned = len(bench.store.PROTOCOLS[protocol])
+                ours = suggest(curve["lr"], curve["loss"], method=name, num_steps=planned).lr
+                assert ours == theirs, (task.name, protocol, seed)
+                compared += 1
+    assert compared >= 66
+
+
+@pytest.fixture(scope="module")
+def golden(repo):
+    return json.loads((repo / "tests/golden/peer_rules.json").read_text(encoding="utf8"))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_rules_equal_the_stored_answers_of_the_peers(golden, name):
+    for row in golden["curves"]:
+        found = LossCurve.from_dict(row["curve"]).suggest(method=name)
+        assert found.lr == row["lr"][name], row["name"]
+
+
+def test_the_stored_answers_tell_rules_and_curves_apart(golden):
+    for name in PEERS:
+        assert len({row["lr"][name] for row in golden["curves"]}) > 1
+    for row in golden["curves"]:
+        assert len(set(row["lr"].values())) > 5
+
+
+def test_a_rule_that_fails_says_so_instead_of_raising():
+    lr = np.geomspace(1e-5, 1, 12)
+    found = suggest(lr, np.linspace(2, 1, 12), method="torch_lr_finder")
+    assert found.lr is None
+    assert "it needs 17 points, got 12" in str(found)
+    assert not found.confident
+
+
+def test_a_rule_that_fails_gives_way_to_the_fallback():
+    lr = np.geomspace(1e-5, 1, 12)
+    found = suggest(lr, np.linspace(2, 1, 12), method="slide", fallback=0.01)
+    assert (found.lr, found.method) == (0.01, "fallback")
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_short_names_are_the_same_rules(golden, alias, name):
+    curve = LossCurve.from_dict(golden["curves"][0]["curve"])
+    assert curve.suggest(method=alias) == curve.suggest(method=name)
+
+
+def test_suggestions_hold_every_rule_by_name_ours_first(golden):
+    curve = LossCurve.from_dict(golden["curves"][0]["curve"])
+    found = curve.suggestions()
+    assert list(found) == ["plateau", *PEERS]
+    assert found["plateau"] == curve.suggest()
+    assert all(found[name].method == name for name in PEERS)
+    assert "ignite suggests lr" in str(found["ignite"])
+
+
+@given(
+    losses=st.lists(st.one_of(st.floats(0, 5), st.floats()), min_size=10, max_size=60),
+    planned=st.integers(60, 100),
+)
+def test_no_rule_raises_on_any_curve(losses, planned):
+    curve = LossCurve(np.geomspace(1e-7, 10, len(losses)), losses, num_steps=planned)
+    for name, found in curve.suggestions().items():
+        assert found.lr is None or found.lr > 0, name
