@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lrsched._validate import check_choice, check_int
 from lrsched.plot import new_axes
-from lrsched.suggest import MIN_POINTS, Suggestion, smooth_losses
+from lrsched.suggestion import MIN_POINTS, Suggestion, smooth_losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lrsched._validate import check_int, check_positive, check_type
 from lrsched.peer_rules import PEERS
-from lrsched.suggest import PLATEAU, Suggestion, check_curve, cyclical_range, suggest_for
+from lrsched.suggestion import PLATEAU, Suggestion, check_curve, cyclical_range, suggest_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from lrsched._validate import check_choice, check_int, check_positive, check_typ
 from lrsched.loss_curve import FINISHED, LossCurve
 from lrsched.schedule import Schedule
 from lrsched.schedules import exponential_sweep, linear_sweep
-from lrsched.suggest import MIN_POINTS
+from lrsched.suggestion import MIN_POINTS
 
 SWEEPS = {"exponential": exponential_sweep, "linear": linear_sweep}
 DEFAULT_SWEEP = (1e-7, 10.0, 300)

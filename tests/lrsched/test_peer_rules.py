@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lrsched.loss_curve import LossCurve
 from lrsched.peer_rules import ALIASES, PEERS, valley_index
-from lrsched.suggest import suggest
+from lrsched.suggestion import suggest
 
 # The sweep each peer makes by default, as the benchmark names it.
 PROTOCOLS = dict.fromkeys(PEERS, ("e7_100",))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
-from lrsched.suggest import SCHEDULE_FACTORS, Suggestion, smooth_losses, suggest
+from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion, smooth_losses, suggest
 
 
 def typical(num_steps=300, *, drop_at=1e-3, edge_at=0.3, noise=0.02, start_lr=1e-7, seed=0):
@@ -137,6 +137,13 @@ def test_a_weak_drop_is_a_doubt():
     assert found.lr is not None
     assert not found.confident
     assert "times the noise" in found.reason
+
+
+@pytest.mark.parametrize(("num_steps", "sure"), [(60, False), (100, True)])
+def test_a_sweep_that_hurries_is_a_doubt(num_steps, sure):
+    found = suggest(*typical(num_steps))
+    assert found.confident == sure
+    assert ("use more steps" in found.reason) != sure
 
 
 def test_few_finite_losses_are_said_to_be_few():

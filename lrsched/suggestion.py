@@ -38,13 +38,17 @@ UPDATES_REFERENCE = 16.0  # of an exponential sweep with 37 steps a decade
 EDGE_WEIGHT = 0.35  # how far towards the right point, in log lr
 EDGE_REACH = 1.5  # an edge further than this many decades from the left point says no more
 SCHEDULE_FACTORS = {"constant": 0.45, "one_cycle": 1.1}  # a peak bears more than a constant lr
-BAND_FACTOR = 2.5
+BAND_FACTOR = 2.0
 
 # Doubt. A drop must exceed the noise of a batch and the error of the two means it compares.
 DROP_OVER_NOISE = 1.2
 DROP_OVER_ERROR = 4.0
 CONFIDENT_OVER_NOISE = 3.0
-SWEEP_AGAIN = "sweep to a higher end_lr, use more steps or larger batches"
+FEW_UPDATES = 5.0  # 85 steps of an exponential sweep over 8 decades
+SWEEP_AGAIN = (
+    "sweep to a higher end_lr, use more steps or larger batches; "
+    "the curve of a model that is already trained looks like this too"
+)
 
 
 @dataclass(frozen=True)
@@ -246,11 +250,18 @@ class Reading:
         return float(x0 + (x1 - x0) * (-part * self.drop - y0) / (y1 - y0))
 
     @property
-    def shift(self) -> float:
-        """Decades by which a sweep of the reference length would have done the drop later."""
+    def updates(self) -> float:
+        """Sum of the learning rates up to the end of the drop, over the lr there.
+
+        So many updates at that lr would have gone as far as the sweep had by then.
+        """
         lr = 10 ** (self.x - self.x[-1])
-        updates = np.interp(self.done, self.x, np.cumsum(lr) / lr)
-        return UPDATES_EXPONENT * math.log10(updates / UPDATES_REFERENCE)
+        return float(np.interp(self.done, self.x, np.cumsum(lr) / lr))
+
+    @property
+    def shift(self) -> float:
+        """Decades by which a sweep with the reference number of updates does the drop later."""
+        return UPDATES_EXPONENT * math.log10(self.updates / UPDATES_REFERENCE)
 
 
 def read(lr: Array, loss: Array) -> Reading:
@@ -366,6 +377,11 @@ def _doubts(reading: Reading, *, diverged: bool, outside: bool) -> list[str]:
         doubts.append(
             f"the loss drop is only {reading.drop / reading.noise:.1f} times the noise of a batch "
             "(use more steps or larger batches)"
+        )
+    if reading.updates < FEW_UPDATES:
+        doubts.append(
+            f"the sweep had the effect of only {reading.updates:.1f} updates at the lr where the "
+            "drop was done (use more steps)"
         )
     if reading.begun - reading.x[0] < START_DECADES:
         doubts.append("the loss fell from the first lr on (lower start_lr)")
