@@ -1,0 +1,267 @@
+"""The callback that drives `fit` by schedules."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from lrsched import Schedule
+from lrsched._validate import check_bool, check_choice, check_int, check_momentum, check_type
+from lrsched_tf.install import Installation, StepCounter, leaf_optimizers, read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+COUNTS = ("updates", "batches")
+
+
+class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
+    """Drives the learning rate, and the momentum, of `model.fit` by schedules.
+
+    Both are computed inside the compiled step from the optimizer's own counter, so each update
+    gets its exact value, also with `jit_compile` and `steps_per_execution`, and nothing waits for
+    the host. Afterwards lr and momentum are the floats that they were.
+
+    `logs`, and so `History`, get `learning_rate` and `momentum` of the last update of each epoch.
+    Put this callback before those that read `logs`, such as CSVLogger.
+
+    Args:
+        lr: Schedule of the learning rate; None leaves it alone.
+        momentum: Schedule of `momentum` (SGD, RMSprop, Muon) or `beta_1` (the Adam family, Lion),
+            with values in [0, 1); None leaves it alone.
+        restart: Each `fit` starts at step 0, or with `initial_epoch` at the step where that epoch
+            starts. False takes the optimizer's own count of updates, so a second `fit` goes on
+            where the first one ended, also from a loaded model.
+        count: With gradient accumulation, whether steps of the schedule are "updates" or
+            "batches".
+        steps_per_epoch: Batches per epoch, for data of unknown length; None takes them from `fit`.
+        log_batches: Put `learning_rate` and `momentum` into the `logs` of every batch as well.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: neither `lr` nor `momentum`, a momentum outside [0, 1), or an unknown `count`.
+            From `fit`: an optimizer without momentum although one was given, or a second
+            schedule for the same optimizer.
+
+    Example:
+        >>> warmup = lrsched.linear(0.0, 1e-3, 500).then(lrsched.cosine(1e-3, 0.0, 9500))
+        >>> model.fit(x, y, epochs=10, callbacks=[ScheduleCallback(lr=warmup)])
+    """
+
+    def __init__(
+        self,
+        lr: Schedule | None = None,
+        momentum: Schedule | None = None,
+        *,
+        restart: bool = True,
+        count: str = "updates",
+        steps_per_epoch: int | None = None,
+        log_batches: bool = False,
+    ) -> None:
+        super().__init__()
+        if lr is None and momentum is None:
+            raise ValueError("lr or momentum must be given, got neither")
+        if lr is not None:
+            check_type("lr", lr, Schedule, "for example lrsched.one_cycle(...)")
+        if momentum is not None:
+            _check_momentum_schedule(momentum)
+        self.lr, self.momentum = lr, momentum
+        self._restart = check_bool("restart", restart)
+        self._count_batches = check_choice("count", count, COUNTS) == "batches"
+        if steps_per_epoch is not None:
+            steps_per_epoch = check_int("steps_per_epoch", steps_per_epoch, 1)
+        self._steps_per_epoch = steps_per_epoch
+        if check_bool("log_batches", log_batches):
+            # On the instance, since Keras runs a callback that has this hook out of step with
+            # the device where it could run ahead.
+            self.on_train_batch_end = self._log_batch
+        self._begin()
+
+    def _begin(self) -> None:
+        self._installation: Installation | None = None
+        self._epoch: int | None = None
+        self._first_step: int | None = None
+        self._step = 0
+        self._warned: set[str] = set()
+
+    def _schedules(
+        self, total_steps: int | None, steps_per_epoch: float | None
+    ) -> tuple[Schedule | None, Schedule | None]:
+        """Lr and momentum for a run of so many updates, None where that is not known."""
+        return self.lr, self.momentum
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._begin()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == self._epoch:
+            self._remove()
+            raise ValueError(f"callbacks must hold each callback once, got {self!r} twice")
+        self._epoch = epoch
+        # Not in on_train_begin: a BackupAndRestore later in the list has not loaded by then.
+        if self._installation is None:
+            self._install(epoch)
+        # The step of the first batch of the epoch, for the logs of batches.
+        self._batches = self._counters[0].batches()
+
+    def _install(self, epoch: int) -> None:
+        steps, epochs = self._batches_per_epoch(), self.params.get("epochs")
+        if steps is None and epoch > 0 and self._restart:
+            raise ValueError(
+                "steps_per_epoch must be given to start at a later epoch with data of unknown "
+                f"length, got initial_epoch={epoch} (or pass restart=False)"
+            )
+        left = None if steps is None or epochs is None else (epochs - epoch) * steps
+        self._put_into(self.model, epoch * (steps or 0), left, steps)
+        assert self._installation is not None
+        self._installation.guard()
+
+    def _batches_per_epoch(self) -> int | None:
+        return self._steps_per_epoch or (self.params or {}).get("steps")
+
+    def _put_into(
+        self, model: Any, first_batch: int, left: int | None, steps_per_epoch: int | None
+    ) -> None:
+        """Install at batch `first_batch` of a run that has `left` batches to go."""
+        first = first_batch if self._restart else None
+        self._counters = [
+            StepCounter(optimizer, first, self._count_batches)
+            for optimizer in leaf_optimizers(model)
+        ]
+        counter = self._counters[0]
+        end = None if left is None else counter.step_at(counter.batches() + left)
+        per_epoch = steps_per_epoch and steps_per_epoch / counter.batches_per_step
+        lr, momentum = self._schedules(end, per_epoch)
+        self._installation = Installation(model, self._counters, lr, momentum)
+        self.lr, self.momentum = lr, momentum
+        self._step = self._installation.step()
+        if self._first_step is None:
+            self._first_step = self._step
+        if end is not None:
+            self._warn_if_shorter(end)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if batch == 0 and self._step != self._first_step and self.lr is not None:
+            self._warn_if_overwritten(self.lr(self._step - 1))
+
+    def _log_batch(self, batch: int, logs: Any = None) -> None:
+        if logs is not None:
+            logs.update(self._values(self._counters[0].step_at(self._batches + batch)))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._count_steps()
+        if logs is not None and self._step > 0:
+            logs.update(self._values(self._step - 1))
+
+    def _count_steps(self) -> None:
+        installation, model = self._installation, self.model  # on JAX this brings the state home
+        if installation is None or not installation.active:
+            raise RuntimeError(
+                f"{type(self).__name__} works within model.fit; in a loop over train_on_batch "
+                "use `with callback.applied_to(model):`"
+            )
+        before, self._step = self._step, installation.step()
+        if self._step == before and model is not None:
+            self._warn("the optimizer of the model made no update, so its schedule had no effect")
+        self._warn_if_shorter(self._step)
+
+    def _values(self, step: int) -> dict[str, float]:
+        named = {"learning_rate": self.lr, "momentum": self.momentum}
+        return {name: schedule(step) for name, schedule in named.items() if schedule is not None}
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._installation is not None:
+            self._installation.remove()
+
+    @contextmanager
+    def applied_to(self, model: Any) -> Iterator[ScheduleCallback]:
+        """Schedule a loop of your own, over `train_on_batch` or over `optimizer.apply`.
+
+        Lr and momentum are the user's floats again at the end, also after an exception. A step
+        that the loop compiles itself must be traced inside the `with` block.
+
+        Example:
+            >>> with OneCycle(max_lr=0.1, total_steps=len(batches)).applied_to(model):
+            ...     for x, y in batches:
+            ...         model.train_on_batch(x, y)
+        """
+        self._begin()
+        self._put_into(model, 0, None, self._steps_per_epoch)
+        assert self._installation is not None
+        try:
+            yield self
+            self._step = self._installation.step()
+        finally:
+            self._remove()
+
+    @property
+    def history(self) -> dict[str, NDArray[Any]]:
+        """The values of the updates of the last `fit`, up to the end of its last whole epoch.
+
+        "step", "learning_rate" and "momentum", each of shape [updates]; those that are scheduled.
+        """
+        steps = np.arange(self._first_step or 0, self._step)
+        named = {"learning_rate": self.lr, "momentum": self.momentum}
+        values = {name: schedule(steps) for name, schedule in named.items() if schedule is not None}
+        return {"step": steps, **values}
+
+    def plot(self, ax: Axes | None = None, *, num_steps: int | None = None) -> Axes:
+        """Draw the lr on the left axis and the momentum on the right.
+
+        Args:
+            ax: Matplotlib Axes to draw on; None makes a figure. Nothing is shown.
+            num_steps: How many steps; None stands for the length of the schedule, or for the
+                updates made where it is endless.
+
+        Raises:
+            ValueError: the length is not known yet.
+        """
+        from lrsched.plot import plot_lr_momentum
+
+        first = self.lr if self.lr is not None else self.momentum
+        if first is None:
+            raise ValueError("total_steps must be given to plot before fit, got None")
+        if num_steps is None and first.total_steps is None:
+            num_steps = self._step or None
+        if self.lr is None:
+            return first.plot(ax, num_steps=num_steps, label="momentum")
+        return plot_lr_momentum(self.lr, self.momentum, ax, num_steps=num_steps)
+
+    def _warn(self, message: str) -> None:
+        """Once a run."""
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(f"{type(self).__name__}: {message}", UserWarning, stacklevel=2)
+
+    def _warn_if_shorter(self, end: int) -> None:
+        for name, schedule in (("lr", self.lr), ("momentum", self.momentum)):
+            total = None if schedule is None else schedule.total_steps
+            if total is not None and total < end:
+                self._warn(f"the {name} ends at step {total} and holds its last value from there")
+
+    def _warn_if_overwritten(self, applied: float) -> None:
+        for optimizer in leaf_optimizers(self.model):
+            rate = optimizer.__dict__["_learning_rate"]
+            if isinstance(rate, keras.Variable):
+                found = read(rate)
+                if abs(found - applied) > 1e-3 * abs(applied) + 1e-30:
+                    self._warn(
+                        f"something else set the learning rate to {found:g}, which has no effect: "
+                        "the schedule sets it at every update (remove the other callback)"
+                    )
+
+
+def _check_momentum_schedule(momentum: Any) -> None:
+    check_type("momentum", momentum, Schedule, "for example lrsched.one_cycle_momentum(...)")
+    for segment in momentum.segments:
+        check_momentum("momentum", segment.start_value)
+        check_momentum("momentum", segment.end_value)

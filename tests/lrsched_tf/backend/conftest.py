@@ -1,0 +1,74 @@
+"""A linear model, its data, and the comparison of its weights with the reference."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.lrsched_tf.backend import reference
+
+STEPS, BATCH = 64, 4
+
+
+def pytest_configure(config):
+    # Keras converts its variables in a way that NumPy 2 warns of, in `get_weights` for one.
+    config.addinivalue_line("filterwarnings", "ignore:__array__ implementation:DeprecationWarning")
+
+
+class Problem:
+    """Linear regression of two outputs on three inputs: 32 batches, run through twice."""
+
+    epochs = 2
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(STEPS // self.epochs * BATCH, 3)).astype("float32")
+        truth = np.array([[1.0, -0.7], [-2.0, 0.4], [0.5, 1.2]])
+        noise = 0.3 * rng.normal(size=(len(self.x), 2))
+        self.y = (self.x @ truth + 0.8 + noise).astype("float32")
+        self.start = [rng.normal(size=(3, 2)).astype("float32"), np.array([0.3, -0.4], "float32")]
+
+    def batches(self, epochs=None):
+        cuts = range(0, len(self.x), BATCH)
+        return [(self.x[i : i + BATCH], self.y[i : i + BATCH]) for i in cuts] * (
+            epochs or self.epochs
+        )
+
+    def model(self, optimizer, kind=keras.Sequential, **compile_arguments):
+        model = kind([keras.Input((3,)), keras.layers.Dense(2)])
+        model.set_weights(self.start)
+        model.compile(optimizer, loss="mse", **compile_arguments)
+        return model
+
+    def fit(self, model, *callbacks, epochs=None, **arguments):
+        """Train on the batches in order; callbacks as for `fit`."""
+        arguments = {"verbose": 0, "shuffle": False, "batch_size": BATCH, **arguments}
+        epochs = epochs or self.epochs
+        return model.fit(self.x, self.y, epochs=epochs, callbacks=list(callbacks), **arguments)
+
+    def expected(self, update, lrs, momenta, *, accumulate=1, batches=None, start=None):
+        batches = batches or self.batches()
+        start = start or self.start
+        return reference.train(start, batches, update, lrs, momenta, accumulate=accumulate)[0]
+
+
+@pytest.fixture(scope="session")
+def problem():
+    return Problem()
+
+
+@pytest.fixture(scope="session")
+def backend():
+    return keras.backend.backend()
+
+
+@pytest.fixture
+def same_weights():
+    """Largest difference between the weights of a model and others; asserts float32 accuracy."""
+
+    def check(model, expected, tolerance=2e-5):
+        found = model if isinstance(model, list) else model.get_weights()
+        error = max(abs(a - b).max() for a, b in zip(found, expected, strict=True))
+        assert error <= tolerance, f"weights differ by {error:.2g}"
+        return error
+
+    return check

@@ -1,0 +1,33 @@
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_everything_holds_on_the_backend(backend):
+    if find_spec("keras") is None or find_spec(BACKENDS[backend]) is None:
+        pytest.skip(f"keras with {backend} is not installed")
+    environment = {
+        "KERAS_BACKEND": backend,
+        "LRSCHED_BACKEND_TESTS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # Two devices, for the tests of data parallelism.
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5"]
+    done = subprocess.run(
+        [*command, "tests/lrsched_tf/backend"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    print(done.stdout[-20_000:], done.stderr[-5_000:])
+    assert done.returncode == 0, f"tests/lrsched_tf/backend fails with KERAS_BACKEND={backend}"
