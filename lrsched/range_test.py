@@ -65,21 +65,27 @@ class Divergence:
         self._head: list[float] = []
         self._last: deque[float] = deque(maxlen=5)
         self._start = self._spread = 0.0
-        self._best = math.inf
+        self._best = self._limit = math.inf
 
     def update(self, loss: float) -> bool:
         """Take one finite loss; True when the sweep has diverged."""
         self._last.append(loss)
         middle = sorted(self._last)[len(self._last) // 2]
-        self._best = min(self._best, middle)
+        if middle < self._best:
+            self._best = middle
+            self._set_limit()
         if len(self._head) < self._early:
             self._head.append(loss)
             if len(self._head) == self._early:
                 self._start = median(self._head[:MIN_POINTS])
                 self._spread = max(self._head) - min(self._head)
+                self._set_limit()
             return False
+        return middle > self._limit
+
+    def _set_limit(self) -> None:
         scale = max(self._start - self._best, self._spread)
-        return middle - self._start > self._factor * scale
+        self._limit = self._start + self._factor * scale
 
 
 class RangeTest:
@@ -153,7 +159,8 @@ class RangeTest:
         Raises:
             RuntimeError: the test has ended.
         """
-        self._check_running("lr")
+        if self._stop_reason is not None:
+            raise self._ended("lr")
         return self._lrs[len(self._losses)]
 
     @property
@@ -176,7 +183,8 @@ class RangeTest:
             TypeError: `loss` is not one real number; nothing is recorded.
             RuntimeError: the test has ended.
         """
-        self._check_running("record")
+        if self._stop_reason is not None:
+            raise self._ended("record")
         value = check_loss(loss)
         self._losses.append(value)
         if not math.isfinite(value):
@@ -208,12 +216,11 @@ class RangeTest:
             end_lr=self._lrs[-1],
         )
 
-    def _check_running(self, name: str) -> None:
-        if self._stop_reason is not None:
-            raise RuntimeError(
-                f"{name} must not be used after the range test has ended "
-                f"({self._stop_reason}) (check `running`, or make a new RangeTest)"
-            )
+    def _ended(self, name: str) -> RuntimeError:
+        return RuntimeError(
+            f"{name} must not be used after the range test has ended "
+            f"({self._stop_reason}) (check `running`, or make a new RangeTest)"
+        )
 
     def __repr__(self) -> str:
         state = self._stop_reason or f"next lr {self.lr:.3g}"

@@ -42,7 +42,7 @@ BAND_FACTOR = 2.0
 
 # Doubt. A drop must exceed the noise of a batch and the error of the two means it compares.
 DROP_OVER_NOISE = 1.2
-DROP_OVER_ERROR = 4.0
+DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
 CONFIDENT_OVER_NOISE = 3.0
 FEW_UPDATES = 5.0  # 85 steps of an exponential sweep over 8 decades
 SWEEP_AGAIN = (

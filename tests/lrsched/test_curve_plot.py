@@ -11,7 +11,7 @@ from lrsched.loss_curve import LossCurve, compare
 
 matplotlib = pytest.importorskip("matplotlib", reason="plots need matplotlib")
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402  (after the backend is chosen)
+from matplotlib import pyplot
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsched.loss_curve import LossCurve
@@ -168,6 +168,7 @@ def ugly_curves(draw):
     return lr, np.array(loss)
 
 
+@settings(max_examples=500)
 @given(ugly_curves(), st.sampled_from(sorted(SCHEDULE_FACTORS)))
 def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
     lr, loss = curve
