@@ -1,0 +1,72 @@
+"""Whether a call of a scheduler's `step` moves it on, and the warnings about how it is called."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch.optim import Optimizer
+
+from lrsched_torch._groups import has_gradient
+from lrsched_torch._updates import UpdateCounter
+
+COUNTS = ("auto", "updates", "calls")
+# So many updates between two calls of step(), twice in a row, look like one call per epoch.
+MANY_UPDATES = 10
+
+DRY_RUN = (
+    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Without an update or a "
+    "gradient this is taken for a dry run, which moves the schedule on (count='updates' counts "
+    "updates only; schedule.values() gives the values without a dry run)"
+)
+BURSTS = (
+    "at least {many} optimizer updates were made before each of the last two calls of "
+    "scheduler.step(), and each call is one step of the schedule (call it after every update, in "
+    "Lightning with interval='step'; count='calls' says that a call per epoch is meant)"
+)
+COMPILED = (
+    "torch.compile computes wrong updates for SGD with nesterov=True and a scheduled momentum "
+    "(leave optimizer.step uncompiled, or pass nesterov=False, or leave the momentum alone with "
+    "cycle_momentum=False or momentum=None)"
+)
+
+
+class Pace:
+    """Decides whether a call is a step of the schedule.
+
+    Args:
+        optimizer: The optimizer whose updates are counted.
+        counter: Counts them.
+        count: "auto", "updates" or "calls", as `ScheduleLR` explains them.
+    """
+
+    def __init__(self, optimizer: Optimizer, counter: UpdateCounter, count: str) -> None:
+        self._optimizer, self._counter, self._count = optimizer, counter, count
+        self._warned: set[str] = set()
+        self._burst_before: int | None = None
+
+    def moves_on(self, step: int) -> bool:
+        """Whether a call of `scheduler.step()` at `step` leads to the next one."""
+        counter = self._counter
+        made = counter.take()
+        if self._count == "calls" or counter.captured or not counter.hooked:
+            return True
+        if made:
+            self._note_burst(made, step)
+            return True
+        training = counter.seen or has_gradient(self._optimizer.param_groups)
+        if self._count == "updates" or training:
+            return False
+        self.warn_once(DRY_RUN)
+        return True
+
+    def _note_burst(self, made: int, step: int) -> None:
+        if made >= MANY_UPDATES:
+            if self._burst_before == step - 1:
+                self.warn_once(BURSTS.format(many=MANY_UPDATES))
+            self._burst_before = step
+
+    def warn_once(self, text: str) -> None:
+        """Warn the caller of `scheduler.step()`, once for each text."""
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, UserWarning, stacklevel=5)

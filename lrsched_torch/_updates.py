@@ -1,0 +1,109 @@
+"""Counting the updates that an optimizer really makes, through its public hooks."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+# `made` after one or more updates in compiled code; unlike 1, it sends `step` the careful way.
+COMPILED = -1
+CAN_CAPTURE: bool = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
+
+
+class UpdateCounter:
+    """Counts the optimizer's updates between two calls of a scheduler's `step`.
+
+    Attributes:
+        made: Updates since the last `take`, or COMPILED.
+        seen: The optimizer has been stepped at some time.
+        hooked: The optimizer lets its updates be counted.
+        compiled: An update ran inside `torch.compile`.
+        captured: An update was captured in a CUDA graph; its replays run no Python, so they
+            cannot be counted.
+        width: Number of parameter groups that the scheduler knows.
+    """
+
+    def __init__(self) -> None:
+        self.made = self.width = 0
+        self.seen = self.compiled = self.captured = self.hooked = False
+        # Verdicts of GradScaler that nobody has waited for yet; true ones are skipped updates.
+        self._skips: list[torch.Tensor] = []
+        self._handles: list[Any] = []
+
+    def attach(self, optimizer: Optimizer, on_new_group: Callable[[], None]) -> None:
+        """Start counting; the method `on_new_group` runs before the first update of new groups."""
+        target = _with_hooks(optimizer)
+        if target is None:
+            return
+        adopt = weakref.WeakMethod(on_new_group)
+
+        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+            if torch.compiler.is_compiling() or len(optimizer.param_groups) == self.width:
+                return
+            method = adopt()
+            if method is not None:
+                method()
+
+        self.hooked = True
+        self._handles.append(target.register_step_pre_hook(before))
+        self._handles.append(target.register_step_post_hook(self._after))
+
+    def watch_loading(
+        self,
+        optimizer: Optimizer,
+        before: Callable[[Optimizer, Any], None],
+        after: Callable[[Optimizer], None],
+    ) -> None:
+        """Call these around `optimizer.load_state_dict`, which replaces the groups."""
+        target = _with_hooks(optimizer)
+        if target is not None:
+            self._handles.append(target.register_load_state_dict_pre_hook(before))
+            self._handles.append(target.register_load_state_dict_post_hook(after))
+
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.seen = True
+        if torch.compiler.is_compiling():
+            # Constants only: reading a count would make it a guard, and each update a recompile.
+            self.made = COMPILED
+            self.compiled = True
+            return
+        # A fused optimizer is always stepped by GradScaler, with the verdict as an attribute.
+        skip = getattr(optimizer, "found_inf", None)
+        if skip is not None:
+            self._skips.append(skip)
+        elif CAN_CAPTURE and torch.cuda.is_current_stream_capturing():
+            self.captured = True
+        else:
+            self.made = self.made + 1 if self.made != COMPILED else 2
+
+    def pending(self) -> int:
+        """Number of updates since the last `take`."""
+        made = 1 if self.made == COMPILED else self.made
+        self.made = made + sum(not skip.item() for skip in self._skips)
+        self._skips.clear()
+        return self.made
+
+    def take(self) -> int:
+        """Number of updates since the last call."""
+        made = self.pending()
+        self.made = 0
+        return made
+
+    def detach(self) -> None:
+        """Remove all hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _with_hooks(optimizer: Any) -> Any:
+    """The optimizer that runs step hooks: this one, the one that it wraps, or None."""
+    while isinstance(optimizer, Optimizer):
+        if hasattr(optimizer, "_optimizer_step_post_hooks"):
+            return optimizer
+        optimizer = getattr(optimizer, "optimizer", None)
+    return None

@@ -1,0 +1,54 @@
+"""How many optimizer updates a training will make."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+from lrsched._validate import check_bool, check_int
+
+
+def steps_for(
+    epochs: int, loader: Sized | int, *, accumulate: int = 1, drop_last: bool = False
+) -> int:
+    """Number of optimizer updates in `epochs` passes over `loader`: a schedule's `total_steps`.
+
+    Args:
+        epochs: Number of passes, int >= 1.
+        loader: A DataLoader, or anything whose `len` is the number of batches in a pass on this
+            process (after `accelerator.prepare`, with a DistributedSampler), or that number.
+        accumulate: Number of batches whose gradients make one update, int >= 1.
+        drop_last: Whether the batches left over at the end of a pass, fewer than `accumulate`,
+            make no update. Lightning, Transformers and Accelerate do make one. (Whether the
+            loader leaves out a batch of too few samples shows in its `len`.)
+
+    Raises:
+        TypeError: an argument of the wrong kind, or a loader without a length.
+        ValueError: `epochs` or `accumulate` < 1, or no update at all.
+
+    Example:
+        >>> steps_for(3, 10, accumulate=4), steps_for(3, 10, accumulate=4, drop_last=True)
+        (9, 6)
+    """
+    epochs = check_int("epochs", epochs, 1)
+    accumulate = check_int("accumulate", accumulate, 1)
+    batches = _batches(loader)
+    whole, left = divmod(batches, accumulate)
+    updates = whole if check_bool("drop_last", drop_last) or not left else whole + 1
+    if updates == 0:
+        raise ValueError(
+            f"loader must give at least one update a pass, got {batches} batches with "
+            f"accumulate={accumulate} (lower accumulate, or pass drop_last=False)"
+        )
+    return epochs * updates
+
+
+def _batches(loader: Sized | int) -> int:
+    if not isinstance(loader, Sized):
+        return check_int("loader", loader, 0, "a loader without a length: pass the batches in it")
+    try:
+        return len(loader)
+    except TypeError as error:
+        # A DataLoader over an IterableDataset has __len__, which raises.
+        raise TypeError(
+            f"loader must have a length, got {loader!r} (pass the number of batches in it)"
+        ) from error
