@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrsched import compat
     from lrsched.config import from_config
+    from lrsched.loss_curve import Comparison, LossCurve, compare
+    from lrsched.range_test import RangeTest
     from lrsched.schedule import Schedule, Segment
     from lrsched.schedules import (
         constant,
@@ -31,12 +33,18 @@ if TYPE_CHECKING:
         warmup_cosine,
         warmup_stable_decay,
     )
+    from lrsched.suggestion import Suggestion, suggest
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
+    "LossCurve",
+    "RangeTest",
     "Schedule",
     "Segment",
+    "Suggestion",
+    "compare",
     "compat",
     "constant",
     "cosine",
@@ -55,15 +63,22 @@ __all__ = [
     "one_cycle_momentum",
     "polynomial",
     "step_decay",
+    "suggest",
     "warmup_cosine",
     "warmup_stable_decay",
 ]
 
 # Where a name lives; all others are schedule functions.
 _HOMES = {
+    "Comparison": "lrsched.loss_curve",
+    "LossCurve": "lrsched.loss_curve",
+    "RangeTest": "lrsched.range_test",
     "Schedule": "lrsched.schedule",
     "Segment": "lrsched.schedule",
+    "Suggestion": "lrsched.suggestion",
+    "compare": "lrsched.loss_curve",
     "from_config": "lrsched.config",
+    "suggest": "lrsched.suggestion",
 }
 
 

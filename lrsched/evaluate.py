@@ -182,9 +182,9 @@ class Plan(NamedTuple):
 def compile_plan(schedule: Schedule) -> Plan:
     """Write a schedule out as pieces in the order of their first steps."""
     segments = schedule.segments
-    pieces = [_held(segments[0].start_value, 0)] if segments[0].start > 0 else []
+    pieces = [_held(segments[0].start_value, 0)] if segments[0].first > 0 else []
     for segment, following in zip(segments, (*segments[1:], None), strict=True):
-        limit = math.inf if following is None else math.ceil(following.start)
+        limit = math.inf if following is None else following.first
         pieces += [piece for piece in _pieces(segment) if piece.first < limit]
     return Plan(
         firsts=[piece.first for piece in pieces],
@@ -201,16 +201,17 @@ def _pieces(segment: Segment) -> Iterator[Piece]:
     start, end, power = segment.start, segment.end, segment.power
     a, b, length = segment.start_value, segment.end_value, segment.end - segment.start
     shape = SHAPES[segment.shape]
-    first, last = math.ceil(start), math.floor(end)
     if a == b:
-        yield _held(a, first)
+        yield _held(a, segment.first)
         return
-    middle = math.floor((start + end) / 2) + 1
+    after_start, before_end = math.ceil(start), math.floor(end)
+    middle = max(segment.first, math.floor((start + end) / 2) + 1)
+    forth, back = shape.constant(a, b), shape.constant(b, a)
     yield Piece(
-        first, shape.from_start, a, shape.constant(a, b), power, first, start - first, length
+        segment.first, shape.from_start, a, forth, power, after_start, start - after_start, length
     )
-    yield Piece(middle, shape.from_end, b, shape.constant(b, a), power, last, end - last, -length)
-    yield _held(b, last + 1)
+    yield Piece(middle, shape.from_end, b, back, power, before_end, end - before_end, -length)
+    yield _held(b, before_end + 1)
 
 
 def _held(value: float, first: int) -> Piece:

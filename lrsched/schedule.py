@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,15 +44,16 @@ class Segment:
 
     Args:
         start: Step of the first knot, a real number.
-        end: Step of the last knot, > `start`.
+        end: Step of the last knot, > `start` and > 0.
         start_value: Value at `start`, >= 0.
         end_value: Value at `end`, >= 0.
         shape: A name of `lrsched.evaluate.SHAPES`: "linear", "cos", "exp" ...
         power: Exponent of the shapes "poly" and "cos_poly", > 0; 1 for all others.
+        enters: Step from which the segment is in force, where that is later than `start`.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: `end` <= `start`, a negative value, an unknown shape, or a value of 0 in a
+        ValueError: `end` <= `start`, `enters` outside of them, a negative value, an unknown shape, or a value of 0 in a
             shape that needs both > 0 ("exp", "rsqrt", "inverse").
     """
 
@@ -61,6 +63,7 @@ class Segment:
     end_value: float
     shape: str = "linear"
     power: float = 1.0
+    enters: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("shape", self.shape, evaluate.SHAPES)
@@ -72,8 +75,15 @@ class Segment:
         set_field(self, "start_value", check_value("start_value", self.start_value))
         set_field(self, "end_value", check_value("end_value", self.end_value))
         set_field(self, "power", check_positive("power", self.power))
-        if not self.start < self.end:
-            raise ValueError(f"end must be > start ({self.start:g}), got {self.end:g}")
+        if not max(self.start, 0.0) < self.end:
+            raise ValueError(f"end must be > 0 and > start ({self.start:g}), got {self.end:g}")
+        if self.enters is not None:
+            set_field(self, "enters", check_real("enters", self.enters))
+            if not self.start <= self.enters <= self.end:
+                raise ValueError(
+                    f"enters must be from start ({self.start:g}) to end ({self.end:g}), "
+                    f"got {self.enters:g}"
+                )
         if self.power != 1.0 and self.shape not in evaluate.POWER_SHAPES:
             raise ValueError(f"power must be 1 for shape {self.shape!r}, got {self.power:g}")
         low, high = sorted((self.start_value, self.end_value))
@@ -82,6 +92,19 @@ class Segment:
                 f"values of a {self.shape!r} segment must be within a factor of {MAX_RATIO:g}, "
                 f"got {self.start_value:g} and {self.end_value:g}"
             )
+
+    @property
+    def first(self) -> int:
+        """First whole step at which the segment is in force."""
+        return math.ceil(self.start if self.enters is None else self.enters)
+
+    def shifted(self, offset: int) -> Segment:
+        """The segment `offset` steps later, in force no sooner than at step `offset`."""
+        start, end = self.start + offset, self.end + offset
+        enters = None if self.enters is None else self.enters + offset
+        if enters is None and start < offset:
+            enters = float(offset)
+        return dataclasses.replace(self, start=start, end=end, enters=enters)
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,7 +120,8 @@ class Schedule:
     have in common.
 
     Args:
-        segments: At least one `Segment`, by increasing start; where two overlap, the later wins.
+        segments: At least one `Segment`, by the step at which they enter; where two overlap, the
+            later one wins.
         total_steps: Number of optimiser updates, or None for an endless schedule.
         loop_from: First step of the part that repeats for ever, or None.
         period: Length of the part that repeats, in steps; given with `loop_from`.
@@ -127,9 +151,10 @@ class Schedule:
         for segment in segments:
             check_type("segments", segment, Segment)
         for before, after in pairwise(segments):
-            if after.start < before.start:
+            if after.first < before.first:
                 raise ValueError(
-                    f"segments must be ordered by start, got {after.start:g} after {before.start:g}"
+                    "segments must be ordered by the step at which they enter, "
+                    f"got {after.first} after {before.first}"
                 )
         object.__setattr__(self, "segments", segments)
         self._check_loop()
@@ -251,10 +276,12 @@ class Schedule:
         offset = self.total_steps
         if offset is None:
             raise ValueError("then must follow a schedule with total_steps, got an endless one")
-        before = [segment for segment in self.segments if segment.start < offset]
+        before = [segment for segment in self.segments if segment.first < offset]
         moved = [
-            dataclasses.replace(s, start=s.start + offset, end=s.end + offset)
-            for s in other._from_step_zero()
+            segment.shifted(offset)
+            for segment in other._from_step_zero()
+            # a stretch so short that the shift rounds it away is left out
+            if segment.start + offset < segment.end + offset
         ]
         return dataclasses.replace(
             other,
@@ -266,8 +293,8 @@ class Schedule:
     def _from_step_zero(self) -> Iterable[Segment]:
         """The segments, with the value that holds before a late first one as a segment too."""
         head = self.segments[0]
-        if head.start > 0:
-            yield Segment(0.0, head.start, head.start_value, head.start_value)
+        if head.first > 0:
+            yield Segment(0.0, head.first, head.start_value, head.start_value)
         yield from self.segments
 
     def scaled(self, factor: float) -> Schedule:

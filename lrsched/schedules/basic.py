@@ -69,8 +69,8 @@ def cosine(start: float, end: float, total_steps: int) -> Schedule:
         ValueError: a negative or infinite value, or `total_steps` < 2.
 
     Example:
-        >>> cosine(0.1, 0.0, 101)(50)
-        0.05
+        >>> cosine(1.0, 0.0, 5).values().round(3).tolist()
+        [1.0, 0.854, 0.5, 0.146, 0.0]
 
     Source: Loshchilov & Hutter 2016, arXiv:1608.03983.
     """
@@ -197,7 +197,7 @@ def exponential_sweep(start_lr: float, end_lr: float, num_steps: int) -> Schedul
         ValueError: `start_lr` <= 0, `end_lr` <= `start_lr`, or `num_steps` < 2.
 
     Example:
-        >>> [round(lr, 9) for lr in exponential_sweep(1e-3, 10.0, 5).values()]
+        >>> exponential_sweep(1e-3, 10.0, 5).values().round(9).tolist()
         [0.001, 0.01, 0.1, 1.0, 10.0]
 
     Source: Smith 2015, arXiv:1506.01186 (range test); the exponential form as in fastai.

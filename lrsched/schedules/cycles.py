@@ -181,8 +181,8 @@ def cyclical(
             `gamma` below 1 in a mode that has no use for it.
 
     Example:
-        >>> cyclical(base_lr=0.1, max_lr=0.5, step_size_up=4).values(6).tolist()
-        [0.1, 0.2, 0.3, 0.4, 0.5, 0.4]
+        >>> cyclical(base_lr=0.0, max_lr=1.0, step_size_up=4).values(6).tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0, 0.75]
 
     Source: Smith 2015, arXiv:1506.01186; modes as torch CyclicLR.
     """

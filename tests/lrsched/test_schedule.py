@@ -135,3 +135,18 @@ def test_lr_and_momentum_share_a_plot():
     assert right.get_ylabel() == "momentum"
     assert right.lines[0].get_ydata().min() == pytest.approx(0.85)
     pyplot.close(ax.figure)
+
+
+def test_then_leaves_out_a_stretch_that_the_shift_rounds_away():
+    second = Schedule((Segment(0, 1e-180, 1.0, 2.0), Segment(1e-180, 1, 2.0, 3.0)))
+    assert RAMP.then(second).values(8)[5:].tolist() == [2.0, 3.0, 3.0]
+
+
+def test_then_gives_the_second_schedule_no_step_of_the_first():
+    # no room to rise: the way down has begun a step before step 0
+    steep = lrsched.one_cycle(0.5, 4, pct_start=0.0)
+    assert steep.segments[0].start == -1
+    chained = RAMP.then(steep)
+    assert chained.values()[:5].tolist() == RAMP.values().tolist()
+    assert chained.values()[5:].tolist() == steep.values().tolist()
+    assert RAMP.then(chained).values()[5:].tolist() == chained.values().tolist()

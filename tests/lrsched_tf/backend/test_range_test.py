@@ -1,0 +1,232 @@
+"""The range test of Keras: what it measures, and that it leaves the training as it was."""
+
+import os
+import random
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+import lrsched
+from lrsched_tf import LRFinder, OneCycle, lr_find
+
+FIND = {"num_steps": 40, "start_lr": 1e-5, "end_lr": 1.0, "batch_size": 8}
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+    "adamw": lambda: keras.optimizers.AdamW(1e-3),
+    "accumulating adam": lambda: keras.optimizers.Adam(1e-3, gradient_accumulation_steps=2),
+    "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(1e-3)),
+}
+
+
+def data():
+    generator = np.random.default_rng(5)
+    x = generator.normal(size=(70, 4)).astype("float32")
+    return x, (x.sum(1) > 0).astype("int32") + (x[:, 0] > 1).astype("int32")
+
+
+def compiled(optimizer="sgd", **options):
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((4,)),
+            keras.layers.Dense(16, activation="relu", kernel_regularizer="l2"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(3),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(OPTIMIZERS[optimizer](), loss, metrics=["accuracy"], **options)
+    return model
+
+
+def everything(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [np.array(keras.ops.convert_to_numpy(v)).tobytes() for v in variables]
+
+
+def training_after(between, optimizer="sgd", epochs_before=1, **options):
+    """History and end state of a training with `between(model)` somewhere in it."""
+    model = compiled(optimizer, **options)
+    x, y = data()
+    if epochs_before:
+        model.fit(x, y, batch_size=8, epochs=epochs_before, verbose=0)
+    between(model)
+    history = model.fit(x, y, batch_size=8, epochs=2, verbose=0).history
+    return history, everything(model), random.random()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "epochs_before"),
+    [("sgd", 0), ("sgd", 1), ("adamw", 1), ("accumulating adam", 0), ("loss scale", 0)],
+)
+def test_training_after_it_is_bitwise_training_without_it(optimizer, epochs_before):
+    untouched = training_after(lambda model: None, optimizer, epochs_before)
+
+    def find(model):
+        assert len(lr_find(model, *data(), **FIND)) > 10
+
+    assert training_after(find, optimizer, epochs_before) == untouched
+
+
+def test_found_twice_it_leaves_no_trace_either():
+    def find_twice(model):
+        first, second = lr_find(model, *data(), **FIND), lr_find(model, *data(), **FIND)
+        assert first == second
+
+    assert training_after(find_twice) == training_after(lambda model: None)
+
+
+def test_a_trace_would_be_seen():
+    untouched = training_after(lambda model: None)
+    assert training_after(lambda model: model.fit(*data(), verbose=0)) != untouched
+
+
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_as_a_callback_it_leaves_no_trace(epochs_before):
+    def find(model):
+        finder = LRFinder(start_lr=1e-5, end_lr=1.0, num_steps=40)
+        model.fit(*data(), batch_size=8, epochs=9, verbose=0, callbacks=[finder])
+        assert len(finder.curve) > 10
+
+    untouched = training_after(lambda model: None, epochs_before=epochs_before)
+    assert training_after(find, epochs_before=epochs_before) == untouched
+
+
+class Interrupting(keras.callbacks.Callback):
+    """Raises, or sends a real Ctrl-C, in the middle of the test."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 5:
+            if self.how == "sigint":
+                os.kill(os.getpid(), signal.SIGINT)
+            raise ZeroDivisionError("in a callback")
+
+
+class Breaking(keras.utils.PyDataset):
+    """Data that breaks, or meets a Ctrl-C, after some batches."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        x, y = data()
+        if index == 5:
+            if self.how == "sigint":
+                os.kill(os.getpid(), signal.SIGINT)
+            raise ZeroDivisionError("in the data")
+        return x[index * 7 : index * 7 + 7], y[index * 7 : index * 7 + 7]
+
+
+def test_an_interrupted_callback_is_put_back_on_request():
+    def find(model):
+        finder = LRFinder(start_lr=1e-5, end_lr=1.0, num_steps=40)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*data(), batch_size=8, verbose=0, callbacks=[finder, Interrupting("sigint")])
+        finder.restore()
+
+    assert training_after(find) == training_after(lambda model: None)
+
+
+def test_broken_data_leaves_no_trace():
+    def find(model):
+        # each backend wraps the error of the data in its own
+        with pytest.raises(Exception, match="in the data"):
+            lr_find(model, Breaking("raise"), num_steps=40)
+
+    assert training_after(find) == training_after(lambda model: None)
+
+
+def test_steps_per_execution_is_put_back():
+    if keras.backend.backend() == "torch":
+        pytest.skip("the torch backend of Keras has no steps_per_execution, for that reason")
+
+    def find(model):
+        curve = lr_find(model, *data(), **FIND)
+        assert len(curve) > 10
+        assert model.steps_per_execution == 4
+
+    untouched = training_after(lambda model: None, steps_per_execution=4)
+    assert training_after(find, steps_per_execution=4) == untouched
+
+
+def test_losses_are_those_of_each_batch_with_the_lr_that_followed():
+    """Plain SGD on one weight, written out in NumPy."""
+    x = np.random.default_rng(0).normal(size=(40, 1)).astype("float32")
+    y = (3 * x + 1).astype("float32")
+    model = keras.Sequential(
+        [keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")]
+    )
+    model.compile(keras.optimizers.SGD(7.0), "mse")
+    curve = lr_find(
+        model, x, y, batch_size=4, shuffle=False, start_lr=1e-3, end_lr=0.3, num_steps=25
+    )
+    weight, losses = 1.0, []
+    for step, lr in enumerate(lrsched.exponential_sweep(1e-3, 0.3, 25).values()[: len(curve)]):
+        batch = slice(step % 10 * 4, step % 10 * 4 + 4)
+        error = weight * x[batch].astype(float) - y[batch]
+        losses.append((error**2).mean())
+        weight -= lr * (2 * error * x[batch]).mean()
+    assert len(curve) == 25
+    np.testing.assert_allclose(curve.loss, losses, rtol=2e-5)
+    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == 7.0
+
+
+def test_it_goes_on_into_one_cycle():
+    model = compiled()
+    curve = lr_find(model, *data(), num_steps=60, batch_size=8)
+    suggestion = curve.suggest(fallback=0.1)
+    assert suggestion.lr > 0
+    history = model.fit(
+        *data(), batch_size=8, epochs=6, verbose=0, callbacks=[OneCycle(max_lr=suggestion.lr)]
+    ).history
+    assert history["loss"][-1] < history["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
+        ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
+        ({"progress": "yes"}, TypeError, "progress must be a bool"),
+        ({"epochs": 3}, ValueError, r"about the training data, got \['epochs'\]"),
+        ({"validation_data": 3}, ValueError, "validation_data"),
+    ],
+)
+def test_bad_arguments_change_nothing(options, error, message):
+    model = compiled()
+    before = everything(model)
+    with pytest.raises(error, match=message):
+        lr_find(model, *data(), **options)
+    assert everything(model) == before
+
+
+def test_models_that_cannot_be_put_back_are_refused():
+    with pytest.raises(TypeError, match="compiled with a Keras optimizer"):
+        lr_find(keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]), *data())
+    lazy = keras.Sequential([keras.layers.Dense(3)])
+    lazy.compile("sgd", "mse")
+    if keras.backend.backend() == "tensorflow":
+        with pytest.raises(ValueError, match="model must be built"):
+            lr_find(lazy, *data(), num_steps=20)
+    scheduled = compiled()
+    scheduled.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100)), "mse")
+    with pytest.raises(ValueError, match="compile with a number"):
+        lr_find(scheduled, *data())
+
+
+def test_a_used_finder_is_refused():
+    model, finder = compiled(), LRFinder(num_steps=10)
+    model.fit(*data(), batch_size=8, epochs=2, verbose=0, callbacks=[finder])
+    with pytest.raises(ValueError, match="a new LRFinder for every fit"):
+        model.fit(*data(), verbose=0, callbacks=[finder])

@@ -1,0 +1,288 @@
+"""The range test of PyTorch: what it measures, and that it leaves the training as it was."""
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lrsched
+from lrsched_torch.range_test import lr_find, range_test
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+    "adam": lambda p: torch.optim.AdamW(p, lr=1e-3),
+    "amsgrad with a tensor lr": lambda p: torch.optim.Adam(p, lr=torch.tensor(1e-3), amsgrad=True),
+}
+
+
+class Net(nn.Module):
+    """Something of everything: dropout, running statistics, a buffer outside the state dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3)
+        )
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        self.calls += 1
+        return self.body(x)
+
+
+class Run:
+    """A seeded training whose every trace can be compared bit for bit."""
+
+    def __init__(self, optimizer="sgd"):
+        torch.manual_seed(3), np.random.seed(3), random.seed(3)
+        generator = torch.Generator().manual_seed(7)
+        data = torch.randn(96, 4, generator=generator)
+        labels = (data.sum(1) > 0).long() + (data[:, 0] > 1).long()
+        self.loader = DataLoader(
+            TensorDataset(data, labels), batch_size=8, shuffle=True, generator=generator
+        )
+        self.model = Net()
+        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
+        self.criterion = nn.CrossEntropyLoss()
+
+    def train(self, epochs=2):
+        losses = []
+        for _ in range(epochs):
+            for x, y in self.loader:
+                loss = self.criterion(self.model(x), y)
+                loss.backward()
+                self.optimizer.step()
+                # last, so that gradients left behind by something else would show
+                self.optimizer.zero_grad()
+                losses.append(loss.item())
+        return losses
+
+    def find(self, **options):
+        settings = {"num_steps": 40, "start_lr": 1e-5, "end_lr": 1.0, **options}
+        return lr_find(self.model, self.optimizer, self.criterion, self.loader, **settings)
+
+    def everything(self):
+        state = self.optimizer.state_dict()
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        tensors += [v for s in state["state"].values() for v in s.values() if torch.is_tensor(v)]
+        hyper = [{k: float(g["lr"])} for g in state["param_groups"] for k in ("lr",)]
+        return (
+            [t.detach().clone().numpy().tobytes() for t in tensors],
+            [None if p.grad is None else p.grad.numpy().tobytes() for p in self.model.parameters()],
+            [m.training for m in self.model.modules()],
+            hyper,
+            torch.get_rng_state().numpy().tobytes(),
+            np.random.get_state()[1].tobytes(),
+            random.getstate(),
+            self.loader.generator.get_state().numpy().tobytes(),
+        )
+
+
+def training_after(between, optimizer="sgd", epochs_before=1):
+    """Losses and end state of a training with `between(run)` somewhere in it."""
+    run = Run(optimizer)
+    run.train(epochs_before)
+    before = run.everything()
+    between(run)
+    assert run.everything() == before
+    return run.train(), run.everything()
+
+
+def find_twice(run):
+    for _ in range(2):
+        assert len(run.find()) > 10
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_training_after_it_is_bitwise_training_without_it(optimizer, epochs_before):
+    untouched = training_after(lambda run: None, optimizer, epochs_before)
+    assert training_after(find_twice, optimizer, epochs_before) == untouched
+
+
+def test_a_trace_would_be_seen():
+    untouched = training_after(lambda run: None)
+
+    def draw(run):
+        torch.manual_seed(int(torch.initial_seed()) + 1)
+
+    with pytest.raises(AssertionError):
+        assert training_after(draw) == untouched
+
+
+def test_tensors_keep_their_identity():
+    run = Run("adam")
+    run.train(1)
+    before = [*run.model.parameters(), *run.model.buffers()]
+    slots = [v for s in run.optimizer.state.values() for v in s.values()]
+    run.find()
+    assert all(
+        a is b for a, b in zip(before, [*run.model.parameters(), *run.model.buffers()], strict=True)
+    )
+    after = [v for s in run.optimizer.state.values() for v in s.values()]
+    assert all(a is b for a, b in zip(slots, after, strict=True))
+
+
+def test_submodules_keep_their_own_mode():
+    run = Run()
+    run.model.body[1].eval()
+    before = [m.training for m in run.model.modules()]
+    run.find()
+    assert [m.training for m in run.model.modules()] == before
+
+
+def test_gradients_that_were_there_are_there_again():
+    run = Run()
+    run.criterion(run.model(torch.ones(8, 4)), torch.zeros(8, dtype=torch.long)).backward()
+    before = run.everything()
+    run.find()
+    assert run.everything() == before
+
+
+class Interrupting:
+    """A criterion that raises, or gets a real Ctrl-C, in the middle of the test."""
+
+    def __init__(self, how):
+        self.how, self.calls = how, 0
+
+    def __call__(self, output, target):
+        self.calls += 1
+        if self.calls == 17:
+            if self.how == "sigint":
+                os.kill(os.getpid(), signal.SIGINT)
+            raise ZeroDivisionError("in the loss")
+        return nn.functional.cross_entropy(output, target)
+
+
+@pytest.mark.parametrize(
+    ("how", "error"), [("sigint", KeyboardInterrupt), ("raise", ZeroDivisionError)]
+)
+def test_an_interrupted_test_leaves_no_trace(how, error):
+    def find(run):
+        real, run.criterion = run.criterion, Interrupting(how)
+        with pytest.raises(error):
+            run.find()
+        run.criterion = real
+
+    assert training_after(find) == training_after(lambda run: None)
+
+
+def test_the_recorded_lr_is_the_one_that_moved_the_weights():
+    weight = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(weight.parameters(), lr=123.0)
+    moves = []
+    with range_test(weight, optimizer, 1e-3, 1e-1, 20, stop_factor=None) as test:
+        for x in test.batches([torch.ones(1, 1)]):
+            before = weight.weight.item()
+            loss = weight(x).sum()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            moves.append(before - weight.weight.item())
+            test.record(loss)
+    np.testing.assert_allclose(moves, test.curve.lr, rtol=2e-4)
+    assert optimizer.param_groups[0]["lr"] == 123.0
+
+
+def test_the_curve_is_that_of_a_plain_loop():
+    by_call, by_hand = Run("adam"), Run("adam")
+    curve = by_call.find(num_steps=30)
+    lrs = lrsched.exponential_sweep(1e-5, 1.0, 30).values()
+    losses = []
+    batches = (batch for _ in range(9) for batch in by_hand.loader)
+    for lr, (x, y) in zip(lrs, batches, strict=False):
+        by_hand.optimizer.param_groups[0]["lr"] = float(lr)
+        by_hand.optimizer.zero_grad()
+        loss = by_hand.criterion(by_hand.model(x), y)
+        loss.backward()
+        by_hand.optimizer.step()
+        losses.append(loss.item())
+    assert curve.loss.tolist() == losses[: len(curve)]
+    assert curve.lr.tolist() == lrs[: len(curve)].tolist()
+
+
+def test_a_nan_loss_ends_the_test_and_says_so():
+    run = Run()
+    real = run.criterion
+    count = iter(range(1000))
+    run.criterion = lambda o, t: real(o, t) * (float("nan") if next(count) == 12 else 1.0)
+    curve = run.find()
+    assert len(curve) == 13
+    assert "non-finite" in curve.stop_reason
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
+        ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
+        ({"progress": 1}, TypeError, "progress must be a bool"),
+    ],
+)
+def test_bad_arguments_change_nothing(change, error, message):
+    run = Run()
+    before = run.everything()
+    with pytest.raises(error, match=message):
+        run.find(**change)
+    assert run.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("loader", "error", "message"),
+    [
+        ([], ValueError, "loader must give batches, got none"),
+        ([torch.ones(8, 4)], TypeError, r"must be a pair \(inputs, target\), got Tensor"),
+        ([{"x": torch.ones(8, 4)}], TypeError, "got dict"),
+    ],
+)
+def test_bad_batches_change_nothing(loader, error, message):
+    run = Run()
+    before = run.everything()
+    run.loader, kept = loader, run.loader
+    with pytest.raises(error, match=message):
+        run.find()
+    run.loader = kept
+    assert run.everything() == before
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    other = torch.optim.SGD(Net().parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="optimizer must hold parameters of model"):
+        range_test(Net(), other)
+
+
+def test_a_loss_of_many_numbers_is_refused():
+    run = Run()
+    run.criterion = nn.CrossEntropyLoss(reduction="none")
+    before = run.everything()
+    with pytest.raises(RuntimeError, match="scalar"):
+        run.find()
+    assert run.everything() == before
+
+
+def test_a_forgotten_record_is_named():
+    run = Run()
+    with (
+        pytest.raises(RuntimeError, match="record\\(loss\\) must be called once for every batch"),
+        range_test(run.model, run.optimizer) as test,
+    ):
+        for _ in test.batches(run.loader):
+            pass
+
+
+def test_it_is_used_inside_with_and_once():
+    run = Run()
+    test = range_test(run.model, run.optimizer)
+    with pytest.raises(RuntimeError, match="inside `with"):
+        next(test.batches(run.loader))
+    with test:
+        pass
+    with pytest.raises(RuntimeError, match="a second time"):
+        test.__enter__()
