@@ -1,0 +1,237 @@
+"""Ours against torch.optim.lr_scheduler: lr and momentum, step by step."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+from torch.optim import lr_scheduler
+
+import lrsched_torch
+
+OPTIMIZERS = {
+    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.3, momentum=0.9),
+    "adam": lambda groups: torch.optim.Adam(groups, lr=0.3, betas=(0.8, 0.97)),
+    "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.3),
+    "rmsprop": lambda groups: torch.optim.RMSprop(groups, lr=0.3, momentum=0.5),
+    "nadam": lambda groups: torch.optim.NAdam(groups, lr=0.3),
+}
+
+
+def optimizer(kind: str, width: int = 1) -> torch.optim.Optimizer:
+    return OPTIMIZERS[kind](
+        [{"params": [torch.zeros(1, requires_grad=True)]} for _ in range(width)]
+    )
+
+
+def applied(optimizer: torch.optim.Optimizer) -> list[tuple[float, tuple[float, ...]]]:
+    """lr and momentum, or betas, of every group."""
+    return [
+        (group["lr"], tuple(group.get("betas") or (group["momentum"],)))
+        for group in optimizer.param_groups
+    ]
+
+
+def runs(name: str, kind: str, steps: int, width: int = 1, **arguments: Any) -> tuple[Any, Any]:
+    """What torch's scheduler and ours set at each of `steps` steps."""
+    found = []
+    for module in (lr_scheduler, lrsched_torch):
+        driven = optimizer(kind, width)
+        scheduler = getattr(module, name)(driven, **arguments)
+        values = [applied(driven)]
+        for _ in range(steps - 1):
+            driven.step()
+            scheduler.step()
+            values.append(applied(driven))
+        found.append(values)
+    return found[0], found[1]
+
+
+def distance(theirs: Any, ours: Any) -> float:
+    """Largest difference, relative to the largest lr for lrs."""
+    peak = max(lr for values in theirs for lr, _ in values)
+    worst = 0.0
+    for before, after in zip(theirs, ours, strict=True):
+        for (lr, momenta), (our_lr, our_momenta) in zip(before, after, strict=True):
+            gaps = [a - b for a, b in zip(momenta, our_momenta, strict=True)]
+            worst = max(worst, abs(lr - our_lr) / peak, *map(abs, gaps))
+    return worst
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("anneal", ["cos", "linear"])
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize("max_lr", [0.1, [0.1, 0.01, 1.0]])
+def test_one_cycle_equals_torch(
+    kind: str, anneal: str, three_phase: bool, max_lr: float | list[float]
+) -> None:
+    for steps, pct_start in itertools.product((7, 10, 101), (0.25, 0.3, 0.5)):
+        theirs, ours = runs(
+            "OneCycleLR",
+            kind,
+            steps,
+            width=3,
+            max_lr=max_lr,
+            total_steps=steps,
+            pct_start=pct_start,
+            anneal_strategy=anneal,
+            three_phase=three_phase,
+        )
+        assert distance(theirs, ours) < 1e-12
+
+
+@given(
+    total_steps=st.integers(2, 60),
+    pct_start=st.floats(0.0, 1.0),
+    div_factor=st.floats(1.0, 1e3),
+    final_div_factor=st.floats(1.0, 1e5),
+    base_momentum=st.floats(0.0, 0.8),
+)
+def test_one_cycle_equals_torch_at_any_parameters(
+    total_steps: int,
+    pct_start: float,
+    div_factor: float,
+    final_div_factor: float,
+    base_momentum: float,
+) -> None:
+    # At this boundary torch divides by zero.
+    assume(abs(pct_start * total_steps - 1) > 1e-6)
+    theirs, ours = runs(
+        "OneCycleLR",
+        "sgd",
+        total_steps,
+        max_lr=0.7,
+        total_steps=total_steps,
+        pct_start=pct_start,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        base_momentum=base_momentum,
+    )
+    assert distance(theirs, ours) < 1e-9
+
+
+def test_one_cycle_with_momenta_per_group_equals_torch() -> None:
+    theirs, ours = runs(
+        "OneCycleLR",
+        "adam",
+        30,
+        width=2,
+        max_lr=0.1,
+        epochs=3,
+        steps_per_epoch=10,
+        base_momentum=[0.7, 0.8],
+        max_momentum=[0.9, 0.99],
+    )
+    assert distance(theirs, ours) < 1e-12
+
+
+def test_one_cycle_without_momentum_equals_torch() -> None:
+    theirs, ours = runs("OneCycleLR", "adam", 20, max_lr=0.1, total_steps=20, cycle_momentum=False)
+    assert distance(theirs, ours) < 1e-12
+    assert ours[10][0][1] == (0.8, 0.97)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("mode", ["triangular", "triangular2", "exp_range"])
+@pytest.mark.parametrize("down", [None, 9])
+@pytest.mark.parametrize("lists", [False, True])
+def test_cyclic_equals_torch(kind: str, mode: str, down: int | None, lists: bool) -> None:
+    theirs, ours = runs(
+        "CyclicLR",
+        kind,
+        60,
+        width=3,
+        base_lr=[0.01, 0.1, 0.0] if lists else 0.01,
+        max_lr=[0.1, 0.3, 1.0] if lists else 0.1,
+        step_size_up=5,
+        step_size_down=down,
+        mode=mode,
+        gamma=0.95,
+    )
+    assert distance(theirs, ours) < 1e-12
+
+
+@pytest.mark.parametrize("scale_mode", ["cycle", "iterations"])
+@pytest.mark.parametrize("cycle_momentum", [False, True])
+def test_cyclic_with_a_scale_function_equals_torch(scale_mode: str, cycle_momentum: bool) -> None:
+    theirs, ours = runs(
+        "CyclicLR",
+        "sgd",
+        50,
+        width=2,
+        base_lr=[0.01, 0.02],
+        max_lr=[0.1, 0.5],
+        step_size_up=4,
+        step_size_down=6,
+        scale_fn=lambda x: 0.5 * (1 + math.sin(x * math.pi / 2.0)),
+        scale_mode=scale_mode,
+        cycle_momentum=cycle_momentum,
+    )
+    assert distance(theirs, ours) < 1e-12
+
+
+def test_cyclic_with_equal_momenta_equals_torch() -> None:
+    theirs, ours = runs(
+        "CyclicLR", "sgd", 20, base_lr=0.1, max_lr=1.0, step_size_up=4, base_momentum=0.9
+    )
+    assert distance(theirs, ours) < 1e-12
+
+
+def test_a_late_start_equals_torch() -> None:
+    """last_epoch=k starts at step k + 1, in torch and here."""
+    values = []
+    for module in (lr_scheduler, lrsched_torch):
+        driven = optimizer("sgd")
+        module.OneCycleLR(driven, max_lr=0.1, total_steps=20)
+        again = module.OneCycleLR(driven, max_lr=0.1, total_steps=20, last_epoch=6)
+        assert again.last_epoch == 7
+        values.append([applied(driven)])
+    assert distance(values[0], values[1]) < 1e-12
+
+
+def test_a_dry_run_equals_torch() -> None:
+    """Stepping without an optimizer, to plot or to test, moves on as torch does, and warns."""
+    values = []
+    for module in (lr_scheduler, lrsched_torch):
+        driven = optimizer("sgd")
+        scheduler = module.OneCycleLR(driven, max_lr=0.1, total_steps=20)
+        found = [applied(driven)]
+        with pytest.warns(UserWarning, match="before `optimizer.step\\(\\)`"):
+            scheduler.step()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for _ in range(18):
+                found.append(applied(driven))
+                scheduler.step()
+        values.append([*found, applied(driven)])
+    assert distance(values[0], values[1]) < 1e-12
+
+
+def test_tensor_lrs_are_rounded_as_in_torch() -> None:
+    values = []
+    for module in (lr_scheduler, lrsched_torch):
+        driven = torch.optim.SGD(
+            [torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.3), momentum=0.9
+        )
+        scheduler = module.OneCycleLR(driven, max_lr=0.1, total_steps=20)
+        for _ in range(10):
+            driven.step()
+            scheduler.step()
+        values.append((driven.param_groups[0]["lr"], *scheduler.get_last_lr()))
+    assert values[0] == values[1]
+    assert values[1][0].dtype == torch.float32
+
+
+def test_the_comparison_sees_a_wrong_value() -> None:
+    theirs, ours = runs("OneCycleLR", "adam", 10, max_lr=0.1, total_steps=10)
+    lr, betas = ours[5][0]
+    for wrong in ((lr + 1e-10, betas), (lr, (betas[0] + 1e-10, betas[1]))):
+        assert distance(theirs, [*ours[:5], [wrong], *ours[6:]]) > 1e-12
