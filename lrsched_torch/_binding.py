@@ -18,6 +18,9 @@ from lrsched_torch._groups import (
 )
 from lrsched_torch._table import Table
 
+# The lr of each group, and the momentum, or None where it is left alone.
+Values = tuple[list[float], list[float | None]]
+
 
 class Found(NamedTuple):
     """What a parameter group held when it joined."""
@@ -96,18 +99,23 @@ class Binding:
         self._joined, self._managed = groups, managed
         return True
 
-    def found_values(self) -> tuple[list[float], list[float | None]]:
-        """The lrs that the groups held before, and the momenta of those whose it is scheduled."""
+    def found_values(self) -> Values:
+        """What the groups held when they joined."""
         momenta = [
             found.momentum if managed else None
             for found, managed in zip(self.found, self._managed, strict=True)
         ]
         return [found.lr for found in self.found], momenta
 
-    def put_back(self) -> None:
-        """Let the groups hold again what they held before."""
-        groups = self.optimizer.param_groups
-        for group, lr, momentum in zip(groups, *self.found_values(), strict=False):
+    def present_values(self) -> Values:
+        """What the groups hold now."""
+        joined = list(zip(self.optimizer.param_groups, self._managed, strict=False))
+        momenta = [read_momentum(group) if managed else None for group, managed in joined]
+        return [float(group["lr"]) for group, _ in joined], momenta
+
+    def put(self, values: Values) -> None:
+        """Let the groups hold these values."""
+        for group, lr, momentum in zip(self.optimizer.param_groups, *values, strict=False):
             write_lr(group, lr)
             if momentum is not None:
                 write_momentum(group, momentum)

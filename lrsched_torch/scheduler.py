@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lrsched._validate import check_bool, check_choice, check_int
-from lrsched_torch._binding import Binding
+from lrsched_torch._binding import Binding, Values
 from lrsched_torch._curves import Curve, PerGroup
 from lrsched_torch._pace import COMPILED, COUNTS, Pace
 from lrsched_torch._state import State
@@ -85,6 +85,8 @@ class ScheduleLR(LRScheduler):
         self._binding = self._bound(optimizer, lr, momentum)
         self.optimizer = optimizer
         self._compiled = self._closed = False
+        # What `optimizer.load_state_dict` brought before this scheduler set its own values again.
+        self._overwritten: Values | None = None
         self._connect()
         self._initial_step()
 
@@ -110,7 +112,9 @@ class ScheduleLR(LRScheduler):
         def after_load(optimizer: Optimizer) -> None:
             scheduler = me()
             if scheduler is not None and was_in_charge:
+                loaded = scheduler._binding.present_values()
                 scheduler._apply(scheduler.last_epoch)
+                scheduler._overwritten = loaded
 
         self._counter = counter = UpdateCounter()
         self._pace = Pace(self.optimizer, counter, self._count)
@@ -197,10 +201,10 @@ class ScheduleLR(LRScheduler):
         """Set the values of `step` in all groups, whatever has happened to them since."""
         self._join()
         if self._is_restored(step):
-            self._binding.put_back()
+            self._binding.put(self._binding.found_values())
         else:
             self._write(self.optimizer.param_groups, self._row(step))
-        self.last_epoch, self._stop = step, 0
+        self.last_epoch, self._stop, self._overwritten = step, 0, None
 
     def _join(self) -> None:
         if self._binding.join():
@@ -212,7 +216,7 @@ class ScheduleLR(LRScheduler):
         end = self._binding.lr.total_steps
         return self._after_end == "restore" and end is not None and step >= end
 
-    def _values(self) -> tuple[list[float], list[float | None]]:
+    def _values(self) -> Values:
         """The lrs and the momenta of the present step."""
         step = max(self.last_epoch, 0)
         if self._is_restored(step):
@@ -256,7 +260,7 @@ class ScheduleLR(LRScheduler):
             restore: Put back the lr and the momentum found at construction.
         """
         if check_bool("restore", restore) and not self._closed:
-            self._binding.put_back()
+            self._binding.put(self._binding.found_values())
             self._binding.unmark()
         self._counter.detach()
         self._closed, self._stop = True, 0
@@ -342,6 +346,9 @@ class ScheduleLR(LRScheduler):
         self.last_epoch, self._stop = state.step, 0
         if state.in_charge:
             self._apply(state.step)
+        elif self._overwritten is not None:
+            # The optimizer's state came first, and with it the lr of the scheduler in charge.
+            self._binding.put(self._overwritten)
 
     def _reconciled(self, state: State, policy: str) -> Binding:
         """The binding to go on with, given the schedules of a saved state."""

@@ -1,0 +1,540 @@
+"""ScheduleLR, OneCycleLR and CyclicLR: what they set, in what, and what they refuse."""
+
+import copy
+import gc
+import inspect
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+from torch.optim import lr_scheduler
+
+import lrsched
+from lrsched_torch import CyclicLR, OneCycleLR, ScheduleLR
+
+
+def parameter():
+    return torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+
+def sgd(width=1, **arguments):
+    groups = [{"params": [parameter()]} for _ in range(width)]
+    return torch.optim.SGD(groups, **{"lr": 0.5, "momentum": 0.9, **arguments})
+
+
+def adam(width=1, **arguments):
+    groups = [{"params": [parameter()]} for _ in range(width)]
+    return torch.optim.Adam(groups, **{"lr": 0.5, **arguments})
+
+
+def update(optimizer):
+    for group in optimizer.param_groups:
+        for each in group["params"]:
+            each.grad = torch.ones_like(each)
+    optimizer.step()
+
+
+def advance(scheduler, steps=1):
+    for _ in range(steps):
+        update(scheduler.optimizer)
+        scheduler.step()
+
+
+def hyperparameters(optimizer):
+    return copy.deepcopy(
+        [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ]
+    )
+
+
+def test_the_weights_move_by_the_scheduled_lr():
+    optimizer = sgd(width=2, momentum=0.0)
+    curves = [lrsched.one_cycle(0.1, 20), lrsched.cosine(1.0, 0.0, 20)]
+    scheduler = ScheduleLR(optimizer, curves)
+    for step in range(20):
+        before = [group["params"][0].detach().clone() for group in optimizer.param_groups]
+        advance(scheduler)
+        for group, old, curve in zip(optimizer.param_groups, before, curves, strict=True):
+            moved = (old - group["params"][0].detach()).tolist()
+            assert moved == pytest.approx([curve(step)] * 2, rel=1e-12, abs=1e-15)
+
+
+def test_the_weights_move_by_the_scheduled_momentum():
+    optimizer = sgd()
+    lr, momentum = lrsched.one_cycle(0.1, 20), lrsched.one_cycle_momentum(20)
+    scheduler = ScheduleLR(optimizer, lr, momentum)
+    weight, velocity = 0.0, 0.0
+    for step in range(20):
+        advance(scheduler)
+        velocity = velocity * momentum(step) + 1.0 if step else 1.0
+        weight -= lr(step) * velocity
+        assert optimizer.param_groups[0]["params"][0][0].item() == pytest.approx(weight, rel=1e-12)
+
+
+def test_every_step_of_a_long_run_has_the_value_of_the_schedule():
+    curve = lrsched.one_cycle(0.1, 5000)
+    scheduler = ScheduleLR(sgd(), curve)
+    found = []
+    for _ in range(5000):
+        found += scheduler.get_last_lr()
+        advance(scheduler)
+    assert np.array_equal(found, curve.values())
+
+
+def test_momentum_may_be_scheduled_for_some_groups_only():
+    optimizer = sgd(width=2)
+    scheduler = ScheduleLR(optimizer, lrsched.constant(0.1), [lrsched.constant(0.5), None])
+    advance(scheduler)
+    assert [group["momentum"] for group in optimizer.param_groups] == [0.5, 0.9]
+    assert scheduler.get_last_momentum() == [0.5, None]
+
+
+def test_beta1_is_scheduled_and_the_other_betas_stay():
+    optimizer = adam(width=2)
+    optimizer.param_groups[1]["betas"] = (0.9, 0.98, 0.7)
+    scheduler = ScheduleLR(
+        optimizer, lrsched.constant(0.1), lrsched.linear(0.6, 0.5, 2), count="calls"
+    )
+    scheduler.step()
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.999), (0.5, 0.98, 0.7)]
+
+
+@pytest.mark.parametrize("cls", [OneCycleLR, CyclicLR])
+def test_the_signature_is_that_of_torch(cls):
+    """The same parameters in the same order; ours adds keywords only."""
+    peer = inspect.signature(getattr(lr_scheduler, cls.__name__)).parameters
+    ours = inspect.signature(cls).parameters
+    shared = list(ours.values())[: len(peer)]
+    assert [(p.name, p.default, p.kind) for p in shared] == [
+        (p.name, p.default, p.kind) for p in peer.values()
+    ]
+    assert all(p.kind is p.KEYWORD_ONLY for p in list(ours.values())[len(peer) :])
+
+
+def test_it_is_a_scheduler_of_torch():
+    scheduler = OneCycleLR(sgd(), 0.1, 10)
+    assert isinstance(scheduler, lr_scheduler.LRScheduler)
+    assert scheduler.base_lrs == [0.004]
+    assert scheduler.total_steps == 10
+    assert not hasattr(CyclicLR(sgd(), 0.1, 1.0), "total_steps")
+
+
+def test_get_lr_changes_nothing_and_needs_no_step_around_it():
+    optimizer = adam()
+    scheduler = OneCycleLR(optimizer, 0.1, 10)
+    advance(scheduler, 3)
+    before = hyperparameters(optimizer)
+    assert scheduler.get_lr() == scheduler.get_last_lr() == [optimizer.param_groups[0]["lr"]]
+    assert scheduler.get_last_momentum() == [optimizer.param_groups[0]["betas"][0]]
+    assert hyperparameters(optimizer) == before
+
+
+def test_param_groups_hold_no_state_of_the_scheduler():
+    for cls, arguments in ((OneCycleLR, (0.1, 10)), (CyclicLR, (0.01, 0.1))):
+        optimizer = adam()
+        keys = set(optimizer.param_groups[0])
+        scheduler = cls(optimizer, *arguments)
+        advance(scheduler)
+        # Which every scheduler of torch leaves there, and SequentialLR reads.
+        assert set(optimizer.param_groups[0]) == keys | {"initial_lr"}
+        assert optimizer.param_groups[0]["initial_lr"] == 0.5
+
+
+def test_step_goes_to_a_given_step():
+    scheduler = OneCycleLR(sgd(), 0.1, 100)
+    scheduler.step(29)
+    assert scheduler.last_epoch == 29
+    assert scheduler.get_last_lr() == [0.1]
+    with pytest.raises(ValueError, match="epoch must be an int >= 0"):
+        scheduler.step(-1)
+
+
+def test_a_run_started_late_is_at_that_step():
+    curve = lrsched.one_cycle(0.1, 100)
+    assert ScheduleLR(sgd(), curve, last_epoch=49).get_last_lr() == [curve(50)]
+
+
+# The end
+
+
+def run_to_the_end(after_end):
+    optimizer = sgd()
+    scheduler = OneCycleLR(optimizer, 0.1, 10, after_end=after_end)
+    advance(scheduler, 10)
+    return optimizer, scheduler
+
+
+@pytest.mark.parametrize("after_end", ["hold", "warn", "raise"])
+def test_as_many_calls_as_updates_are_no_call_too_many(after_end):
+    optimizer, scheduler = run_to_the_end(after_end)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(4e-7)
+    assert optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
+    assert scheduler.last_epoch == 10
+
+
+def test_after_the_end_the_values_hold():
+    optimizer, scheduler = run_to_the_end("hold")
+    advance(scheduler, 30)
+    assert optimizer.param_groups[0]["lr"] == 0.1 / 25 / 1e4
+    assert optimizer.param_groups[0]["momentum"] == 0.95
+
+
+def test_after_the_end_a_warning_comes_once():
+    _, scheduler = run_to_the_end("warn")
+    with pytest.warns(UserWarning, match="at most total_steps \\(10\\) times"):
+        advance(scheduler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        advance(scheduler, 3)
+    assert scheduler.get_last_lr() == [0.1 / 25 / 1e4]
+
+
+def test_after_the_end_an_error_leaves_the_optimizer_as_it_was():
+    optimizer, scheduler = run_to_the_end("raise")
+    before = hyperparameters(optimizer)
+    update(optimizer)
+    with pytest.raises(ValueError, match=r"at most total_steps.*after_end='hold'"):
+        scheduler.step()
+    assert hyperparameters(optimizer) == before
+    assert scheduler.last_epoch == 10
+
+
+def test_at_the_end_what_was_changed_can_be_restored():
+    optimizer, scheduler = run_to_the_end("restore")
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == (0.5, 0.9)
+    advance(scheduler, 3)
+    assert scheduler.get_last_lr() == [0.5]
+    assert scheduler.get_last_momentum() == [0.9]
+
+
+@pytest.mark.parametrize(("total_steps", "pct_start"), [(10, 0.1), (100, 0.01), (2, 0.5), (2, 0.3)])
+def test_schedules_that_crash_torch_work(total_steps, pct_start):
+    scheduler = OneCycleLR(sgd(), 0.1, total_steps, pct_start=pct_start)
+    lrs = []
+    for _ in range(total_steps + 2):
+        lrs += scheduler.get_last_lr()
+        advance(scheduler)
+    assert all(0 < lr <= 0.1 for lr in lrs)
+    assert lrs[total_steps - 1 :] == [0.1 / 25 / 1e4] * 3
+
+
+def test_halving_cycles_go_on_after_a_thousand_of_them():
+    scheduler = CyclicLR(sgd(), 0.1, 1.0, step_size_up=1, step_size_down=1, mode="triangular2")
+    scheduler.step(2 * 3000 + 1)
+    assert scheduler.get_last_lr() == [0.1]
+
+
+# Groups
+
+
+def test_a_group_added_later_has_its_values_in_its_first_update():
+    optimizer = sgd(momentum=0.9)
+    scheduler = OneCycleLR(optimizer, 0.1, 20)
+    advance(scheduler, 5)
+    late = parameter()
+    optimizer.add_param_group({"params": [late], "lr": 7.0})
+    advance(scheduler)
+    curve = lrsched.one_cycle(0.1, 20)
+    assert late[0].item() == pytest.approx(-curve(5), rel=1e-12)
+    assert [group["lr"] for group in optimizer.param_groups] == [curve(6)] * 2
+    assert scheduler.get_last_lr() == [curve(6)] * 2
+    assert optimizer.param_groups[1]["momentum"] == optimizer.param_groups[0]["momentum"] < 0.95
+
+
+def test_a_group_added_between_update_and_step_joins_too():
+    optimizer = sgd()
+    scheduler = OneCycleLR(optimizer, 0.1, 20)
+    update(optimizer)
+    optimizer.add_param_group({"params": [parameter()]})
+    scheduler.step()
+    advance(scheduler)
+    assert scheduler.get_last_lr() == [group["lr"] for group in optimizer.param_groups]
+    assert len(scheduler.get_last_lr()) == 2
+
+
+def test_a_group_without_a_schedule_is_an_error_before_its_first_update():
+    optimizer = sgd(width=2)
+    scheduler = OneCycleLR(optimizer, [0.1, 0.2], 20)
+    advance(scheduler, 3)
+    late = parameter()
+    optimizer.add_param_group({"params": [late], "lr": 7.0})
+    before = hyperparameters(optimizer)
+    with pytest.raises(ValueError, match=r"lr must hold one schedule per parameter group \(3\)"):
+        update(optimizer)
+    assert hyperparameters(optimizer) == before
+    assert late.tolist() == [0.0, 0.0]
+    scheduler.reschedule([lrsched.one_cycle(peak, 20) for peak in (0.1, 0.2, 0.3)])
+    advance(scheduler)
+    expected = [lrsched.one_cycle(peak, 20)(4) for peak in (0.1, 0.2, 0.3)]
+    assert [group["lr"] for group in optimizer.param_groups] == expected
+
+
+def test_rescheduling_goes_on_from_the_present_step():
+    optimizer = sgd()
+    scheduler = OneCycleLR(optimizer, 0.1, 20)
+    advance(scheduler, 5)
+    longer = lrsched.one_cycle(0.2, 40)
+    scheduler.reschedule(longer, lrsched.constant(0.5))
+    assert optimizer.param_groups[0]["lr"] == longer(5)
+    assert optimizer.param_groups[0]["momentum"] == 0.5
+    assert scheduler.total_steps == 40
+
+
+# Momentum
+
+
+@pytest.mark.parametrize("cls", [OneCycleLR, CyclicLR])
+@pytest.mark.parametrize("kind", ["sgd", "rmsprop", "adam"])
+def test_momentum_that_is_off_stays_off(cls, kind):
+    make = {
+        "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1),
+        "rmsprop": lambda groups: torch.optim.RMSprop(groups, lr=0.1),
+        "adam": lambda groups: torch.optim.Adam(groups, lr=0.1, betas=(0.0, 0.99)),
+    }[kind]
+    optimizer = make([parameter()])
+    arguments = (0.1, 20) if cls is OneCycleLR else (0.01, 0.1)
+    advance(cls(optimizer, *arguments), 5)
+    group = optimizer.param_groups[0]
+    assert group.get("betas", (group.get("momentum"),))[0] == 0.0
+
+
+def test_momentum_that_is_off_in_one_group_stays_off_there():
+    optimizer = sgd(width=2)
+    optimizer.param_groups[1]["momentum"] = 0.0
+    scheduler = OneCycleLR(optimizer, 0.1, 20)
+    advance(scheduler, 3)
+    assert optimizer.param_groups[0]["momentum"] != 0.9
+    assert optimizer.param_groups[1]["momentum"] == 0.0
+
+
+def test_momentum_that_is_off_goes_on_when_asked_by_name():
+    optimizer = sgd(momentum=0.0)
+    ScheduleLR(optimizer, lrsched.constant(0.1), lrsched.constant(0.9))
+    assert optimizer.param_groups[0]["momentum"] == 0.9
+
+
+# Letting go
+
+
+def test_close_removes_every_hook_and_stepping_raises():
+    optimizer = sgd()
+    scheduler = OneCycleLR(optimizer, 0.1, 20)
+    advance(scheduler, 5)
+    before = hyperparameters(optimizer)
+    scheduler.close()
+    hooks = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        optimizer._optimizer_load_state_dict_pre_hooks,
+        optimizer._optimizer_load_state_dict_post_hooks,
+    )
+    assert not any(hooks)
+    with pytest.raises(RuntimeError, match=r"closed scheduler \(build a new one\)"):
+        scheduler.step()
+    with pytest.raises(RuntimeError, match="closed"):
+        scheduler.load_state_dict(scheduler.state_dict())
+    assert hyperparameters(optimizer) == before
+
+
+@pytest.mark.parametrize("make", [sgd, adam])
+def test_close_puts_back_what_it_changed_if_asked(make):
+    optimizer = make(width=2)
+    optimizer.param_groups[1]["lr"] = torch.tensor(0.25)
+    before = hyperparameters(optimizer)
+    scheduler = OneCycleLR(optimizer, 0.1, 20)
+    advance(scheduler, 5)
+    scheduler.close(restore=True)
+    assert hyperparameters(optimizer) == before
+
+
+def test_a_dropped_scheduler_leaves_no_hooks():
+    optimizer = sgd()
+    scheduler = OneCycleLR(optimizer, 0.1, 20)
+    gone = weakref.ref(scheduler)
+    del scheduler
+    gc.collect()
+    assert gone() is None
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_second_scheduler_takes_over():
+    optimizer = sgd()
+    first = OneCycleLR(optimizer, 0.1, 20)
+    advance(first, 5)
+    second = OneCycleLR(optimizer, 0.7, 20)
+    assert second.get_last_lr() == [0.7 / 25] == [optimizer.param_groups[0]["lr"]]
+
+
+# Within torch's compositions
+
+
+def test_it_runs_within_sequential_lr():
+    optimizer = sgd()
+    warmup = lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=5)
+    ours = ScheduleLR(optimizer, lrsched.cosine(0.5, 0.0, 10))
+    last = CyclicLR(optimizer, 0.01, 0.1, step_size_up=3)
+    sequence = lr_scheduler.SequentialLR(optimizer, [warmup, ours, last], milestones=[5, 15])
+    found = []
+    for _ in range(20):
+        found.append(optimizer.param_groups[0]["lr"])
+        update(optimizer)
+        sequence.step()
+    ramp = [0.5 * (0.1 + 0.9 * step / 5) for step in range(5)]
+    tail = lrsched.cyclical(0.01, 0.1, 3).values(5)
+    assert found == pytest.approx([*ramp, *lrsched.cosine(0.5, 0.0, 10).values(), *tail])
+
+
+def test_sequential_lr_starts_with_ours_and_resumes():
+    def build():
+        optimizer = sgd(momentum=0.0)
+        parts = [
+            ScheduleLR(optimizer, lrsched.linear(0.1, 0.5, 5)),
+            lr_scheduler.ExponentialLR(optimizer, 0.9),
+        ]
+        return optimizer, lr_scheduler.SequentialLR(optimizer, parts, milestones=[5])
+
+    def train(optimizer, sequence, steps):
+        found = []
+        for _ in range(steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            update(optimizer)
+            sequence.step()
+        return found
+
+    whole = train(*build(), 12)
+    assert whole[:5] == list(lrsched.linear(0.1, 0.5, 5).values())
+    for cut in (3, 8):
+        optimizer, sequence = build()
+        start = train(optimizer, sequence, cut)
+        states = copy.deepcopy((optimizer.state_dict(), sequence.state_dict()))
+        optimizer, sequence = build()
+        optimizer.load_state_dict(states[0])
+        sequence.load_state_dict(states[1])
+        assert start + train(optimizer, sequence, 12 - cut) == whole
+
+
+def test_it_runs_within_chained_scheduler():
+    """Ours sets the lr; a multiplicative scheduler after it works on that value."""
+    optimizer = sgd()
+    ours = ScheduleLR(optimizer, lrsched.linear(0.1, 0.5, 10))
+    chain = lr_scheduler.ChainedScheduler([ours, lr_scheduler.ExponentialLR(optimizer, 0.5)])
+    for step in range(1, 5):
+        update(optimizer)
+        chain.step()
+        assert optimizer.param_groups[0]["lr"] == lrsched.linear(0.1, 0.5, 10)(step) * 0.5
+
+
+# Bad input
+
+
+BAD = {
+    "not an optimizer": (lambda o: OneCycleLR(None, 0.1, 10), TypeError, "optimizer must be"),
+    "a number for a schedule": (lambda o: ScheduleLR(o, 0.1), TypeError, "constant makes one"),
+    "a number in the list": (lambda o: ScheduleLR(o, [0.1, 0.2]), TypeError, "lr must be a Sch"),
+    "a short list": (
+        lambda o: ScheduleLR(o, [lrsched.constant(0.1)]),
+        ValueError,
+        r"lr must hold one schedule per parameter group \(2\), got 1",
+    ),
+    "a short list of momenta": (
+        lambda o: ScheduleLR(o, lrsched.constant(0.1), [None]),
+        ValueError,
+        "momentum must hold one",
+    ),
+    "a short list of peaks": (
+        lambda o: OneCycleLR(o, [0.1], 10),
+        ValueError,
+        r"max_lr must be a number, or a list of one per parameter group \(2\)",
+    ),
+    "a momentum of 1": (
+        lambda o: ScheduleLR(o, lrsched.constant(0.1), lrsched.constant(1.0)),
+        ValueError,
+        "momentum must stay < 1",
+    ),
+    "a bad peak": (lambda o: OneCycleLR(o, [0.1, 0.0], 10), ValueError, "max_lr must be > 0"),
+    "a percentage": (
+        lambda o: OneCycleLR(o, 0.1, 10, pct_start=30),
+        ValueError,
+        "a fraction, not a percentage",
+    ),
+    "no length": (lambda o: OneCycleLR(o, 0.1), ValueError, "total_steps must be given"),
+    "lengths that disagree": (
+        lambda o: OneCycleLR(o, 0.1, 10, epochs=3, steps_per_epoch=4),
+        ValueError,
+        r"epochs \* steps_per_epoch \(12\).*got 10",
+    ),
+    "a phase that never ends": (
+        lambda o: OneCycleLR(o, 0.1, 10, pct_start=0.6, three_phase=True),
+        ValueError,
+        "never be reached",
+    ),
+    "bounds the wrong way round": (
+        lambda o: CyclicLR(o, 0.1, 0.01),
+        ValueError,
+        "base_lr must be < max_lr",
+    ),
+    "a mode that is not one": (lambda o: CyclicLR(o, 0.1, 1, mode="saw"), ValueError, "mode"),
+    "a scale that is not a function": (
+        lambda o: CyclicLR(o, 0.1, 1.0, scale_fn=0.5),
+        TypeError,
+        "scale_fn must be a function",
+    ),
+    "a misspelt scale mode": (
+        lambda o: CyclicLR(o, 0.1, 1.0, scale_fn=lambda x: 1.0, scale_mode="iteration"),
+        ValueError,
+        "scale_mode must be one of",
+    ),
+    "an unknown end": (
+        lambda o: OneCycleLR(o, 0.1, 10, after_end="stop"),
+        ValueError,
+        "after_end must be one of",
+    ),
+    "an unknown count": (lambda o: OneCycleLR(o, 0.1, 10, count="epochs"), ValueError, "count"),
+    "a late start of no kind": (
+        lambda o: OneCycleLR(o, 0.1, 10, last_epoch=2.0),
+        TypeError,
+        "last_epoch must be an int",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_and_the_optimizer_left_as_it_was(case):
+    build, error, message = BAD[case]
+    optimizer = sgd(width=2)
+    before = hyperparameters(optimizer)
+    with pytest.raises(error, match=message):
+        build(optimizer)
+    assert hyperparameters(optimizer) == before
+    assert not optimizer._optimizer_step_post_hooks
+
+
+@pytest.mark.parametrize("cls", [OneCycleLR, CyclicLR, ScheduleLR])
+def test_momentum_asked_of_an_optimizer_without_is_refused(cls):
+    arguments = {
+        OneCycleLR: (0.1, 10),
+        CyclicLR: (0.01, 0.1),
+        ScheduleLR: (lrsched.constant(0.1), lrsched.constant(0.9)),
+    }[cls]
+    optimizer = torch.optim.Adagrad([parameter()], lr=0.1)
+    before = hyperparameters(optimizer)
+    with pytest.raises(ValueError, match=r"neither momentum nor betas.*cycle_momentum=False"):
+        cls(optimizer, *arguments)
+    assert hyperparameters(optimizer) == before
+
+
+def test_a_bad_reschedule_changes_nothing():
+    optimizer = sgd()
+    scheduler = OneCycleLR(optimizer, 0.1, 20)
+    before = hyperparameters(optimizer)
+    with pytest.raises(ValueError, match="momentum must stay < 1"):
+        scheduler.reschedule(lrsched.constant(0.1), lrsched.constant(1.5))
+    assert hyperparameters(optimizer) == before
+    advance(scheduler)
+    assert scheduler.get_last_lr() == [lrsched.one_cycle(0.1, 20)(1)]
