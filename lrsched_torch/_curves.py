@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsched import Schedule
-from lrsched._validate import check_bool, check_sequence
+from lrsched._validate import check_bool, check_sequence, check_type
 
 
 class ScaledByFunction:
@@ -106,28 +107,38 @@ class PerGroup:
         )
         return mine == theirs
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data. The curves are in a list, which checkpointers keep in one piece."""
+    def to_json(self) -> str:
+        """As a JSON text: a value that a distributed checkpoint does not take apart."""
         curves = [None if curve is None else curve.to_dict() for curve in self.curves]
-        return {"shared": self.shared, "curves": curves}
+        return json.dumps({"shared": self.shared, "curves": curves}, allow_nan=False)
 
     @classmethod
-    def from_dict(cls, name: str, data: Any) -> PerGroup:
-        """Read what `to_dict` wrote; raises TypeError or ValueError on anything else."""
-        if not isinstance(data, Mapping) or set(data) != {"shared", "curves"}:
-            raise ValueError(f"{name} must hold shared and curves, got {data!r}")
+    def from_json(cls, name: str, text: Any) -> PerGroup:
+        """Read what `to_json` wrote; raises TypeError or ValueError on anything else."""
+        check_type(name, text, str)
+        data = json.loads(text)
+        if not isinstance(data, dict) or set(data) != {"shared", "curves"}:
+            raise ValueError(f"{name} must hold shared and curves, got {text}")
         curves: Sequence[Any] = check_sequence(f"{name} curves", data["curves"], "a list")
         shared = check_bool(f"{name} shared", data["shared"])
         return cls(tuple(_curve_from_dict(curve) for curve in curves), shared)
 
     def __str__(self) -> str:
-        curves = ", ".join(map(str, self.curves))
+        curves = ", ".join(_in_words(curve) for curve in self.curves)
         return curves if self.shared else f"[{curves}]"
 
     def code(self) -> str | None:
         """Name of a function that a saved curve needs, if any does."""
         names = (curve["scale_fn"] for curve in self.curves if isinstance(curve, dict))
         return next(names, None)
+
+
+def _in_words(curve: Any) -> str:
+    if isinstance(curve, ScaledByFunction):
+        curve = curve.to_dict()
+    if isinstance(curve, dict):
+        return f"{Schedule.from_dict(curve['wave'])} times {curve['scale_fn']}"
+    return str(curve)
 
 
 def _without_code(curve: Any) -> Any:

@@ -1,4 +1,4 @@
-"""State of a scheduler as plain data: str, int, bool, None, lists and dicts."""
+"""State of a scheduler as plain data: a dict of str, int and bool."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class State(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         fields = self._asdict()
-        fields["lr"], fields["momentum"] = self.lr.to_dict(), self.momentum.to_dict()
+        fields["lr"], fields["momentum"] = self.lr.to_json(), self.momentum.to_json()
         return {"format": FORMAT, **fields}
 
     @classmethod
@@ -61,8 +61,8 @@ class State(NamedTuple):
             )
         return cls(
             step=check_int("step", data["step"], -1),
-            lr=PerGroup.from_dict("lr", data["lr"]),
-            momentum=PerGroup.from_dict("momentum", data["momentum"]),
+            lr=PerGroup.from_json("lr", data["lr"]),
+            momentum=PerGroup.from_json("momentum", data["momentum"]),
             in_charge=check_bool("in_charge", data["in_charge"]),
             pending=check_int("pending", data["pending"], 0),
             seen=check_bool("seen", data["seen"]),
