@@ -2,142 +2,191 @@
 
     python benchmarks/suggestion.py [--bench ../shared/suggestion_bench] [--plot regret.png]
 
-The benchmark's own score module does the scoring: regret 0 is the loss that the best learning rate
-reaches, 1 is no better than not training. Its folder is beside the repository, not in it.
+Scores the public tasks of the benchmark's folder where it is there, and the 16 tasks of other kinds
+that are stored beside this file. Regret 0 is the loss that the best learning rate reaches, 1 is no
+better than not training.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import itertools
 import math
-import sys
 import time
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+from suggestion_data import FALLBACK, PROTOCOLS, PUBLIC, SCHEDULES, Task, new_tasks, public_tasks
+from suggestion_fit import SWEEPS, left_out
 
-from lrsched.peer_rules import PEERS, valley_index
-from lrsched.suggestion import (
-    EDGE_REACH,
-    EDGE_WEIGHT,
-    UPDATES_EXPONENT,
-    UPDATES_REFERENCE,
-    Reading,
-    read,
-    suggest,
-)
+from lrsched.peer_rules import PEERS, RuleError, valley_index
+from lrsched.suggestion import suggest
 
-REPO = Path(__file__).parents[1]
-USES = {"onecycle": "one_cycle", "constant": "constant"}
-SWEEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
+# (lr, loss, updates planned, schedule, family) -> lr, None for no answer, NaN for a breakdown
+Rule = Callable[[np.ndarray, np.ndarray, int, str, str], float | None]
+RETURNS_NOTHING = ("lightning",)  # where the other peers raise or return NaN
+NO_FINDER = {
+    "no finder: 3e-4 / 1e-2": {"adam": 3e-4, "sgd": 1e-2},
+    "no finder: 1e-3 / 1e-1": {"adam": 1e-3, "sgd": 1e-1},
+}
 
 
-def load(folder: Path) -> ModuleType:
-    """The benchmark's score module, with its `store` and `peers`."""
-    path = folder / "score.py"
-    if not path.is_file():
-        sys.exit(f"--bench must be the folder with score.py, got {folder}")
-    sys.path.insert(0, str(folder))
-    spec = importlib.util.spec_from_file_location("lrbench_score", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@dataclass(frozen=True)
+class Score:
+    """Regret of a rule over tasks, schedules and range tests."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    median: float
+    worst: float
+    fails: int
+    count: int
+    silent_tasks: int
+
+    def row(self) -> str:
+        name = f"**{self.name}**" if self.name.startswith("ours") else self.name
+        return (
+            f"| {name} | {self.mean:.3f} [{self.low:.2f}, {self.high:.2f}] | {self.median:.3f} | "
+            f"{self.worst:.2f} | {self.fails} of {self.count} | {self.silent_tasks} |"
+        )
 
 
-def ours(lrs: Any, losses: Any, num_it: int, schedule: str) -> float | None:
-    return suggest(lrs, losses, schedule=USES[schedule], num_steps=num_it).lr
+def ours(
+    lr: np.ndarray, loss: np.ndarray, planned: int, schedule: str, family: str
+) -> float | None:
+    return suggest(lr, loss, schedule=SCHEDULES[schedule], num_steps=planned).lr
 
 
-def regret_table(bench: ModuleType, tasks: list[Any]) -> list[tuple[str, dict[str, float]]]:
-    """(rule, numbers over both schedules), best first."""
-    peers = {name: f for name, f in bench.peers.RULES.items() if name.removesuffix("_300") in PEERS}
-    plain = {name: f for name, f in bench.peers.RULES.items() if name.startswith("no_finder")}
-    rules = bench.adapt({**peers, **plain, "ours": ours})
-    scored, _, _ = bench.evaluate(rules, tasks)
-    rows = [(name, numbers["both"]) for name, numbers in scored.items()]
-    return sorted(rows, key=lambda row: row[1]["mean"])
+def peer(name: str) -> Rule:
+    def rule(lr: np.ndarray, loss: np.ndarray, planned: int, *_: str) -> float | None:
+        try:
+            return PEERS[name](lr, loss, planned)
+        except RuleError:
+            return None if name in RETURNS_NOTHING else math.nan
+
+    return rule
 
 
-def curves(
-    bench: ModuleType, tasks: list[Any], sweep: str
-) -> Iterator[tuple[Any, str, Any, np.ndarray, np.ndarray]]:
-    """(task, schedule, truth, lr, loss) for every stored curve of a sweep."""
-    for task, schedule in itertools.product(tasks, USES):
-        truth = bench.store.truth(task, schedule)
-        for curve in bench.store.curves(task)[sweep].values():
-            yield task, schedule, truth, curve["lr"], curve["loss"]
+def constant(lrs: dict[str, float]) -> Rule:
+    return lambda lr, loss, planned, schedule, family: lrs[family]
 
 
-def confidence(bench: ModuleType, tasks: list[Any], sweep: str) -> str:
-    """How the suggestions differ in regret by what they say of themselves."""
-    sure, unsure, silent, inside = [], [], 0, []
-    for _, schedule, truth, lr, loss in curves(bench, tasks, sweep):
-        found = suggest(lr, loss, schedule=USES[schedule])
-        if found.lr is None:
-            silent += 1
-            continue
-        (sure if found.confident else unsure).append(truth.regret(found.lr))
-        inside += [truth.regret(end) < 0.25 for end in found.band or ()]
-    total = len(sure) + len(unsure) + silent
-    return (
-        f"{np.mean(np.array(sure) < 0.25):.0%} of {len(sure)} confident below 0.25 "
-        f"(mean {np.mean(sure):.3f}); {len(unsure)} with doubt (mean {np.mean(unsure):.3f}); "
-        f"{silent} of {total} none; {np.mean(inside):.0%} of the band's ends below 0.25"
+def rules() -> dict[str, tuple[str, Rule]]:
+    """{name: (sweep, rule)}; each peer's on the sweep that it makes by default."""
+    found: dict[str, tuple[str, Rule]] = {
+        f"ours@{steps}": (protocol, ours) for steps, protocol in SWEEPS.items()
+    }
+    for name in PEERS:
+        default = {"ktrain": "kt_1852", "lightning": "e8_100"}.get(name.split("_")[0], "e7_100")
+        found[name] = (default, peer(name))
+        if name.startswith("fastai"):
+            found[f"{name}_300"] = ("e7_300", peer(name))
+    for name, lrs in NO_FINDER.items():
+        found[name] = ("e7_300", constant(lrs))
+    return found
+
+
+def score(name: str, protocol: str, rule: Rule, tasks: Sequence[Task]) -> Score:
+    regrets, fails, silent = np.empty((len(tasks), 3, len(SCHEDULES))), 0, 0
+    for i, task in enumerate(tasks):
+        nothing = False
+        for j, (lr, loss) in enumerate(task.curves[protocol]):
+            for k, schedule in enumerate(SCHEDULES):
+                truth = task.truths[schedule]
+                found = rule(lr, loss, len(PROTOCOLS[protocol]), schedule, task.family)
+                fails += found is not None and truth.fails(found)
+                nothing |= found is None
+                regrets[i, j, k] = truth.regret(FALLBACK[task.family] if found is None else found)
+        silent += nothing
+    low, high = interval(regrets.mean((1, 2)), [task.base for task in tasks])
+    both = regrets.mean(2)
+    return Score(
+        *(name, float(both.mean()), low, high, float(np.median(both)), float(both.max())),
+        *(fails, regrets.size, silent),
     )
 
 
-def left_out(bench: ModuleType, tasks: list[Any]) -> dict[int, float]:
-    """Mean regret on tasks whose curves, with those of their kin, had no part in the calibration.
-
-    Everything between the reading of a curve and the lr is fitted anew on the other tasks: the
-    exponent of the updates, weight and reach of the edge, and a factor for each schedule.
-    """
-    factors = np.arange(-1.0, 0.6, 0.05)
-    exponents, weights, reaches = (0.3, 0.4, 0.5, 0.6, 0.7), (0.0, 0.2, 0.35, 0.5), (1.0, 1.5, 2.0)
-    settings = list(itertools.product(exponents, weights, reaches))
-    assert (UPDATES_EXPONENT, EDGE_WEIGHT, EDGE_REACH) in settings
-    kin, steps, uses, regrets = [], [], [], []
-    for count, sweep in SWEEPS.items():
-        for task, schedule, truth, lr, loss in curves(bench, tasks, sweep):
-            kin.append(task.base or task.name)
-            steps.append(count)
-            uses.append(schedule)
-            if suggest(lr, loss).lr is None:
-                fallback = bench.FALLBACK.get(task.family, bench.FALLBACK_OTHER)
-                regrets.append(np.full((len(settings), factors.size), truth.regret(fallback)))
-                continue
-            finite = np.isfinite(loss)
-            reading = read(lr[finite], loss[finite])
-            best = np.array([position(reading, *setting) for setting in settings])
-            best = best[:, None] + factors
-            regrets.append(np.interp(best, truth.x, truth.r))
-    table = np.array(regrets)  # curve, setting, factor
-    kinds, counts, schedules = np.array(kin), np.array(steps), np.array(uses)
-    found = np.empty(len(table))
-    for kind in np.unique(kinds):
-        others = kinds != kind
-        # The settings are shared by the schedules, the factor is not.
-        means = np.array([table[others & (schedules == use)].mean(0) for use in USES])
-        setting = means.min(-1).mean(0).argmin()
-        for mean, use in zip(means, USES, strict=True):
-            mine = ~others & (schedules == use)
-            found[mine] = table[mine, setting, mean[setting].argmin()]
-    return {count: float(found[counts == count].mean()) for count in SWEEPS}
+def interval(regrets: np.ndarray, bases: list[str]) -> tuple[float, float]:
+    """95% bootstrap interval of the mean; copies of a task are drawn together."""
+    groups = [np.flatnonzero(np.array(bases) == base) for base in sorted(set(bases))]
+    draws = np.random.default_rng(0).integers(len(groups), size=(1000, len(groups)))
+    means = [regrets[np.concatenate([groups[i] for i in draw])].mean() for draw in draws]
+    low, high = np.quantile(means, (0.025, 0.975)).tolist()
+    return low, high
 
 
-def position(reading: Reading, exponent: float, weight: float, reach: float) -> float:
-    """log10 of the suggestion before the schedule's factor, as `lrsched.suggestion` has it."""
-    left = reading.done + exponent * math.log10(reading.updates / UPDATES_REFERENCE)
-    edge = float(reading.x[-1]) if reading.edge is None else reading.edge
-    return left + weight * min(edge - left, reach)
+def print_table(title: str, scores: list[Score]) -> None:
+    print(f"\n### {title}\n")
+    print("| rule | mean regret [95% interval] | median | worst | failures | no answer (tasks) |")
+    print("|---|---|---|---|---|---|")
+    for entry in scores:
+        print(entry.row())
+
+
+def print_left_out(sets: dict[str, list[Task]]) -> None:
+    """Tasks of both sets take part in every calibration."""
+    every = [task for tasks in sets.values() for task in tasks]
+    found = {
+        "left out by kind": left_out(every, lambda task: task.kind),
+        "left out one by one": left_out(every, lambda task: task.base),
+    }
+    steps = list(SWEEPS)
+    print("\n### Ours, calibrated on other tasks\n")
+    print("| mean regret | " + " | ".join(f"{n} steps" for n in steps) + " |")
+    print("|---" * (1 + len(steps)) + "|")
+    for title, tasks in reversed(sets.items()):
+        for how, regrets in found.items():
+            means = np.mean([[regrets[task.base][n] for n in steps] for task in tasks], 0)
+            print(f"| {title}, {how} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+
+
+def print_confidence(sets: dict[str, list[Task]]) -> None:
+    """How the suggestions differ in regret by what they say of themselves."""
+    print("\n### Ours, by what it says of itself\n")
+    print(
+        "| tasks, steps | confident: regret < 0.25 | mean | in doubt: number | mean | no answer | "
+        "band's ends < 0.25 |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for title, tasks in sets.items():
+        for steps, protocol in SWEEPS.items():
+            print(f"| {title}, {steps} | {confidence(tasks, protocol)} |")
+
+
+def confidence(tasks: list[Task], protocol: str) -> str:
+    sure: list[float] = []
+    unsure: list[float] = []
+    ends: list[bool] = []
+    silent = 0
+    for task in tasks:
+        for lr, loss in task.curves[protocol]:
+            for schedule, truth in task.truths.items():
+                found = suggest(lr, loss, schedule=SCHEDULES[schedule])
+                if found.lr is None:
+                    silent += 1
+                    continue
+                (sure if found.confident else unsure).append(truth.regret(found.lr))
+                ends += [truth.regret(end) < 0.25 for end in found.band or ()]
+    doubt = f"{np.mean(unsure):.3f}" if unsure else ""
+    return (
+        f"{np.mean(np.array(sure) < 0.25):.0%} of {len(sure)} | {np.mean(sure):.3f} | "
+        f"{len(unsure)} | {doubt} | {silent} | {np.mean(ends):.0%}"
+    )
+
+
+def best_single(tasks: list[Task]) -> float:
+    """Mean regret of one perfect lr for each task, the same for both schedules."""
+    grid = np.linspace(-6, 2, 1000)
+    means = [
+        np.mean([np.interp(grid, truth.x, truth.r) for truth in task.truths.values()], 0).min()
+        for task in tasks
+    ]
+    return float(np.mean(means))
 
 
 def valley_by_definition(losses: Any) -> int:
@@ -175,51 +224,48 @@ def milliseconds(function: Callable[[], object]) -> float:
     return min(timer.repeat(5, number)) / number * 1e3
 
 
-def draw(rows: list[tuple[str, dict[str, float]]], path: str) -> None:
+def draw(tables: dict[str, list[Score]], path: str) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    ax = figure.subplots()
-    for place, (name, m) in enumerate(reversed(rows)):
-        color = "tab:red" if name.startswith("ours") else "0.6"
-        ax.barh(place, m["mean"], color=color)
-        ax.plot([m["lo"], m["hi"]], [place, place], color="black", linewidth=1)
-    ax.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)], fontsize="small")
-    ax.set_xlabel("mean regret (0: the best learning rate, 1: no better than not training)")
-    ax.set_xlim(0, 1)
-    figure.savefig(path, dpi=120)
+    figure = Figure(figsize=(6 * len(tables), 5), layout="constrained")
+    for ax, (title, scores) in zip(
+        figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True
+    ):
+        names = [entry.name for entry in scores]
+        for place, entry in enumerate(scores):
+            color = "tab:red" if entry.name.startswith("ours") else "0.6"
+            ax.barh(place, entry.mean, color=color)
+            ax.plot([entry.low, entry.high], [place, place], color="black", linewidth=1)
+        ax.set_yticks(range(len(names)), names, fontsize="small")
+        ax.invert_yaxis()
+        ax.set_title(title)
+        ax.set_xlabel("mean regret (0: best lr, 1: no better than not training)")
+        ax.set_xlim(0, 1)
+    figure.savefig(path, dpi=110)
     print(f"\nplot: {path}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = REPO.parent / "shared" / "suggestion_bench"
-    parser.add_argument("--bench", type=Path, default=default, help=f"its folder ({default})")
-    parser.add_argument("--tasks", help="comma-separated names; all by default")
+    parser.add_argument("--bench", type=Path, default=PUBLIC, help=f"its folder ({PUBLIC})")
     parser.add_argument("--plot", metavar="PNG", help="draw regret by rule")
     options = parser.parse_args()
-    bench = load(options.bench.resolve())
-    tasks = bench.store.tasks(names=options.tasks and options.tasks.split(","))
+    sets = {"public tasks": public_tasks(options.bench), "new kinds": new_tasks()}
+    if not sets["public tasks"]:
+        print(f"The public tasks are left out: {options.bench} has none (see --bench).")
+        del sets["public tasks"]
 
-    rows = regret_table(bench, tasks)
-    print(f"{len(tasks)} tasks, mean over 1cycle and constant training\n")
-    print("| rule | mean regret [95% interval] | median | worst | failures | no answer (tasks) |")
-    print("|---|---|---|---|---|---|")
-    for name, m in rows:
-        print(
-            f"| {name} | {m['mean']:.3f} [{m['lo']:.2f}, {m['hi']:.2f}] | {m['median']:.3f} | "
-            f"{m['worst']:.2f} | {m['fails']} of {m['n']} | {m['abstained_tasks']} |"
-        )
-    print("\nours, each task with the calibration of the others (mean regret):")
-    for steps, regret in left_out(bench, tasks).items():
-        print(f"  {steps:4d} steps: {regret:.3f}")
-    print("\nours, by what it says of itself:")
-    for steps, sweep in SWEEPS.items():
-        print(f"  {steps:4d} steps: {confidence(bench, tasks, sweep)}")
-
+    print_left_out(sets)
+    tables = {}
+    for title, tasks in sets.items():
+        scores = [score(name, *rule, tasks) for name, rule in rules().items()]
+        tables[title] = sorted(scores, key=lambda entry: entry.mean)
+        print_table(f"{len(tasks)} {title}", tables[title])
+        print(f"\nOne perfect lr for each task: {best_single(tasks):.3f}")
+    print_confidence(sets)
     print(f"\n{valley_times()}")
     if options.plot:
-        draw(rows, options.plot)
+        draw(tables, options.plot)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""Regret of our rule on tasks whose curves had no part in its calibration.
+
+Every constant between a curve and the suggestion is chosen anew on the other tasks, those of the
+reading included. Only the test for a drop that stands out of the noise is as shipped.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from unittest import mock
+
+import numpy as np
+from suggestion_data import FALLBACK, SCHEDULES, Task
+
+from lrsched import suggestion
+
+SWEEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
+READINGS = [
+    {"SMOOTH_DECADES": width, "DROP_DONE": done, "DROP_LOST": lost}
+    for width, done, lost in itertools.product(
+        (0.1, 0.15, 0.2, 0.3), (0.8, 0.85, 0.9, 0.95), (0.5, 0.8)
+    )
+]
+EXPONENTS = (0.3, 0.4, 0.5, 0.6, 0.7)
+EDGES = ((0.0, 1.0), *itertools.product((0.2, 0.35, 0.5), (1.0, 1.5, 2.0)))  # weight, reach
+FACTORS = np.arange(-1.0, 0.6, 0.05)
+
+
+def left_out(tasks: Sequence[Task], group: Callable[[Task], str]) -> dict[str, dict[int, float]]:
+    """{task: {steps: mean regret}}, each with the constants that suit the other groups best.
+
+    Rescaled copies count with their original as one task. The reading, the exponent and the edge
+    are shared by the schedules; each has a factor of its own.
+    """
+    names = sorted({task.base for task in tasks})
+    groups = np.array([group(next(t for t in tasks if t.base == name)) for name in names])
+    table = np.concatenate([_regrets(tasks, names, reading) for reading in READINGS], axis=3)
+    found = {}
+    for place, name in enumerate(names):
+        # [schedule, setting, factor]
+        fit = table[groups != groups[place]].mean((0, 2))
+        setting = fit.min(-1).mean(0).argmin()
+        factors = fit[:, setting].argmin(-1)
+        mine = [table[place, use, :, setting, factor] for use, factor in enumerate(factors)]
+        found[name] = dict(zip(SWEEPS, np.mean(mine, 0).tolist(), strict=True))
+    return found
+
+
+def _regrets(tasks: Sequence[Task], names: list[str], reading: dict[str, float]) -> np.ndarray:
+    """Mean regret [task, schedule, sweep, setting, factor] over curves and copies of a task."""
+    shape = (len(names), len(SCHEDULES), len(SWEEPS), len(EXPONENTS) * len(EDGES), FACTORS.size)
+    total, count = np.zeros(shape), np.zeros((*shape[:3], 1, 1))
+    for task in tasks:
+        place = names.index(task.base)
+        for sweep, protocol in enumerate(SWEEPS.values()):
+            for lr, loss in task.curves[protocol]:
+                positions = _positions(lr, loss, reading)
+                for use, schedule in enumerate(SCHEDULES):
+                    truth = task.truths[schedule]
+                    if positions is None:
+                        regret = truth.regret(FALLBACK[task.family])
+                    else:
+                        regret = np.interp(positions, truth.x, truth.r)
+                    total[place, use, sweep] += regret
+                    count[place, use, sweep] += 1
+    return total / count
+
+
+def _positions(lr: np.ndarray, loss: np.ndarray, reading: dict[str, float]) -> np.ndarray | None:
+    """log10 of the suggestions [setting, factor], as `lrsched.suggestion` has them."""
+    if suggestion.suggest(lr, loss).lr is None:
+        return None
+    finite = np.isfinite(loss)
+    with mock.patch.multiple(suggestion, **reading):
+        curve = suggestion.read(lr[finite], loss[finite])
+        done, updates, edge = curve.done, curve.updates, curve.edge
+    edge = float(curve.x[-1]) if edge is None else edge
+    rows = []
+    for exponent, (weight, reach) in itertools.product(EXPONENTS, EDGES):
+        left = done + exponent * np.log10(updates / suggestion.UPDATES_REFERENCE)
+        best = left + weight * min(edge - left, reach) + FACTORS
+        rows.append(np.minimum(np.maximum(best, curve.x[0]), edge))
+    return np.array(rows)
