@@ -1,0 +1,211 @@
+"""Tensor lr and betas: filled in place, never replaced or shared; compiled and captured steps."""
+
+import warnings
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+import lrsched
+from lrsched_torch import CyclicLR, OneCycleLR, ScheduleLR
+
+STEPS = 1000
+
+
+def weights(count, device="cpu"):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(8, generator=generator).to(device).requires_grad_() for _ in range(count)]
+
+
+def groups_of(parameters):
+    return [{"params": [parameter]} for parameter in parameters]
+
+
+def set_gradients(parameters, step):
+    for parameter in parameters:
+        parameter.grad = torch.cos(parameter.detach() + step)
+
+
+def test_a_tensor_shared_by_the_groups_is_made_each_groups_own():
+    """AdamW(groups, lr=tensor) hands one tensor to all groups."""
+    lr, beta1 = torch.tensor(0.1), torch.tensor(0.9)
+    optimizer = torch.optim.AdamW(
+        groups_of(weights(2)), lr=lr, betas=(beta1, torch.tensor(0.99)), capturable=False
+    )
+    assert optimizer.param_groups[0]["lr"] is optimizer.param_groups[1]["lr"]
+    momenta = [lrsched.constant(0.5), lrsched.constant(0.75)]
+    ScheduleLR(optimizer, [lrsched.constant(0.25), lrsched.constant(0.5)], momenta)
+    found = [(group["lr"].item(), group["betas"][0].item()) for group in optimizer.param_groups]
+    assert found == [(0.25, 0.5), (0.5, 0.75)]
+
+
+@pytest.mark.parametrize("cls", [OneCycleLR, CyclicLR])
+@pytest.mark.parametrize("lists", [False, True])
+def test_tensors_keep_their_identity(cls, lists):
+    parameters = weights(2)
+    optimizer = torch.optim.AdamW(
+        groups_of(parameters),
+        lr=torch.tensor(0.1),
+        betas=(torch.tensor(0.9), torch.tensor(0.99)),
+    )
+    peaks = [0.1, 0.2] if lists else 0.1
+    scheduler = cls(optimizer, *((peaks, 50) if cls is OneCycleLR else (0.01, peaks, 5)))
+    held = [(group["lr"], *group["betas"]) for group in optimizer.param_groups]
+    for step in range(10):
+        set_gradients(parameters, step)
+        optimizer.step()
+        scheduler.step()
+    for group, (lr, beta1, beta2) in zip(optimizer.param_groups, held, strict=True):
+        assert group["lr"] is lr
+        assert group["betas"][0] is beta1
+        assert group["betas"][1] is beta2
+        assert beta2.item() == pytest.approx(0.99)
+    lrs = [group["lr"] for group in optimizer.param_groups]
+    assert scheduler.get_last_lr() == lrs
+    assert scheduler.get_last_lr()[0] is not lrs[0]
+    expected = scheduler.get_lr()
+    assert [lr.item() for lr in lrs] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_float_that_becomes_a_tensor_is_filled_from_then_on():
+    parameters = weights(1)
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    scheduler = OneCycleLR(optimizer, 0.1, 50)
+    lr = optimizer.param_groups[0]["lr"] = torch.tensor(0.1)
+    for step in range(3):
+        set_gradients(parameters, step)
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] is lr
+    assert lr.item() == pytest.approx(lrsched.one_cycle(0.1, 50)(3))
+
+
+def test_a_group_added_with_the_default_tensor_gets_its_own():
+    parameters = weights(2)
+    optimizer = torch.optim.SGD(parameters[:1], lr=torch.tensor(0.1))
+    scheduler = OneCycleLR(optimizer, 0.1, 50)
+    optimizer.add_param_group({"params": parameters[1:]})
+    set_gradients(parameters, 0)
+    optimizer.step()
+    scheduler.step()
+    first, second = (group["lr"] for group in optimizer.param_groups)
+    assert first is not second
+    assert first == second
+
+
+# torch.compile, with inductor: other backends do not show what is recompiled.
+
+
+@pytest.fixture
+def graphs():
+    """Number of graphs that dynamo has compiled."""
+    dynamo = pytest.importorskip("torch._dynamo", reason="needs torch.compile")
+    torch.compiler.reset()
+    dynamo.utils.counters.clear()
+    yield lambda: dynamo.utils.counters["stats"]["unique_graphs"]
+    torch.compiler.reset()
+
+
+def run(make, steps, compiled):
+    parameters = weights(3)
+    optimizer, schedule = make(parameters)
+    update = torch.compile(optimizer.step, backend="inductor") if compiled else optimizer.step
+    for step in range(steps):
+        set_gradients(parameters, step)
+        update()
+        schedule.step()
+    assert schedule.last_epoch == steps
+    return torch.cat([parameter.detach() for parameter in parameters])
+
+
+def adam(cls):
+    def make(parameters):
+        optimizer = cls(
+            groups_of(parameters),
+            lr=torch.tensor(0.1),
+            betas=(torch.tensor(0.9), torch.tensor(0.99)),
+        )
+        return optimizer, OneCycleLR(optimizer, 0.01, STEPS)
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("cls", [torch.optim.Adam, torch.optim.AdamW])
+def test_compiled_adam_with_tensors_is_one_graph_and_equals_eager(cls, graphs):
+    compiled = run(adam(cls), STEPS, compiled=True)
+    assert graphs() == 1
+    assert (compiled - run(adam(cls), STEPS, compiled=False)).abs().max() < 1e-6
+
+
+def sgd_with_tensor_lr(parameters):
+    optimizer = torch.optim.SGD(
+        groups_of(parameters), lr=torch.tensor(0.1), momentum=0.9, foreach=False
+    )
+    return optimizer, OneCycleLR(optimizer, 0.01, STEPS)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiled_sgd_with_a_tensor_lr_is_two_graphs_and_equals_eager(graphs):
+    compiled = run(sgd_with_tensor_lr, 100, compiled=True)
+    assert graphs() <= 2
+    assert (compiled - run(sgd_with_tensor_lr, 100, compiled=False)).abs().max() < 1e-6
+
+
+def nesterov(**arguments):
+    def make(parameters):
+        optimizer = torch.optim.SGD(
+            parameters, lr=torch.tensor(0.1), momentum=0.9, nesterov=True, foreach=False
+        )
+        return optimizer, OneCycleLR(optimizer, 0.01, 100, **arguments)
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_compiled_case_that_torch_gets_wrong_is_warned_of(graphs):
+    with pytest.warns(UserWarning, match=r"computes wrong updates.*nesterov=False"):
+        wrong = run(nesterov(), 20, compiled=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        right = run(nesterov(), 20, compiled=False)
+        run(nesterov(cycle_momentum=False), 3, compiled=True)
+    # When torch gets it right, the warning has had its day.
+    assert (wrong - right).abs().max() > 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device to capture graphs")
+def test_a_captured_update_follows_the_schedule():
+    def train(capture):
+        parameters = weights(2, "cuda")
+        gradients = [torch.ones_like(parameter) for parameter in parameters]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer = torch.optim.AdamW(
+            groups_of(parameters),
+            lr=torch.tensor(0.1, device="cuda"),
+            capturable=True,
+            foreach=True,
+        )
+        scheduler = OneCycleLR(optimizer, 0.01, 40, cycle_momentum=False)
+        update = optimizer.step
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                update()
+                scheduler.step()
+        torch.cuda.current_stream().wait_stream(stream)
+        if capture:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                update()
+            update = graph.replay
+        for _ in range(30):
+            update()
+            scheduler.step()
+        assert scheduler.last_epoch == 33
+        return torch.cat([parameter.detach() for parameter in parameters])
+
+    assert torch.allclose(train(capture=True), train(capture=False), atol=1e-6)
