@@ -1,0 +1,80 @@
+"""Accelerate in one process: prepare, accumulation, and its checkpoints."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+pytest.importorskip("accelerate", reason="needs accelerate, of the integrations extra")
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+import lrsched
+from lrsched_torch import CyclicLR, OneCycleLR
+
+STEPS, ACCUMULATE = 10, 3
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:accelerate"),
+]
+
+
+@pytest.fixture
+def accelerator():
+    yield Accelerator(cpu=True, gradient_accumulation_steps=ACCUMULATE)
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+
+
+def prepared(accelerator, make):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    scheduler = make(optimizer)
+    return (weight, *accelerator.prepare(optimizer, scheduler))
+
+
+def train(accelerator, weight, optimizer, scheduler, updates):
+    used = []
+    for batch in range(1, updates * ACCUMULATE + 1):
+        accelerator.gradient_state._set_sync_gradients(batch % ACCUMULATE == 0)
+        weight.sum().backward()
+        if accelerator.sync_gradients:
+            used.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+    return used
+
+
+def test_accumulated_batches_do_not_use_up_the_schedule(accelerator):
+    """Accelerate counts them, and stops at total_steps; the step counted here is an update."""
+    parts = prepared(accelerator, lambda o: OneCycleLR(o, 0.1, STEPS))
+    assert train(accelerator, *parts, STEPS) == list(lrsched.one_cycle(0.1, STEPS).values())
+    assert parts[2].get_last_lr() == [0.1 / 25 / 1e4]
+
+
+def test_an_endless_schedule_runs_too(accelerator):
+    parts = prepared(accelerator, lambda o: CyclicLR(o, 0.01, 0.1, 4))
+    assert train(accelerator, *parts, 12) == list(lrsched.cyclical(0.01, 0.1, 4).values(12))
+
+
+def test_a_scheduler_can_be_built_on_the_prepared_optimizer(accelerator):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = accelerator.prepare(torch.optim.SGD([weight], lr=0.1, momentum=0.9))
+    scheduler = OneCycleLR(optimizer, 0.1, STEPS)
+    used = train(accelerator, weight, optimizer, scheduler, STEPS)
+    assert used == list(lrsched.one_cycle(0.1, STEPS).values())
+
+
+def test_its_checkpoints_resume_the_schedule(accelerator, tmp_path):
+    def make(optimizer):
+        return OneCycleLR(optimizer, 0.1, STEPS)
+
+    weight, optimizer, scheduler = prepared(accelerator, make)
+    start = train(accelerator, weight, optimizer, scheduler, 4)
+    accelerator.save_state(tmp_path)
+    train(accelerator, weight, optimizer, scheduler, 3)
+    accelerator.load_state(tmp_path)
+    rest = train(accelerator, weight, optimizer, scheduler, STEPS - 4)
+    assert start + rest == list(lrsched.one_cycle(0.1, STEPS).values())
