@@ -53,8 +53,8 @@ class Segment:
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: `end` <= `start`, `enters` outside of them, a negative value, an unknown shape, or a value of 0 in a
-            shape that needs both > 0 ("exp", "rsqrt", "inverse").
+        ValueError: `end` <= `start`, `enters` outside of them, a negative value, an unknown
+            shape, or a value of 0 in a shape that needs both > 0 ("exp", "rsqrt", "inverse").
     """
 
     start: float

