@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import torch
 from torch.optim import Optimizer
 
 from lrsched_torch._groups import has_gradient
@@ -13,10 +14,14 @@ COUNTS = ("auto", "updates", "calls")
 # So many updates between two calls of step(), twice in a row, look like one call per epoch.
 MANY_UPDATES = 10
 
+# Number that autograd gives to the next node of this thread's graphs: it grows with every forward
+# pass whose result can be differentiated, and with nothing else.
+forward_passes = getattr(torch.autograd, "_get_sequence_nr", lambda: 0)
+
 DRY_RUN = (
-    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Without an update or a "
-    "gradient this is taken for a dry run, which moves the schedule on (count='updates' counts "
-    "updates only; schedule.values() gives the values without a dry run)"
+    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Without an update, a "
+    "gradient or a forward pass this is taken for a dry run, which moves the schedule on "
+    "(count='updates' counts updates only; schedule.values() needs no dry run)"
 )
 BURSTS = (
     "at least {many} optimizer updates were made before each of the last two calls of "
@@ -43,6 +48,7 @@ class Pace:
         self._optimizer, self._counter, self._count = optimizer, counter, count
         self._warned: set[str] = set()
         self._burst_before: int | None = None
+        self._passes = forward_passes()
 
     def moves_on(self, step: int) -> bool:
         """Whether a call of `scheduler.step()` at `step` leads to the next one."""
@@ -53,11 +59,23 @@ class Pace:
         if made:
             self._note_burst(made, step)
             return True
-        training = counter.seen or has_gradient(self._optimizer.param_groups)
-        if self._count == "updates" or training:
+        if self._count == "updates" or self._is_training():
             return False
         self.warn_once(DRY_RUN)
         return True
+
+    def _is_training(self) -> bool:
+        """Whether a call without an update belongs to a training, and not to a dry run.
+
+        The optimizer may not have been stepped yet: its first updates may have been skipped, or
+        gradients may be accumulating, and it is common to clear them before this call.
+        """
+        before, self._passes = self._passes, forward_passes()
+        return (
+            self._counter.seen
+            or self._passes != before
+            or has_gradient(self._optimizer.param_groups)
+        )
 
     def _note_burst(self, made: int, step: int) -> None:
         if made >= MANY_UPDATES:

@@ -41,7 +41,7 @@ class ScheduleLR(LRScheduler):
             at construction as soon as the last update is made.
         count: What a call of `step()` does if the optimizer has made no update since the last
             one. "updates": stay. "calls": move on, as torch does. "auto": stay; but in a dry
-            run, with no update yet and no gradient in sight, move on, with torch's warning.
+            run, with no update, gradient or forward pass yet, move on, with torch's warning.
         on_mismatch: What `load_state_dict` does about another schedule than this one: "keep"
             this one and take only the step, "override" it with the saved one, or "raise".
 

@@ -43,9 +43,10 @@ def test_gradient_accumulation_needs_no_thought(zero_first):
     assert used == list(CURVE.values()[:10])
 
 
+@pytest.mark.parametrize("zero_first", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
-def test_updates_that_grad_scaler_skips_do_not_count(optimizer, fused):
+def test_updates_that_grad_scaler_skips_do_not_count(optimizer, fused, zero_first):
     """The loop of torch's AMP guide; the first batches overflow, as they do in practice."""
     weight, driven = model_and(optimizer, fused=fused)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
@@ -55,13 +56,15 @@ def test_updates_that_grad_scaler_skips_do_not_count(optimizer, fused):
         warnings.simplefilter("error")
         for batch in range(12):
             overflow = batch in (0, 1, 5, 6, 11)
-            driven.zero_grad()
             before = weight.detach().clone()
             loss = weight.sum() * (float("inf") if overflow else 1.0)
             scaler.scale(loss).backward()
             scaler.step(driven)
             scaler.update()
+            if zero_first:
+                driven.zero_grad()
             scheduler.step()
+            driven.zero_grad()
             assert torch.equal(weight.detach(), before) is overflow
             made += not overflow
             applied.append(scheduler.last_epoch)
