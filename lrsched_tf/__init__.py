@@ -1,8 +1,17 @@
-"""Learning-rate policy for Keras 3 on any backend: callbacks, and an in-graph schedule."""
+"""Learning-rate policy for Keras 3 on any backend: callbacks, range test, in-graph schedule."""
 
 from lrsched_tf.callbacks import ScheduleCallback
 from lrsched_tf.cycles import CyclicalLR, OneCycle
+from lrsched_tf.one_cycle_fit import fit_one_cycle
 from lrsched_tf.range_test import LRFinder, lr_find
 from lrsched_tf.schedule import KerasSchedule
 
-__all__ = ["CyclicalLR", "KerasSchedule", "LRFinder", "OneCycle", "ScheduleCallback", "lr_find"]
+__all__ = [
+    "CyclicalLR",
+    "KerasSchedule",
+    "LRFinder",
+    "OneCycle",
+    "ScheduleCallback",
+    "fit_one_cycle",
+    "lr_find",
+]

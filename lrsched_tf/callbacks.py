@@ -88,6 +88,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch: int | None = None
         self._first_step: int | None = None
         self._step = 0
+        self._applied_lr: float | None = None
         self._warned: set[str] = set()
 
     def _schedules(
@@ -102,7 +103,9 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch == self._epoch:
             self._remove()
-            raise ValueError(f"callbacks must hold each callback once, got {self!r} twice")
+            raise ValueError(
+                f"callbacks must hold each callback once, got one {type(self).__name__} twice"
+            )
         self._epoch = epoch
         # Not in on_train_begin: a BackupAndRestore later in the list has not loaded by then.
         if self._installation is None:
@@ -111,15 +114,14 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._batches = self._counters[0].batches()
 
     def _install(self, epoch: int) -> None:
-        steps, epochs = self._batches_per_epoch(), self.params.get("epochs")
+        steps, epochs = self._batches_per_epoch(), (self.params or {}).get("epochs")
         if steps is None and epoch > 0 and self._restart:
             raise ValueError(
                 "steps_per_epoch must be given to start at a later epoch with data of unknown "
                 f"length, got initial_epoch={epoch} (or pass restart=False)"
             )
         left = None if steps is None or epochs is None else (epochs - epoch) * steps
-        self._put_into(self.model, epoch * (steps or 0), left, steps)
-        assert self._installation is not None
+        self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
         self._installation.guard()
 
     def _batches_per_epoch(self) -> int | None:
@@ -127,7 +129,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _put_into(
         self, model: Any, first_batch: int, left: int | None, steps_per_epoch: int | None
-    ) -> None:
+    ) -> Installation:
         """Install at batch `first_batch` of a run that has `left` batches to go."""
         first = first_batch if self._restart else None
         self._counters = [
@@ -137,39 +139,41 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         counter = self._counters[0]
         end = None if left is None else counter.step_at(counter.batches() + left)
         per_epoch = steps_per_epoch and steps_per_epoch / counter.batches_per_step
-        lr, momentum = self._schedules(end, per_epoch)
-        self._installation = Installation(model, self._counters, lr, momentum)
-        self.lr, self.momentum = lr, momentum
-        self._step = self._installation.step()
-        if self._first_step is None:
-            self._first_step = self._step
+        self.lr, self.momentum = self._schedules(end, per_epoch)
         if end is not None:
             self._warn_if_shorter(end)
+        installation = Installation(model, self._counters, self.lr, self.momentum)
+        self._step, self._applied_lr = installation.step(), None
+        if self._first_step is None:
+            self._first_step = self._step
+        return installation
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if batch == 0 and self._step != self._first_step and self.lr is not None:
-            self._warn_if_overwritten(self.lr(self._step - 1))
+        # Once an epoch, when the state of JAX is at home and nothing waits to be read.
+        if batch == 0 and self._applied_lr is not None:
+            self._warn_if_overwritten(self._applied_lr)
 
     def _log_batch(self, batch: int, logs: Any = None) -> None:
         if logs is not None:
             logs.update(self._values(self._counters[0].step_at(self._batches + batch)))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._count_steps()
-        if logs is not None and self._step > 0:
-            logs.update(self._values(self._step - 1))
-
-    def _count_steps(self) -> None:
-        installation, model = self._installation, self.model  # on JAX this brings the state home
+        installation = self._installation
         if installation is None or not installation.active:
             raise RuntimeError(
                 f"{type(self).__name__} works within model.fit; in a loop over train_on_batch "
                 "use `with callback.applied_to(model):`"
             )
+        self.model  # noqa: B018 -- the property brings the state of JAX home
         before, self._step = self._step, installation.step()
-        if self._step == before and model is not None:
+        if self._step == before:
             self._warn("the optimizer of the model made no update, so its schedule had no effect")
+            return
         self._warn_if_shorter(self._step)
+        values = self._values(self._step - 1)
+        self._applied_lr = values.get("learning_rate")
+        if logs is not None:
+            logs.update(values)
 
     def _values(self, step: int) -> dict[str, float]:
         named = {"learning_rate": self.lr, "momentum": self.momentum}
@@ -181,6 +185,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _remove(self) -> None:
         if self._installation is not None:
             self._installation.remove()
+            self._installation = None
 
     @contextmanager
     def applied_to(self, model: Any) -> Iterator[ScheduleCallback]:
@@ -195,13 +200,12 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             ...         model.train_on_batch(x, y)
         """
         self._begin()
-        self._put_into(model, 0, None, self._steps_per_epoch)
-        assert self._installation is not None
+        installation = self._put_into(model, 0, None, self._steps_per_epoch)
         try:
             yield self
-            self._step = self._installation.step()
+            self._step = installation.step()
         finally:
-            self._remove()
+            installation.remove()
 
     @property
     def history(self) -> dict[str, NDArray[Any]]:

@@ -103,7 +103,6 @@ class OneCycle(ScheduleCallback):
             # The first epoch is over: its schedule, of no known length, makes room for the real.
             self._learned_steps = self._counters[0].batches() - self._batches
             self._remove()
-            self._installation = None
         super().on_epoch_begin(epoch, logs)
 
     def _batches_per_epoch(self) -> int | None:

@@ -211,6 +211,9 @@ class Installation:
         momentum: Schedule | None,
     ) -> None:
         if any(isinstance(c.optimizer.__dict__.get("apply"), ScheduledApply) for c in counters):
+            standing = model.__dict__.get("make_train_function")
+            if isinstance(standing, Guard):  # of a fit that this error is the end of
+                standing.installation.remove()
             raise ValueError(
                 "callbacks must hold one schedule for the optimizer, got a second one "
                 "(a ScheduleCallback takes both an lr and a momentum)"
@@ -222,22 +225,11 @@ class Installation:
         self.active = True
         for apply in self._applies:
             apply.install()
-        self._retrace()
+        self.retrace()
 
     def guard(self) -> None:
-        """Have the next `fit` remove the schedules first.
-
-        An exception or Ctrl-C leaves `fit` without a call to any callback.
-        """
-
-        def make_train_function(force: bool = False) -> None:
-            if force:  # a callback that unfreezes layers, say, and goes on training
-                self._retrace()
-            else:
-                self.remove()
-                self._model.make_train_function()
-
-        self._model.__dict__["make_train_function"] = make_train_function
+        """Have the next `fit` begin with the removal of the schedules."""
+        self._model.__dict__["make_train_function"] = Guard(self, self._model)
 
     def remove(self) -> None:
         """Take the schedules out; lr and momentum are the user's floats again."""
@@ -258,7 +250,8 @@ class Installation:
         # A part of a MultiOptimizer that owns no weights never counts.
         return max(int(c.step_at(c.batches())) for c in self._counters)
 
-    def _retrace(self) -> None:
+    def retrace(self) -> None:
+        """Have the next step traced anew, with the schedules in it."""
         if keras.backend.backend() != "jax":
             self._make_train_function(force=True)
             return
@@ -273,3 +266,21 @@ class Installation:
             attributes.pop("train_step")
             if own_step is not None:
                 attributes["train_step"] = own_step
+
+
+class Guard:
+    """Stands in for `model.make_train_function`, which every `fit` begins with.
+
+    An exception or Ctrl-C leaves `fit` without a call to any callback; so the schedules that it
+    leaves behind are removed here.
+    """
+
+    def __init__(self, installation: Installation, model: Any) -> None:
+        self.installation, self._model = installation, model
+
+    def __call__(self, force: bool = False) -> None:
+        if force:  # a callback that unfreezes layers, say, and goes on training
+            self.installation.retrace()
+        else:
+            self.installation.remove()
+            self._model.make_train_function()

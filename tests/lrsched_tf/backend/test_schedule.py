@@ -1,0 +1,104 @@
+"""KerasSchedule: the core's values inside the graph, and its way through a saved model."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import lrsched
+from lrsched_tf import KerasSchedule
+from tests.lrsched_tf.backend import reference
+
+TOTAL = 100_000
+SCHEDULES = {
+    "one_cycle": lrsched.one_cycle(0.1, TOTAL),
+    "three_phase": lrsched.one_cycle(0.1, TOTAL, three_phase=True, anneal="linear"),
+    "sweep": lrsched.exponential_sweep(1e-7, 10.0, TOTAL),
+    "polynomial": lrsched.polynomial(0.1, 1e-4, TOTAL, power=2.0),
+    "warmup_cosine": lrsched.warmup_cosine(0.1, total_steps=TOTAL, warmup_steps=5000),
+    "restarts": lrsched.cosine_restarts(0.1, 2000, 5, min_lr=1e-5, cycle_mult=2),
+    "triangular2": lrsched.cyclical(1e-3, 0.1, 2000, mode="triangular2"),
+    "exp_range": lrsched.cyclical(1e-3, 0.1, 2000, mode="exp_range", gamma=0.99999),
+    "inverse_sqrt": lrsched.inverse_sqrt(0.1, warmup_steps=4000),
+}
+
+
+def graph_values(schedule, steps):
+    """The values of a schedule at steps, from a compiled function of the backend."""
+    backend = keras.backend.backend()
+    function = schedule.__call__
+    if backend == "tensorflow":
+        import tensorflow
+
+        function = tensorflow.function(function, jit_compile=True)
+    elif backend == "jax":
+        import jax
+
+        function = jax.jit(function)
+    return ops.convert_to_numpy(function(ops.convert_to_tensor(steps)))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_step_is_the_core_s_in_float32(name):
+    core = SCHEDULES[name]
+    steps = np.arange(TOTAL, dtype="int32")
+    values = graph_values(KerasSchedule(core), steps)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, core(steps), rtol=5e-6)
+
+
+def test_a_wrong_schedule_is_seen_to_differ():
+    steps = np.arange(TOTAL, dtype="int32")
+    values = graph_values(KerasSchedule(SCHEDULES["one_cycle"]), steps)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(values, SCHEDULES["one_cycle"](steps + 1), rtol=5e-6)
+
+
+@pytest.mark.parametrize("step", [7, np.int64(7), np.array([3, 7])])
+def test_it_takes_ints_and_arrays(step):
+    core = SCHEDULES["one_cycle"]
+    values = ops.convert_to_numpy(KerasSchedule(core)(step))
+    np.testing.assert_allclose(values, core(step), rtol=5e-6)
+
+
+def test_a_step_that_is_no_integer_is_an_error():
+    with pytest.raises(TypeError, match="step must be of integers, got dtype"):
+        KerasSchedule(SCHEDULES["one_cycle"])(ops.convert_to_tensor(3.0))
+
+
+@pytest.mark.parametrize("schedule", [0.1, None, "one_cycle"])
+def test_what_is_no_schedule_is_an_error(schedule):
+    with pytest.raises(TypeError, match="schedule must be a Schedule"):
+        KerasSchedule(schedule)
+
+
+def test_it_drives_the_weights(problem, same_weights):
+    lr = lrsched.one_cycle(0.05, 64)
+    model = problem.model(keras.optimizers.SGD(KerasSchedule(lr), momentum=0.9))
+    problem.fit(model)
+    expected = problem.expected(reference.sgd, lr.values(), np.full(64, 0.9))
+    same_weights(model, expected)
+    with pytest.raises(AssertionError, match="weights differ"):
+        same_weights(
+            model, problem.expected(reference.sgd, np.roll(lr.values(), 1), np.full(64, 0.9))
+        )
+
+
+def test_a_saved_model_goes_on_where_it_was(problem, same_weights, tmp_path):
+    lr = lrsched.one_cycle(0.05, 64)
+    model = problem.model(keras.optimizers.SGD(KerasSchedule(lr), momentum=0.9))
+    problem.fit(model, epochs=1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer._learning_rate.schedule == lr
+    problem.fit(loaded, epochs=1)
+    same_weights(loaded, problem.expected(reference.sgd, lr.values(), np.full(64, 0.9)))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_its_config_makes_it_again(name):
+    schedule = KerasSchedule(SCHEDULES[name])
+    serialized = keras.saving.serialize_keras_object(schedule)
+    again = keras.saving.deserialize_keras_object(serialized)
+    assert isinstance(again, KerasSchedule)
+    assert again.schedule == schedule.schedule
