@@ -8,11 +8,12 @@ import pytest
 pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 
-@pytest.mark.parametrize("width", [1, 10, 100])
+# As many steps as share the cost of a block of values where that shows, and fewer where not.
+@pytest.mark.parametrize(("width", "calls"), [(1, 2048), (10, 512), (100, 128)])
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-def test_a_step_executes_few_bytecodes(width, repo, monkeypatch):
+def test_a_step_executes_few_bytecodes(width, calls, repo, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     benchmark = runpy.run_path(str(repo / "benchmarks" / "torch_step.py"))
     for kind in ("lr", "lr and momentum", "lr and beta_1"):
-        ratio = benchmark["opcode_ratio"](width, kind, calls=256)
+        ratio = benchmark["opcode_ratio"](width, kind, calls)
         assert ratio <= benchmark["OPCODE_BOUNDS"][width]
