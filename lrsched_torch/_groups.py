@@ -71,12 +71,18 @@ def _write_same_beta1(groups: Sequence[Group], row: tuple[float, float]) -> None
     lr, beta1 = row
     for group in groups:
         betas = group["betas"]
-        if group["lr"].__class__ is float is betas[0].__class__ and len(betas) == 2:
+        if group["lr"].__class__ is float is betas[0].__class__:
             group["lr"] = lr
             group["betas"] = beta1, betas[1]
         else:
             write_lr(group, lr)
             write_momentum(group, beta1)
+
+
+def _write_same_pair(groups: Sequence[Group], row: tuple[float, float]) -> None:
+    for group in groups:
+        write_lr(group, row[0])
+        write_momentum(group, row[1])
 
 
 def _write_lrs(groups: Sequence[Group], row: Sequence[float]) -> None:
@@ -103,8 +109,10 @@ def writer_for(groups: Sequence[Group], uniform: bool, has_momentum: bool) -> Wr
         return _write_same_lr if uniform else _write_lrs
     if not uniform:
         return _write_pairs
-    # An optimizer gives all its groups the same keys.
-    return _write_same_beta1 if momentum_key(groups[0]) == "betas" else _write_same_momentum
+    if all("betas" not in group for group in groups):
+        return _write_same_momentum
+    pairs = all(len(group.get("betas", ())) == 2 for group in groups)
+    return _write_same_beta1 if pairs else _write_same_pair
 
 
 def unalias(groups: Iterable[Group], *, momentum: bool) -> None:
