@@ -121,3 +121,24 @@ def check_type(name: str, value: Any, kind: type, hint: str = "") -> None:
     """An instance of `kind`."""
     if not isinstance(value, kind):
         raise _fail(TypeError, name, f"a {kind.__name__}", value, hint)
+
+
+def check_loss(value: Any) -> float:
+    """One loss as a float: a number, or an array or tensor with a single element.
+
+    NaN and infinities pass: they are what a range test is there to meet.
+
+    Raises:
+        TypeError: not a number, or more than one element.
+    """
+    if value.__class__ is float:
+        return float(value)
+    rule = "loss must be one real number"
+    shape = getattr(value, "shape", ())
+    if math.prod(shape) != 1:
+        raise TypeError(f"{rule}, got shape {tuple(shape)} (reduce it, for example with .mean())")
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{rule}, got {value!r}")
+    return float(value)

@@ -62,8 +62,7 @@ def demo(
                 f"{curve.suggest(schedule='one_cycle')}"
             )
             console.print(demonstration.table(report))
-            for path in demonstration.save_plots(report, out):
-                console.print(f"plot: {path}", soft_wrap=True)
+            console.print(f"plot: {demonstration.save_plot(report, out)}", soft_wrap=True)
     except (ImportError, RuntimeError) as error:
         _fail(error)
 

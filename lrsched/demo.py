@@ -28,7 +28,6 @@ from lrsched.plot import plot_lr_momentum
 from lrsched.schedules import one_cycle, one_cycle_momentum
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from rich.table import Table
 
 SEEDS = (0, 1, 2)
@@ -198,24 +197,20 @@ def reports(folder: Path) -> Iterator[Report]:
             yield Report(**fields, outcomes=outcomes)
 
 
-def save_plots(report: Report, folder: Path) -> list[Path]:
-    """The range test, and the lr and momentum that the 1cycle training ran with, as PNG files."""
+def save_plot(report: Report, folder: Path) -> Path:
+    """The range test, and the lr and momentum of the 1cycle that followed, as a PNG file."""
     from matplotlib import pyplot
 
-    stem = f"{report.framework.split()[0].lower()}_{report.data.lower()}"
-    curve = LossCurve.from_json(report.curve)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    LossCurve.from_json(report.curve).plot(left)
     lr = one_cycle(report.lrs["one_cycle"], report.total_steps)
-    drawings: dict[str, Callable[[], Axes]] = {
-        "range_test": lambda: curve.plot(),
-        "one_cycle": lambda: plot_lr_momentum(lr, one_cycle_momentum(report.total_steps)),
-    }
-    paths = []
-    for name, draw in drawings.items():
-        draw().set_title(f"{report.data}, {report.framework}", fontsize=10)
-        paths.append(folder / f"{stem}_{name}.png")
-        pyplot.savefig(paths[-1], dpi=150)
-        pyplot.close()
-    return paths
+    plot_lr_momentum(lr, one_cycle_momentum(report.total_steps), right)
+    left.set_title(f"LR range test: {report.data}, {report.framework}", fontsize=10)
+    right.set_title("the 1cycle that was trained with", fontsize=10)
+    path = folder / f"{report.framework.split()[0].lower()}_{report.data.lower()}.png"
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+    return path
 
 
 def table(report: Report) -> Table:

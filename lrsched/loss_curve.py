@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from lrsched._validate import check_int, check_positive, check_type
 from lrsched.peer_rules import PEERS
-from lrsched.suggestion import PLATEAU, Suggestion, check_curve, cyclical_range, suggest_for
+from lrsched.refine import Probe, second_look
+from lrsched.suggestion import (
+    PLATEAU,
+    Suggestion,
+    check_curve,
+    cyclical_range,
+    or_fallback,
+    suggest_for,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +46,7 @@ class LossCurve:
         num_steps: Updates planned; None stands for n.
         start_lr: First learning rate planned; None stands for the first one used.
         end_lr: Last learning rate planned; None stands for the last one used.
+        probes: Short trainings around its suggestion, by rising lr, as `lrsched.refine` makes them.
 
     Raises:
         TypeError: not numbers.
@@ -51,12 +60,16 @@ class LossCurve:
     num_steps: int | None = field(default=None, kw_only=True)
     start_lr: float | None = field(default=None, kw_only=True)
     end_lr: float | None = field(default=None, kw_only=True)
+    probes: tuple[Probe, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         lr, loss = check_curve(self.lr, self.loss)
         check_type("stop_reason", self.stop_reason, str)
         planned = lr.size if self.num_steps is None else self.num_steps
         fields = {"lr": lr, "loss": loss, "num_steps": check_int("num_steps", planned, lr.size)}
+        fields["probes"] = tuple(self.probes)
+        for probe in self.probes:
+            check_type("probes", probe, Probe)
         for name, used in (("start_lr", lr[:1]), ("end_lr", lr[-1:])):
             value = getattr(self, name)
             if value is None:
@@ -73,7 +86,14 @@ class LossCurve:
         method: str | None = None,
         fallback: float | None = None,
     ) -> Suggestion:
-        """A learning rate for training, as `lrsched.suggest` finds it on this curve."""
+        """A learning rate for training, as `lrsched.suggest` finds it on this curve.
+
+        With probes for this schedule, and no `method`, they have the last word.
+        """
+        probes = [probe for probe in self.probes if probe.schedule == schedule]
+        if method is None and probes:
+            found = self.suggest(schedule=schedule, method=PLATEAU)
+            return or_fallback(second_look(found, probes), fallback)
         return suggest_for(
             self.lr,
             self.loss,
@@ -105,7 +125,8 @@ class LossCurve:
         """The curve as str, int, float, None and lists; NaN and inf as their names."""
         fields = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         named = [v if math.isfinite(v) else str(v) for v in self.loss.tolist()]
-        return {"format": FORMAT, **fields, "lr": self.lr.tolist(), "loss": named}
+        lists = {"lr": self.lr.tolist(), "loss": named}
+        return {"format": FORMAT, **fields, **lists, "probes": [p.to_dict() for p in self.probes]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LossCurve:
@@ -127,7 +148,9 @@ class LossCurve:
         known = {entry.name for entry in dataclasses.fields(cls)}
         if not {"lr", "loss"} <= set(values) <= known:
             raise ValueError(f"data must have keys among {sorted(known)}, got {sorted(values)}")
-        return cls(values.pop("lr"), [float(v) for v in values.pop("loss")], **values)
+        probes = tuple(Probe.from_dict(probe) for probe in values.pop("probes", ()))
+        losses = np.array([float(v) for v in values.pop("loss")])
+        return cls(values.pop("lr"), losses, probes=probes, **values)
 
     def to_json(self) -> str:
         """`to_dict` as a JSON text."""
@@ -164,7 +187,8 @@ class LossCurve:
                     f"lr and loss must be numbers, got {row['lr']!r} and {row['loss']!r} "
                     f"in line {number}"
                 ) from None
-        return cls([lr for lr, _ in points], [loss for _, loss in points])
+        lrs, losses = np.array(points).reshape(-1, 2).T
+        return cls(lrs, losses)
 
     def __len__(self) -> int:
         return self.lr.size

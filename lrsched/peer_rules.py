@@ -41,7 +41,7 @@ def _peer(rule: Rule) -> Rule:
     def checked(lr: Array, loss: Array, num_steps: int) -> float:
         # Losses that overflow where an owner squares or adds them give it inf or NaN, not an error.
         with np.errstate(all="ignore"):
-            return float(rule(*_to_the_end(lr, loss, num_steps), num_steps))
+            return rule(*_to_the_end(lr, loss, num_steps), num_steps)
 
     checked.__doc__ = rule.__doc__
     PEERS[rule.__name__] = checked
@@ -148,7 +148,7 @@ def valley_index(loss: Array) -> int:
 def fastai_valley(lr: Array, loss: Array, num_steps: int) -> float:
     """Middle of the longest decreasing subsequence of the smoothed losses."""
     lr, smooth = _fastai_points(lr, loss, num_steps)
-    return lr[valley_index(smooth)]
+    return float(lr[valley_index(smooth)])
 
 
 @_peer
@@ -161,14 +161,14 @@ def fastai_slide(lr: Array, loss: Array, num_steps: int) -> float:
     slope = np.gradient(smooth)
     changes = np.abs(slope[apart:] - slope[:-apart])[::-1] > 0.005
     steady = int(changes.argmin()) if not changes.all() else changes.size
-    return lr[-1 - apart - max(steady - 1, 0)]
+    return float(lr[-1 - apart - max(steady - 1, 0)])
 
 
 @_peer
 def fastai_minimum(lr: Array, loss: Array, num_steps: int) -> float:
     """A tenth of the lr of the lowest smoothed loss."""
     lr, smooth = _fastai_points(lr, loss, num_steps)
-    return lr[smooth.argmin()] / 10
+    return float(lr[smooth.argmin()] / 10)
 
 
 @_peer
@@ -177,7 +177,7 @@ def fastai_steep(lr: Array, loss: Array, num_steps: int) -> float:
     lr, smooth = _fastai_points(lr, loss, num_steps)
     if lr.size < 2:
         raise RuleError("no two points are left after trimming")
-    return lr[(np.diff(smooth) / np.diff(np.log(lr))).argmin()]
+    return float(lr[(np.diff(smooth) / np.diff(np.log(lr))).argmin()])
 
 
 # Lightning, ignite, torch-lr-finder.
@@ -192,7 +192,7 @@ def lightning(lr: Array, loss: Array, num_steps: int) -> float:
     lr, smooth = lr[finite], smooth[finite]
     if lr.size < 2:
         raise RuleError("fewer than two finite points are left after trimming")
-    return lr[np.gradient(smooth, lr).argmin()]
+    return float(lr[np.gradient(smooth, lr).argmin()])
 
 
 @_peer
@@ -202,7 +202,7 @@ def ignite(lr: Array, loss: Array, num_steps: int) -> float:
     falling = smooth[: smooth.argmin() + 1]
     if falling.size < 3:
         raise RuleError("the lowest loss is among the first two points")
-    return lr[(falling[2:] - falling[:-2]).argmin() + 1]
+    return float(lr[(falling[2:] - falling[:-2]).argmin() + 1])
 
 
 @_peer
@@ -212,7 +212,7 @@ def torch_lr_finder(lr: Array, loss: Array, num_steps: int) -> float:
     if lr.size < 17:
         raise RuleError(f"it needs 17 points, got {lr.size}")
     lr, smooth = lr[10:-5], smooth[10:-5]
-    return lr[np.gradient(smooth).argmin()]
+    return float(lr[np.gradient(smooth).argmin()])
 
 
 # ktrain, keras_lr_finder.
@@ -226,7 +226,7 @@ def _ktrain_points(lr: Array, loss: Array) -> Points:
 def ktrain_valley(lr: Array, loss: Array, num_steps: int) -> float:
     """fastai's valley on losses that nothing is trimmed from."""
     lr, smooth = _ktrain_points(lr, loss)
-    return lr[valley_index(smooth)]
+    return float(lr[valley_index(smooth)])
 
 
 @_peer
@@ -236,14 +236,14 @@ def ktrain_mingrad(lr: Array, loss: Array, num_steps: int) -> float:
     falling = smooth[32 : smooth.argmin()]
     if falling.size < 2:
         raise RuleError("fewer than two points lie between point 32 and the lowest loss")
-    return lr[np.gradient(falling).argmin()]
+    return float(lr[np.gradient(falling).argmin()])
 
 
 @_peer
 def ktrain_min10(lr: Array, loss: Array, num_steps: int) -> float:
     """A tenth of the lr of the lowest smoothed loss."""
     lr, smooth = _ktrain_points(lr, loss)
-    return lr[smooth.argmin()] / 10
+    return float(lr[smooth.argmin()] / 10)
 
 
 @_peer
@@ -259,4 +259,4 @@ def keras_lr_finder(lr: Array, loss: Array, num_steps: int) -> float:
         raise RuleError(f"it needs 16 points, got {lr.size}")
     fall = np.zeros(lr.size)
     fall[back:] = (loss[back:] - loss[:-back]) / back
-    return lr[10:-5][fall[10:-5].argmin()]
+    return float(lr[10:-5][fall[10:-5].argmin()])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrsched._validate import check_choice, check_int, check_positive, check_type
+from lrsched._validate import check_choice, check_int, check_loss, check_positive, check_type
 from lrsched.loss_curve import FINISHED, LossCurve
 from lrsched.schedule import Schedule
 from lrsched.schedules import exponential_sweep, linear_sweep
@@ -26,27 +26,6 @@ DEFAULT_SWEEP = (1e-7, 10.0, 300)
 DIVERGED = "diverged"
 NON_FINITE = "non-finite loss"
 RUNNING = "running"
-
-
-def check_loss(value: Any) -> float:
-    """One loss as a float: a number, or an array or tensor with a single element.
-
-    NaN and infinities pass: they are what a range test is there to meet.
-
-    Raises:
-        TypeError: not a number, or more than one element.
-    """
-    if value.__class__ is float:
-        return float(value)
-    rule = "loss must be one real number"
-    shape = getattr(value, "shape", ())
-    if math.prod(shape) != 1:
-        raise TypeError(f"{rule}, got shape {tuple(shape)} (reduce it, for example with .mean())")
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
-        raise TypeError(f"{rule}, got {value!r}")
-    return float(value)
 
 
 class Divergence:

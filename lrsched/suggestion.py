@@ -42,12 +42,13 @@ BAND_FACTOR = 2.0
 
 # Doubt. A drop must exceed the noise of a batch and the error of the two means it compares.
 DROP_OVER_NOISE = 1.2
+CALM_OVER_NOISE = 2.0  # the loss of a model that is no worse than at the start
 DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
 CONFIDENT_OVER_NOISE = 3.0
 FEW_UPDATES = 5.0  # 85 steps of an exponential sweep over 8 decades
 SWEEP_AGAIN = (
-    "sweep to a higher end_lr, use more steps or larger batches; "
-    "the curve of a model that is already trained looks like this too"
+    "sweep to a higher end_lr, use more steps or larger batches, or let probes decide "
+    "(lr_find(refine=True)); the curve of a model that is already trained looks like this too"
 )
 
 
@@ -57,15 +58,16 @@ class Suggestion:
 
     Attributes:
         lr: The learning rate; None where the curve does not support one.
-        method: Name of the rule: "plateau", a peer's rule, or "fallback".
+        method: Name of the rule: "plateau", "probes" (see `lrsched.refine`), a peer's rule, or
+            "fallback".
         reason: Why this lr, or what is in doubt and what to do about it.
         band: (low, high): learning rates expected to do about as well; None with a peer's rule.
         confident: Whether the curve leaves no known doubt. Peers' rules do not say: False.
         schedule: What the lr is for: "one_cycle" (its peak) or "constant".
         drop: Start level less lowest smoothed loss, in units of the loss.
         noise: Standard deviation of the loss of one batch near the start.
-        diverged_at: lr at which the loss had lost half of its drop again, or was no longer
-            finite; None if that never happened.
+        diverged_at: lr at which the loss had lost half of its drop again or, without a drop, rose
+            above its noise for good, or was no longer finite; None if that never happened.
     """
 
     lr: float | None
@@ -183,6 +185,11 @@ def suggest_for(
         found = _plateau(lr, loss, schedule)
     else:
         found = replace(_peer(ALIASES.get(name, name), lr, loss, num_steps), schedule=schedule)
+    return or_fallback(found, fallback)
+
+
+def or_fallback(found: Suggestion, fallback: float | None) -> Suggestion:
+    """The suggestion, with `fallback` for an lr where it has none."""
     if found.lr is None and fallback is not None:
         return replace(found, lr=fallback, method="fallback")
     return found
@@ -207,6 +214,7 @@ class Reading:
         noise: Standard deviation of a single loss, over `scale`.
         error: Standard error of the drop, over `scale`.
         scale: Largest absolute loss.
+        calm: log10 of the last lr at which the loss was not above its noise at the start.
     """
 
     x: Array
@@ -214,6 +222,7 @@ class Reading:
     noise: float
     error: float
     scale: float
+    calm: float
 
     @property
     def lowest(self) -> int:
@@ -276,7 +285,15 @@ def read(lr: Array, loss: Array) -> Reading:
     noise = max(float(np.median(steps)) / 0.954, float(head.std()))
     around = int(np.count_nonzero(np.abs(x - x[lowest]) <= SMOOTH_DECADES))
     error = noise * math.sqrt(1 / head.size + 1 / max(around, 3))
-    return Reading(x, smooth, noise, error, scale)
+    quiet = np.flatnonzero(_running_median(level) <= CALM_OVER_NOISE * noise)
+    calm = float(x[quiet[-1]] if quiet.size else x[0])
+    return Reading(x, smooth, noise, error, scale, calm)
+
+
+def calm_until(lr: Array, loss: Array) -> float | None:
+    """The lr after which the loss stays above its start level; None for under 10 finite losses."""
+    lr, loss = _finite_part(lr, loss)
+    return 10 ** read(lr, loss).calm if lr.size >= MIN_POINTS else None
 
 
 def smooth_losses(lr: Array, loss: Array) -> Array:
@@ -338,13 +355,14 @@ def _plateau(lr: Array, loss: Array, schedule: str) -> Suggestion:
     reading = read(finite_lr, finite_loss)
     drop, noise = reading.drop, reading.noise
     found = replace(found, drop=drop * reading.scale, noise=noise * reading.scale)
+    silent = replace(found, diverged_at=_rise(reading, blown_up))
     if drop <= 0:
-        return replace(found, reason=f"the loss never fell below its start level; {SWEEP_AGAIN}")
-    if reading.edge is not None:
-        found = replace(found, diverged_at=10**reading.edge)
+        return replace(silent, reason=f"the loss never fell below its start level; {SWEEP_AGAIN}")
     if drop <= max(DROP_OVER_NOISE * noise, DROP_OVER_ERROR * reading.error):
         what = f"the loss fell by {found.drop:.2g}, which its noise ({found.noise:.2g}) can explain"
-        return replace(found, reason=f"{what}; {SWEEP_AGAIN}")
+        return replace(silent, reason=f"{what}; {SWEEP_AGAIN}")
+    if reading.edge is not None:
+        found = replace(found, diverged_at=10**reading.edge)
 
     low, high = float(reading.x[0]), float(reading.x[-1])
     edge = high if reading.edge is None else reading.edge
@@ -359,6 +377,10 @@ def _plateau(lr: Array, loss: Array, schedule: str) -> Suggestion:
         band=(10 ** max(inside - reach, low), 10 ** min(inside + reach, edge)),
         confident=not doubts,
     )
+
+
+def _rise(reading: Reading, blown_up: float | None) -> float | None:
+    return 10**reading.calm if reading.calm < reading.x[-1] else blown_up
 
 
 def _between(left: float, edge: float) -> float:

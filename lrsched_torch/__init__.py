@@ -1,8 +1,9 @@
-"""PyTorch schedulers driven by `lrsched` schedules."""
+"""PyTorch schedulers driven by `lrsched` schedules, and an LR range test."""
 
 from lrsched_torch.cyclic import CyclicLR
 from lrsched_torch.one_cycle import OneCycleLR
+from lrsched_torch.range_test import lr_find, range_test
 from lrsched_torch.scheduler import ScheduleLR
 from lrsched_torch.steps import steps_for
 
-__all__ = ["CyclicLR", "OneCycleLR", "ScheduleLR", "steps_for"]
+__all__ = ["CyclicLR", "OneCycleLR", "ScheduleLR", "lr_find", "range_test", "steps_for"]

@@ -1,0 +1,112 @@
+"""The `lrsched` command, as a user types it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer", reason="needs typer, of the cli extra")
+
+from typer.testing import CliRunner
+
+import lrsched
+from lrsched.cli import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def curve():
+    test = lrsched.RangeTest(start_lr=1e-5, end_lr=10.0, num_steps=200)
+    noise = np.random.default_rng(0).normal(0, 0.01, 200)
+    for lr, e in zip(test.planned_lr, noise, strict=True):
+        if not test.record(1 / (1 + (lr / 0.01) ** 2) + (lr / 0.5) ** 3 + e):
+            break
+    return test.curve
+
+
+def test_help_teaches_every_command():
+    assert {"demo", "plot", "values", "suggest"} <= set(run("--help").output.split())
+    for command in ("plot", "values", "suggest"):
+        assert "Example:" in run(command, "--help").output
+
+
+def test_values_are_those_of_the_schedule():
+    result = run("values", "one_cycle", "max_lr=1e-1", "total_steps=20", "anneal=linear")
+    head, *rows = result.output.splitlines()
+    assert head == "step,value"
+    expected = lrsched.one_cycle(0.1, 20, anneal="linear").values().tolist()
+    assert rows == [f"{step},{value!r}" for step, value in enumerate(expected)]
+
+
+def test_an_endless_schedule_needs_a_length():
+    assert "num_steps must be given" in run("values", "constant", "value=0.1").output
+    assert run("values", "constant", "value=0.1", "--num-steps", 2).output == (
+        "step,value\n0,0.1\n1,0.1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("schedule.yaml", "one_cycle: {max_lr: 0.1, total_steps: 100}"),
+        ("schedule.json", '{"one_cycle": {"max_lr": 0.1, "total_steps": 100}}'),
+    ],
+)
+def test_a_file_is_a_schedule_too(tmp_path, name, text):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
+    path, out = tmp_path / name, tmp_path / "plot.png"
+    path.write_text(text)
+    result = run("plot", path, "--out", out)
+    assert result.exit_code == 0
+    assert repr(lrsched.one_cycle(0.1, 100)) in result.output
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_suggest_reads_a_curve(tmp_path, curve, suffix):
+    path = tmp_path / f"curve.{suffix}"
+    path.write_text(curve.to_csv() if suffix == "csv" else curve.to_json())
+    assert run("suggest", path).output.strip() == str(curve.suggest())
+    constant = run("suggest", path, "--schedule", "constant").output.strip()
+    assert constant == str(curve.suggest(schedule="constant"))
+    peer = run("suggest", path, "--method", "fastai_valley").output.strip()
+    assert peer == str(curve.suggest(method="fastai_valley"))
+    assert set(curve.suggestions()) <= set(run("suggest", path, "--all").output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("values", "onecycle"), "schedule name must be one of"),
+        (("values", "one_cycle", "max_lr"), "an argument must be NAME=VALUE, got 'max_lr'"),
+        (("values", "one_cycle", "max_lr=-1", "total_steps=9"), "max_lr must be > 0"),
+        (("values", "one_cycle", "peak=1"), "unexpected keyword argument 'peak'"),
+        (("plot", "absent.yaml"), "No such file"),
+        (("suggest", "absent.csv"), "No such file"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert result.output.startswith("error: ")
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_without_its_libraries_the_command_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None; from lrsched.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        'the lrsched command needs typer: pip install "onecycle-lr[cli]"'
+    )
+
+
+def test_python_m_is_the_command():
+    command = [sys.executable, "-m", "lrsched", "values", "constant", "value=1", "--num-steps=1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "step,value\n0,1.0\n"
