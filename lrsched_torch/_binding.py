@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch.optim import Optimizer
 
 from lrsched_torch._curves import PerGroup, ScaledByFunction
@@ -134,13 +135,14 @@ class Binding:
     def compiles_wrong(self) -> bool:
         """Whether torch.compile makes a step of these groups that computes wrong values.
 
-        Measured with torch 2.13 and inductor on SGD: with nesterov, a momentum that is a float
-        and changes, and no foreach implementation, updates are wrong from the third one on.
+        Measured with torch 2.13 and inductor on SGD: with nesterov, a tensor lr, a momentum that
+        is a float and changes, and no foreach implementation, updates are wrong from the third on.
         """
         groups = self.optimizer.param_groups
         return any(
             managed
             and group.get("nesterov", False)
+            and isinstance(group["lr"], torch.Tensor)
             and isinstance(group["momentum"], float)
             and not _uses_foreach(group)
             for group, managed in zip(groups, self._managed, strict=False)

@@ -29,9 +29,9 @@ BURSTS = (
     "Lightning with interval='step'; count='calls' says that a call per epoch is meant)"
 )
 COMPILED = (
-    "torch.compile computes wrong updates for SGD with nesterov=True and a scheduled momentum "
-    "(leave optimizer.step uncompiled, or pass nesterov=False, or leave the momentum alone with "
-    "cycle_momentum=False or momentum=None)"
+    "torch.compile computes wrong updates for SGD with nesterov=True, a tensor lr and a scheduled "
+    "momentum (leave optimizer.step uncompiled, or pass nesterov=False, or leave the momentum alone "
+    "with cycle_momentum=False or momentum=None)"
 )
 
 

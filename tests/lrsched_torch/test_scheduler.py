@@ -125,6 +125,11 @@ def test_it_is_a_scheduler_of_torch():
     assert not hasattr(CyclicLR(sgd(), 0.1, 1.0), "total_steps")
 
 
+def test_any_int_is_an_int():
+    scheduler = OneCycleLR(sgd(), 0.1, np.int64(10), pct_start=1, last_epoch=np.int32(3))
+    assert (scheduler.total_steps, scheduler.last_epoch) == (10, 4)
+
+
 def test_get_lr_changes_nothing_and_needs_no_step_around_it():
     optimizer = adam()
     scheduler = OneCycleLR(optimizer, 0.1, 10)
@@ -363,12 +368,14 @@ def test_a_dropped_scheduler_leaves_no_hooks():
     assert not optimizer._optimizer_step_post_hooks
 
 
-def test_a_second_scheduler_takes_over():
+@pytest.mark.parametrize("first", [OneCycleLR, lr_scheduler.OneCycleLR])
+def test_a_second_scheduler_takes_over(first):
+    """Whatever the first one left in the groups."""
     optimizer = sgd()
-    first = OneCycleLR(optimizer, 0.1, 20)
-    advance(first, 5)
-    second = OneCycleLR(optimizer, 0.7, 20)
-    assert second.get_last_lr() == [0.7 / 25] == [optimizer.param_groups[0]["lr"]]
+    advance(first(optimizer, 0.1, 20), 5)
+    second = CyclicLR(optimizer, 0.01, 0.1)
+    assert second.get_last_lr() == [0.01] == [optimizer.param_groups[0]["lr"]]
+    assert second.get_last_momentum() == [0.9] == [optimizer.param_groups[0]["momentum"]]
 
 
 # Within torch's compositions
@@ -463,6 +470,14 @@ BAD = {
         ValueError,
         "a fraction, not a percentage",
     ),
+    "one step": (lambda o: OneCycleLR(o, 0.1, 1), ValueError, "total_steps must be an int >= 2"),
+    "a bool for a length": (lambda o: OneCycleLR(o, 0.1, True), TypeError, "total_steps must be"),
+    "a start above the peak": (
+        lambda o: OneCycleLR(o, 0.1, 10, div_factor=0.5),
+        ValueError,
+        "first lr is max_lr / div_factor",
+    ),
+    "half a step": (lambda o: CyclicLR(o, 0.1, 1.0, 2.5), TypeError, "step_size_up must be an int"),
     "no length": (lambda o: OneCycleLR(o, 0.1), ValueError, "total_steps must be given"),
     "lengths that disagree": (
         lambda o: OneCycleLR(o, 0.1, 10, epochs=3, steps_per_epoch=4),
