@@ -12,6 +12,13 @@ STEPS, BATCH = 64, 4
 def pytest_configure(config):
     # Keras converts its variables in a way that NumPy 2 warns of, in `get_weights` for one.
     config.addinivalue_line("filterwarnings", "ignore:__array__ implementation:DeprecationWarning")
+    if keras.backend.backend() == "tensorflow":
+        # Two devices for the tests of tf.distribute, before anything uses the first.
+        import tensorflow
+
+        processor = tensorflow.config.list_physical_devices("CPU")[0]
+        two = [tensorflow.config.LogicalDeviceConfiguration()] * 2
+        tensorflow.config.set_logical_device_configuration(processor, two)
 
 
 class Problem:

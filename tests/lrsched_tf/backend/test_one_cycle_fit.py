@@ -1,0 +1,131 @@
+"""fit_one_cycle: the range test first, then the training, on the same data."""
+
+import inspect
+import re
+
+import keras
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import lrsched
+from lrsched_tf import OneCycle, fit_one_cycle
+from tests.lrsched_tf.backend import reference
+
+LRS = lrsched.one_cycle(0.03, 64).values()
+MOMENTA = lrsched.one_cycle_momentum(64).values()
+QUIET = {"verbose": 0, "shuffle": False, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return (x / 16.0).astype("float32"), y
+
+
+def classifier():
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Dense(32, activation="relu"), keras.layers.Dense(10)]
+    model = keras.Sequential([keras.Input((64,)), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss=loss, metrics=["accuracy"])
+    return model
+
+
+def test_with_a_peak_it_is_fit_with_one_cycle(problem, same_weights):
+    model = problem.model(keras.optimizers.SGD(momentum=0.9))
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs))
+    history = fit_one_cycle(
+        model, problem.x, problem.y, epochs=2, max_lr=0.03, callbacks=watch, **QUIET
+    )
+    same_weights(model, problem.expected(reference.sgd, LRS, MOMENTA))
+    assert history.history["learning_rate"] == [log["learning_rate"] for log in seen]
+
+
+def test_without_a_peak_it_finds_one_says_so_and_trains(digits, capsys):
+    cycle, test = keras.callbacks.History(), {"num_steps": 150}
+    fit_one_cycle(
+        classifier(), *digits, epochs=4, batch_size=32, verbose=2, validation_split=0.2,
+        range_test=test, callbacks=[cycle],
+    )  # fmt: skip
+    said = re.search(
+        r"Suggested lr for the peak of one-cycle training: (\S+)", capsys.readouterr()[0]
+    )
+    steps = 4 * 45
+    expected = lrsched.one_cycle(float(said[1]), steps)(np.arange(44, steps, 45))
+    np.testing.assert_allclose(cycle.history["learning_rate"], expected, rtol=5e-3)
+    assert cycle.history["val_accuracy"][-1] > 0.75
+
+
+def test_the_samples_kept_for_validation_are_not_looked_at(digits, capsys):
+    """They have no targets here, so one of them would end the range test at once."""
+    x, y = digits
+    targets = np.eye(10, dtype="float32")[y]
+    targets[-180:] = np.nan
+    model = classifier()
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss="mse")
+    test = {"num_steps": 150}
+    fit_one_cycle(model, x, targets, epochs=1, verbose=0, validation_split=0.11, range_test=test)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert capsys.readouterr().out == ""
+
+
+def test_a_range_test_that_is_not_sure_stops_with_the_reason(problem):
+    """Targets that have nothing to do with the inputs."""
+    model = problem.model(keras.optimizers.SGD(0.01, momentum=0.9))
+    noise = np.random.default_rng(0).normal(size=problem.y.shape) * 1e3
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"max_lr must be given, since the range test is not sure"):
+        fit_one_cycle(model, problem.x, noise, epochs=1, **QUIET)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_it_trains_in_doubt_when_told_to(problem, monkeypatch, capsys):
+    from lrsched_tf import range_test
+
+    doubtful = lrsched.LossCurve(np.geomspace(1e-4, 1.0, 40), np.linspace(2.0, 1.0, 40))
+    monkeypatch.setattr(range_test, "lr_find", lambda *data, **more: doubtful)
+    suggestion = doubtful.suggest(schedule="one_cycle")
+    assert suggestion.lr is not None
+    assert not suggestion.confident
+    model = problem.model(keras.optimizers.SGD(0.01, momentum=0.9))
+    with pytest.raises(ValueError, match="or accept_doubt=True to use it all the same"):
+        fit_one_cycle(model, problem.x, problem.y, epochs=2, **QUIET)
+    history = fit_one_cycle(
+        model, problem.x, problem.y, epochs=2, accept_doubt=True, **{**QUIET, "verbose": 2}
+    )
+    expected = lrsched.one_cycle(suggestion.lr, 64)
+    assert history.history["learning_rate"] == [expected(31), expected(63)]
+    assert str(suggestion) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"max_lr": -1.0}, ValueError, "max_lr must be > 0"),
+        ({"pct_start": 30}, ValueError, "pct_start must be in"),
+        ({"momentum": 0.9}, TypeError, "momentum must be"),
+        ({"accept_doubt": 1}, TypeError, "accept_doubt must be a bool"),
+        ({"callbacks": keras.callbacks.CallbackList([])}, TypeError, "got a CallbackList"),
+    ],
+)
+def test_bad_arguments_are_told_before_the_range_test(arguments, error, message, problem):
+    model = problem.model(keras.optimizers.SGD(momentum=0.9))
+    with pytest.raises(error, match=message):
+        fit_one_cycle(model, problem.x, problem.y, epochs=1, **arguments)
+    assert model.optimizer.iterations == 0
+
+
+def test_an_optimizer_without_momentum_is_told_before_the_range_test(problem):
+    model = problem.model(keras.optimizers.RMSprop())
+    with pytest.raises(ValueError, match="optimizer must have a momentum > 0"):
+        fit_one_cycle(model, problem.x, problem.y, epochs=1)
+    fit_one_cycle(model, problem.x, problem.y, epochs=1, max_lr=0.01, momentum=None, verbose=0)
+
+
+def test_one_cycle_and_fit_one_cycle_have_the_same_defaults():
+    ours = inspect.signature(fit_one_cycle).parameters
+    for name, parameter in inspect.signature(OneCycle.__init__).parameters.items():
+        if name in ours and name != "max_lr":
+            assert ours[name].default == parameter.default
