@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -93,11 +93,30 @@ class UpdateCounter:
         self.made = 0
         return made
 
+    def hold(self) -> Callable[[], None]:
+        """A function that puts the counts back to what they are now."""
+        held = {"made": self.pending(), "seen": self.seen}
+        held |= {"compiled": self.compiled, "captured": self.captured}
+
+        def restore() -> None:
+            self._skips.clear()
+            self.__dict__.update(held)
+
+        return restore
+
     def detach(self) -> None:
         """Remove all hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+
+def counters_of(optimizer: Optimizer) -> Iterator[UpdateCounter]:
+    """The counters of all schedulers that drive an optimizer."""
+    for hook in getattr(_with_hooks(optimizer), "_optimizer_step_post_hooks", {}).values():
+        owner = getattr(hook, "__self__", None)
+        if isinstance(owner, UpdateCounter):
+            yield owner
 
 
 def _with_hooks(optimizer: Any) -> Any:

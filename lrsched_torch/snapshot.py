@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from lrsched_torch._updates import counters_of
+
 Restore = Callable[[], Any]
 
 
@@ -24,7 +26,8 @@ class Snapshot:
 
     Held: parameters, all buffers (also those not in the state dict), gradients (None stays
     None), `requires_grad`, the train/eval mode of every submodule, optimizer state and
-    hyper-parameters, and the generators of `random`, NumPy, torch and every CUDA device.
+    hyper-parameters, what our schedulers have counted, and the generators of `random`, NumPy,
+    torch and every CUDA device.
 
     Args:
         model: The model.
@@ -47,6 +50,8 @@ class Snapshot:
             _hold(optimizer.param_groups, memo),
             *(_hold_gradient(parameter, memo) for parameter in parameters),
             *(_hold_mode(module) for module in model.modules()),
+            # the updates of the test are none of the schedule's
+            *(counter.hold() for counter in counters_of(optimizer)),
             *_hold_generators(generators),
         ]
 
