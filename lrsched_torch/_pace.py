@@ -30,8 +30,8 @@ BURSTS = (
 )
 COMPILED = (
     "torch.compile computes wrong updates for SGD with nesterov=True, a tensor lr and a scheduled "
-    "momentum (leave optimizer.step uncompiled, or pass nesterov=False, or leave the momentum alone "
-    "with cycle_momentum=False or momentum=None)"
+    "momentum (leave optimizer.step uncompiled, or pass nesterov=False, or leave the momentum "
+    "alone with cycle_momentum=False or momentum=None)"
 )
 
 
@@ -57,7 +57,8 @@ class Pace:
         if self._count == "calls" or counter.captured or not counter.hooked:
             return True
         if made:
-            self._note_burst(made, step)
+            if self._is_second_burst(made, step):
+                self.warn_once(BURSTS.format(many=MANY_UPDATES))
             return True
         if self._count == "updates" or self._is_training():
             return False
@@ -77,11 +78,11 @@ class Pace:
             or has_gradient(self._optimizer.param_groups)
         )
 
-    def _note_burst(self, made: int, step: int) -> None:
-        if made >= MANY_UPDATES:
-            if self._burst_before == step - 1:
-                self.warn_once(BURSTS.format(many=MANY_UPDATES))
-            self._burst_before = step
+    def _is_second_burst(self, made: int, step: int) -> bool:
+        if made < MANY_UPDATES:
+            return False
+        before, self._burst_before = self._burst_before, step
+        return before == step - 1
 
     def warn_once(self, text: str) -> None:
         """Warn the caller of `scheduler.step()`, once for each text."""

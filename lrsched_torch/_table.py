@@ -44,18 +44,21 @@ class Table:
         has_code = any(isinstance(curve, ScaledByFunction) for curve in curves)
         self._length = 1 if has_code else min(MAX_ROWS, max(MIN_ROWS, fitting))
 
-    def block(self, step: int) -> tuple[int, list[Any]]:
-        """The block that `step` lies in: its first step, and its rows."""
+    def block(self, step: int) -> dict[int, Any]:
+        """The rows of the block that `step` lies in, by their steps."""
         first = step - step % self._length
-        steps = np.arange(first, first + self._length)
+        steps = range(first, first + self._length)
+        return dict(zip(steps, self._rows(np.asarray(steps)), strict=True))
+
+    def _rows(self, steps: NDArray[np.int64]) -> list[Any]:
         if self.uniform:
             curves = [column[0] for column in self._columns]
             values = [curve(steps).tolist() for curve in curves if curve is not None]
-            return first, list(zip(*values, strict=True)) if self.has_momentum else values[0]
+            return list(zip(*values, strict=True)) if self.has_momentum else values[0]
         columns = [_values(column, steps) for column in self._columns]
         if not self.has_momentum:
-            return first, columns[0]
-        return first, [list(zip(*row, strict=True)) for row in zip(*columns, strict=True)]
+            return columns[0]
+        return [list(zip(*row, strict=True)) for row in zip(*columns, strict=True)]
 
     def spread(self, row: Any) -> tuple[list[float], list[float | None]]:
         """The lrs and the momenta of all groups in a row."""

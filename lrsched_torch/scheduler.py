@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,22 +81,16 @@ class ScheduleLR(LRScheduler):
         self._after_end = check_choice("after_end", after_end, AFTER_END)
         self._count = check_choice("count", count, COUNTS)
         self._on_mismatch = check_choice("on_mismatch", on_mismatch, MISMATCH)
-        self._binding = self._bound(optimizer, lr, momentum)
+        self._binding = _bind(optimizer, lr, momentum, only_in_use=self._only_momentum_in_use)
         self.optimizer = optimizer
         self._compiled = self._closed = False
+        # Rows of values by step, and those of them that `step` may go on to without a look around.
+        self._rows: dict[int, Any] = {}
+        self._ahead: dict[int, Any] = {}
         # What `optimizer.load_state_dict` brought before this scheduler set its own values again.
         self._overwritten: Values | None = None
         self._connect()
         self._initial_step()
-
-    def _bound(self, optimizer: Optimizer, lr: Any, momentum: Any) -> Binding:
-        width = len(optimizer.param_groups)
-        return Binding(
-            optimizer,
-            PerGroup.of("lr", lr, width),
-            PerGroup.of("momentum", momentum, width, optional=True),
-            self._only_momentum_in_use,
-        )
 
     def _connect(self) -> None:
         """Watch the optimizer: its updates, its new groups, and the loading of its state."""
@@ -115,6 +108,7 @@ class ScheduleLR(LRScheduler):
                 loaded = scheduler._binding.present_values()
                 scheduler._apply(scheduler.last_epoch)
                 scheduler._overwritten = loaded
+                scheduler._forget_rows()
 
         self._counter = counter = UpdateCounter()
         self._pace = Pace(self.optimizer, counter, self._count)
@@ -149,10 +143,11 @@ class ScheduleLR(LRScheduler):
         # The way of nearly every call; whatever is unusual goes the other way.
         counter = self._counter
         step = self.last_epoch + 1
-        if counter.made == 1 and step < self._stop and epoch is None:
+        row = self._ahead.get(step)
+        if row is not None and counter.made == 1 and epoch is None:
             counter.made = 0
             self.last_epoch = step
-            self._write(self.optimizer.param_groups, self._rows[step - self._first])
+            self._write(self.optimizer.param_groups, row)
         else:
             self._step_carefully(epoch)
 
@@ -166,9 +161,6 @@ class ScheduleLR(LRScheduler):
                 return
             self._check_end()
         self._update_lr(epoch)
-        end = self._binding.lr.total_steps
-        limit = math.inf if end is None else end + (self._after_end != "restore")
-        self._stop = min(self._first + len(self._rows), limit)
 
     def _warn_of_compiling(self) -> None:
         if self._counter.compiled and not self._compiled:
@@ -204,11 +196,11 @@ class ScheduleLR(LRScheduler):
             self._binding.put(self._binding.found_values())
         else:
             self._write(self.optimizer.param_groups, self._row(step))
-        self.last_epoch, self._stop, self._overwritten = step, 0, None
+        self.last_epoch, self._overwritten = step, None
 
     def _join(self) -> None:
         if self._binding.join():
-            self._first, self._rows, self._stop = 0, list[Any](), 0
+            self._forget_rows()
             self._write, self._counter.width = self._binding.write, self._binding.width
             self.base_lrs = list(self._binding.table.spread(self._row(0))[0])
 
@@ -224,9 +216,16 @@ class ScheduleLR(LRScheduler):
         return self._binding.table.spread(self._row(step))
 
     def _row(self, step: int) -> Any:
-        if not 0 <= step - self._first < len(self._rows):
-            self._first, self._rows = self._binding.table.block(step)
-        return self._rows[step - self._first]
+        if step not in self._rows:
+            self._rows = self._ahead = self._binding.table.block(step)
+            end = self._binding.lr.total_steps
+            if end is not None and self._after_end != "hold":
+                self._ahead = {k: row for k, row in self._rows.items() if k < end}
+        return self._rows[step]
+
+    def _forget_rows(self) -> None:
+        """Send the next call of `step` the careful way."""
+        self._rows, self._ahead = {}, {}
 
     def reschedule(
         self,
@@ -243,14 +242,8 @@ class ScheduleLR(LRScheduler):
             TypeError: an argument of the wrong kind.
             ValueError: as the constructor; nothing has changed then.
         """
-        width = len(self.optimizer.param_groups)
-        self._binding = Binding(
-            self.optimizer,
-            PerGroup.of("lr", lr, width),
-            PerGroup.of("momentum", momentum, width, optional=True),
-            only_in_use=False,
-            found=self._binding.found,
-        )
+        found = self._binding.found
+        self._binding = _bind(self.optimizer, lr, momentum, only_in_use=False, found=found)
         self._apply(max(self.last_epoch, 0))
 
     def close(self, *, restore: bool = False) -> None:
@@ -263,7 +256,8 @@ class ScheduleLR(LRScheduler):
             self._binding.put(self._binding.found_values())
             self._binding.unmark()
         self._counter.detach()
-        self._closed, self._stop = True, 0
+        self._counter.take()
+        self._closed = True
 
     @property
     def total_steps(self) -> int:
@@ -343,7 +337,7 @@ class ScheduleLR(LRScheduler):
         self._binding = self._reconciled(state, policy)
         self._join()
         self._counter.made, self._counter.seen = state.pending, state.seen
-        self.last_epoch, self._stop = state.step, 0
+        self.last_epoch = state.step
         if state.in_charge:
             self._apply(state.step)
         elif self._overwritten is not None:
@@ -373,15 +367,23 @@ class ScheduleLR(LRScheduler):
         return Binding(self.optimizer, state.lr, state.momentum, mine.only_in_use, mine.found)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_counter", "_pace", "_write", "_rows")
+        derived = ("_counter", "_pace", "_write", "_rows", "_ahead")
         kept = {name: value for name, value in self.__dict__.items() if name not in derived}
         return {**kept, "_made": self._counter.pending(), "_seen": self._counter.seen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         made, seen = state.pop("_made"), state.pop("_seen")
         self.__dict__.update(state)
-        self._rows, self._write, self._stop = [], self._binding.write, 0
+        self._write = self._binding.write
+        self._forget_rows()
         self._connect()
         self._counter.made, self._counter.seen = made, seen
         if self._closed:
             self._counter.detach()
+
+
+def _bind(optimizer: Optimizer, lr: Any, momentum: Any, **others: Any) -> Binding:
+    width = len(optimizer.param_groups)
+    rates = PerGroup.of("lr", lr, width)
+    momenta = PerGroup.of("momentum", momentum, width, optional=True)
+    return Binding(optimizer, rates, momenta, **others)

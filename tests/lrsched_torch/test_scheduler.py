@@ -160,6 +160,23 @@ def test_step_goes_to_a_given_step():
         scheduler.step(-1)
 
 
+def test_a_step_set_from_outside_is_the_step():
+    """Some trainers, and SequentialLR, set last_epoch themselves."""
+    curve = lrsched.one_cycle(0.1, 9000)
+    scheduler = ScheduleLR(sgd(), curve)
+    advance(scheduler, 2)
+    for step in (5000, 10, 8190, 4, 4095):
+        scheduler.last_epoch = step
+        assert scheduler.get_lr() == [curve(step)]
+        advance(scheduler, 2)
+        assert scheduler.get_last_lr() == [curve(step + 2)] == [curve(scheduler.last_epoch)]
+    scheduler.last_epoch = 6000
+    scheduler.get_lr()
+    scheduler.last_epoch = 3
+    advance(scheduler)
+    assert scheduler.optimizer.param_groups[0]["lr"] == curve(4)
+
+
 def test_a_run_started_late_is_at_that_step():
     curve = lrsched.one_cycle(0.1, 100)
     assert ScheduleLR(sgd(), curve, last_epoch=49).get_last_lr() == [curve(50)]
@@ -332,6 +349,7 @@ def test_close_removes_every_hook_and_stepping_raises():
     scheduler = OneCycleLR(optimizer, 0.1, 20)
     advance(scheduler, 5)
     before = hyperparameters(optimizer)
+    update(optimizer)
     scheduler.close()
     hooks = (
         optimizer._optimizer_step_pre_hooks,
