@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 Group = dict[str, Any]
@@ -25,7 +25,7 @@ def read_momentum(group: Group) -> float:
 
 def write_lr(group: Group, value: float) -> None:
     """Set the lr; a tensor keeps its identity, so compiled and captured steps see the change."""
-    if isinstance(group["lr"], torch.Tensor):
+    if isinstance(group["lr"], Tensor):
         group["lr"].fill_(value)
     else:
         group["lr"] = value
@@ -35,7 +35,7 @@ def write_momentum(group: Group, value: float) -> None:
     """Set momentum, or beta_1 beside the group's other betas; a tensor keeps its identity."""
     in_betas = "betas" in group
     current = group["betas"][0] if in_betas else group["momentum"]
-    if isinstance(current, torch.Tensor):
+    if isinstance(current, Tensor):
         current.fill_(value)
     elif in_betas:
         group["betas"] = (value, *group["betas"][1:])
@@ -50,8 +50,11 @@ def write_momentum(group: Group, value: float) -> None:
 
 def _write_same_lr(groups: Sequence[Group], lr: float) -> None:
     for group in groups:
-        if group["lr"].__class__ is float:
+        present = group["lr"]
+        if present.__class__ is float:
             group["lr"] = lr
+        elif present.__class__ is Tensor:
+            present.fill_(lr)
         else:
             write_lr(group, lr)
 
@@ -124,7 +127,7 @@ def unalias(groups: Iterable[Group], *, momentum: bool) -> None:
     seen: set[int] = set()
 
     def own(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, Tensor):
             return value
         mine = value.clone() if id(value) in seen else value
         seen.add(id(mine))
