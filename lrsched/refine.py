@@ -15,7 +15,14 @@ import numpy as np
 
 from lrsched._validate import check_choice, check_int, check_loss, check_positive
 from lrsched.schedules import constant, one_cycle
-from lrsched.suggestion import BAND_FACTOR, PLATEAU, SCHEDULE_FACTORS, Suggestion, calm_until
+from lrsched.suggestion import (
+    BAND_FACTOR,
+    CONFIDENT_OVER_NOISE,
+    PLATEAU,
+    SCHEDULE_FACTORS,
+    Suggestion,
+    calm_until,
+)
 
 if TYPE_CHECKING:
     from lrsched.loss_curve import LossCurve
@@ -26,8 +33,8 @@ REFINE_STEPS = 300  # 100 for each probe: with 60, the difference that lr makes 
 MIN_REFINE_STEPS = 60
 PROBE_FACTOR = 10**0.25  # between neighbours; wider steps leave the range that the sweep is good to
 TAIL = 4  # the losses of the last 1/TAIL of a probe are compared
-# Where the sweep shows no drop, a one-cycle peak is so far below the lr at which the loss rises for
-# good: the median over 38 tasks (standard deviation 0.75 decades).
+# Where the sweep shows no clear drop: how far below the lr at which the loss rises for good a
+# one-cycle peak is; the median over 38 tasks (standard deviation 0.75 decades).
 BELOW_RISE = 10**1.1
 
 
@@ -138,7 +145,8 @@ def refine(
 
 def candidates(curve: LossCurve, schedule: str) -> list[float]:
     """Learning rates to probe, rising, inside the sweep; none where nothing can be read."""
-    centre = curve.suggest(schedule=schedule, method=PLATEAU).lr
+    found = curve.suggest(schedule=schedule, method=PLATEAU)
+    centre = found.lr if found.drop_over_noise >= CONFIDENT_OVER_NOISE else None
     if centre is None:
         calm = calm_until(curve.lr, curve.loss)
         if calm is None:
@@ -155,7 +163,8 @@ def second_look(found: Suggestion, probes: Sequence[Probe]) -> Suggestion:
 
     A short training prefers a higher lr than a long one does, and most of all among learning rates
     that do about as well. So a higher lr must be better by more than the standard error of the
-    difference of two means of losses, whose noise is that of one batch at the start.
+    difference of two means of losses, whose noise is that of one batch at the start. Where no
+    probe got below the start level by that noise, they say nothing, and the middle one stays.
 
     Args:
         found: What the sweep suggests.
@@ -169,13 +178,20 @@ def second_look(found: Suggestion, probes: Sequence[Probe]) -> Suggestion:
         return dataclasses.replace(
             found, lr=None, band=None, confident=False, method=METHOD, reason=why
         )
-    error = found.noise * math.sqrt(2 / len(probes[0].tail))
-    lr = next(probe.lr for probe in probes if probe.level <= best + error)
+    learned = best < found.start - found.noise
+    if learned:
+        error = found.noise * math.sqrt(2 / max(len(probe.tail) for probe in probes))
+        lr = next(probe.lr for probe in probes if probe.level <= best + error)
+        why = f"the lowest lr of {what} whose end is within noise of the best"
+    else:
+        lr = probes[len(probes) // 2].lr
+        why = f"none of {what} got the loss below its noise (raise refine_steps)"
     limit = math.inf if found.diverged_at is None else found.diverged_at
     return dataclasses.replace(
         found,
         lr=lr,
         band=(lr / BAND_FACTOR, max(lr, min(lr * BAND_FACTOR, limit))),
+        confident=found.confident and learned,
         method=METHOD,
-        reason=f"the lowest lr of {what} whose end is within noise of the best; {found.reason}",
+        reason=f"{why}; {found.reason}",
     )

@@ -64,6 +64,7 @@ class Suggestion:
         band: (low, high): learning rates expected to do about as well; None with a peer's rule.
         confident: Whether the curve leaves no known doubt. Peers' rules do not say: False.
         schedule: What the lr is for: "one_cycle" (its peak) or "constant".
+        start: Start level of the loss, before the sweep did anything to it.
         drop: Start level less lowest smoothed loss, in units of the loss.
         noise: Standard deviation of the loss of one batch near the start.
         diverged_at: lr at which the loss had lost half of its drop again or, without a drop, rose
@@ -76,6 +77,7 @@ class Suggestion:
     band: tuple[float, float] | None = None
     confident: bool = False
     schedule: str = "one_cycle"
+    start: float = math.nan
     drop: float = math.nan
     noise: float = math.nan
     diverged_at: float | None = None
@@ -214,6 +216,7 @@ class Reading:
         noise: Standard deviation of a single loss, over `scale`.
         error: Standard error of the drop, over `scale`.
         scale: Largest absolute loss.
+        start: Start level, over `scale`.
         calm: log10 of the last lr at which the loss was not above its noise at the start.
     """
 
@@ -222,6 +225,7 @@ class Reading:
     noise: float
     error: float
     scale: float
+    start: float
     calm: float
 
     @property
@@ -276,7 +280,7 @@ class Reading:
 def read(lr: Array, loss: Array) -> Reading:
     """Read a curve of at least 10 finite losses."""
     x = np.log10(lr)
-    level, _, scale = _levels(x, loss)
+    level, start, scale = _levels(x, loss)
     smooth = _smooth(x, level)
     lowest = int(smooth.argmin())
     head = level[_head(x)]
@@ -287,7 +291,7 @@ def read(lr: Array, loss: Array) -> Reading:
     error = noise * math.sqrt(1 / head.size + 1 / max(around, 3))
     quiet = np.flatnonzero(_running_median(level) <= CALM_OVER_NOISE * noise)
     calm = float(x[quiet[-1]] if quiet.size else x[0])
-    return Reading(x, smooth, noise, error, scale, calm)
+    return Reading(x, smooth, noise, error, scale, start, calm)
 
 
 def calm_until(lr: Array, loss: Array) -> float | None:
@@ -354,7 +358,8 @@ def _plateau(lr: Array, loss: Array, schedule: str) -> Suggestion:
         )
     reading = read(finite_lr, finite_loss)
     drop, noise = reading.drop, reading.noise
-    found = replace(found, drop=drop * reading.scale, noise=noise * reading.scale)
+    start, scale = reading.start, reading.scale
+    found = replace(found, start=start * scale, drop=drop * scale, noise=noise * scale)
     silent = replace(found, diverged_at=_rise(reading, blown_up))
     if drop <= 0:
         return replace(silent, reason=f"the loss never fell below its start level; {SWEEP_AGAIN}")

@@ -4,21 +4,100 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from lrsched._progress import Progress
-from lrsched._validate import check_type
+from lrsched._validate import check_bool, check_choice, check_type
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
+from lrsched.refine import REFINE_STEPS, ProbeRun, check_refine_steps
+from lrsched.refine import refine as refine_curve
 from lrsched.schedule import Schedule
+from lrsched.suggestion import SCHEDULE_FACTORS
 from lrsched_torch._groups import write_lr
 from lrsched_torch.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-class range_test:  # noqa: N801 - used as a function: `with range_test(...) as test`
+
+class _Trial:
+    """A training whose lr a state machine sets, with everything put back at its end.
+
+    Args:
+        test: Says which lr the next update uses and whether to go on, and takes the losses.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, test: RangeTest | ProbeRun
+    ) -> None:
+        self._test = test
+        self._model, self._optimizer = model, optimizer
+        self._snapshot: Snapshot | None = None
+        self._recorded = 0
+
+    def __enter__(self) -> Self:
+        if self._snapshot is not None:
+            raise RuntimeError("a range test must be entered once, got a second time (make a new)")
+        self._snapshot = Snapshot(self._model, self._optimizer)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._snapshot is not None
+        self._snapshot.restore()
+
+    def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
+        """Batches of `loader`, from its start again where it ends, as long as the test runs.
+
+        Sets the lr that the update with each batch must use. The generator of a `DataLoader` is
+        put back when the iteration ends, so its shuffling order later is that of a run without
+        the test.
+
+        Raises:
+            RuntimeError: outside of `with`, or no loss was recorded for the last batch.
+            ValueError: `loader` has no batches.
+        """
+        if self._snapshot is None:
+            raise RuntimeError("batches must be used inside `with range_test(...) as test:`")
+        states = [(g, g.get_state()) for g in _generators(loader)]
+        try:
+            for batch in _endless(loader):
+                recorded = self._recorded
+                for group in self._optimizer.param_groups:
+                    write_lr(group, self._test.lr)
+                yield batch
+                if self._recorded == recorded:
+                    raise RuntimeError(
+                        "record(loss) must be called once for every batch, got no loss "
+                        f"for batch {recorded}"
+                    )
+                if not self._test.running:
+                    return
+        finally:
+            for generator, state in states:
+                generator.set_state(state)
+
+    def record(self, loss: Any) -> bool:
+        """Keep the loss of the update just made; whether the test goes on.
+
+        Raises:
+            TypeError: `loss` is not one real number.
+            RuntimeError: the test has ended.
+        """
+        running = self._test.record(loss.detach() if isinstance(loss, torch.Tensor) else loss)
+        self._recorded += 1
+        return running
+
+
+class range_test(_Trial):  # noqa: N801 - used as a function: `with range_test(...) as test`
     """Run an LR range test in your own loop, and have everything back at its end.
 
     On entry the state of the model, the optimizer and the random number generators is kept; on
@@ -64,17 +143,9 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
     ) -> None:
         check_type("model", model, nn.Module)
         check_type("optimizer", optimizer, torch.optim.Optimizer)
-        self._test = RangeTest(start_lr, end_lr, num_steps, **options)
+        self._test: RangeTest
+        super().__init__(model, optimizer, RangeTest(start_lr, end_lr, num_steps, **options))
         _check_ownership(model, optimizer)
-        self._model, self._optimizer = model, optimizer
-        self._snapshot: Snapshot | None = None
-        self._recorded = 0
-
-    def __enter__(self) -> range_test:
-        if self._snapshot is not None:
-            raise RuntimeError("a range test must be entered once, got a second time (make a new)")
-        self._snapshot = Snapshot(self._model, self._optimizer)
-        return self
 
     def __exit__(
         self,
@@ -82,52 +153,9 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._snapshot is not None
-        self._snapshot.restore()
+        super().__exit__(kind, error, trace)
         if error is not None:
             self._test.stop(f"interrupted by {type(error).__name__}")
-
-    def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
-        """Batches of `loader`, from its start again where it ends, as long as the test runs.
-
-        Sets the lr that the update with each batch must use. The generator of a `DataLoader` is
-        put back when the iteration ends, so its shuffling order later is that of a run without
-        the test.
-
-        Raises:
-            RuntimeError: outside of `with`, or no loss was recorded for the last batch.
-            ValueError: `loader` has no batches.
-        """
-        if self._snapshot is None:
-            raise RuntimeError("batches must be used inside `with range_test(...) as test:`")
-        states = [(g, g.get_state()) for g in _generators(loader)]
-        try:
-            for batch in _endless(loader):
-                recorded = self._recorded
-                for group in self._optimizer.param_groups:
-                    write_lr(group, self._test.lr)
-                yield batch
-                if self._recorded == recorded:
-                    raise RuntimeError(
-                        "record(loss) must be called once for every batch, got no loss "
-                        f"for batch {recorded}"
-                    )
-                if not self._test.running:
-                    return
-        finally:
-            for generator, state in states:
-                generator.set_state(state)
-
-    def record(self, loss: Any) -> bool:
-        """Keep the loss of the update just made; whether the test goes on.
-
-        Raises:
-            TypeError: `loss` is not one real number.
-            RuntimeError: the test has ended.
-        """
-        running = self._test.record(loss.detach() if isinstance(loss, torch.Tensor) else loss)
-        self._recorded += 1
-        return running
 
     @property
     def num_steps(self) -> int:
@@ -161,9 +189,16 @@ def lr_find(
     num_steps: int = 300,
     sweep: str | Schedule = "exponential",
     stop_factor: float | None = 2.0,
+    refine: bool = False,
+    refine_steps: int = REFINE_STEPS,
+    schedule: str = "one_cycle",
     progress: bool = False,
 ) -> LossCurve:
     """Find a learning rate: train for `num_steps` updates with a growing one, then undo it all.
+
+    With `refine=True`, three short trainings follow, around the suggestion and with the schedule
+    that it is for, each from the state of before and on the same batches; then
+    `curve.suggest(schedule=schedule)` goes by them. They are undone too.
 
     The model trains in train mode, on the device that its first parameter is on. Afterwards the
     model, the optimizer and the random number generators are as they were, also after an
@@ -180,7 +215,10 @@ def lr_find(
         num_steps: Number of updates, int >= 10.
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
-        progress: Show a progress bar (needs tqdm).
+        refine: Check the suggestion with short trainings.
+        refine_steps: Updates of all of them together, int >= 60.
+        schedule: What the lr is for, where `refine` is set: "one_cycle" or "constant".
+        progress: Show a progress bar over all updates (needs tqdm).
 
     Returns:
         The curve; `curve.suggest()` reads a learning rate from it.
@@ -194,18 +232,32 @@ def lr_find(
     test = range_test(
         model, optimizer, start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor
     )
+    check_choice("schedule", schedule, SCHEDULE_FACTORS)
+    probed = check_refine_steps(refine_steps) if check_bool("refine", refine) else 0
     device = next(model.parameters()).device
-    with Progress(test.num_steps, "LR range test", progress) as bar, test:
-        model.train()
-        for batch in test.batches(loader):
-            inputs, target = _pair(batch)
-            optimizer.zero_grad()
-            loss = criterion(model(inputs.to(device)), target.to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            test.record(loss)
-            bar.update()
-    return test.curve
+
+    def train(trial: _Trial) -> None:
+        with trial:
+            model.train()
+            for batch in trial.batches(loader):
+                inputs, target = _pair(batch)
+                optimizer.zero_grad()
+                loss = criterion(model(inputs.to(device)), target.to(device))
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                trial.record(loss)
+                bar.update()
+
+    with Progress(test.num_steps + probed, "LR range test", progress) as bar:
+        train(test)
+        if not refine:
+            return test.curve
+        return refine_curve(
+            test.curve,
+            lambda run: train(_Trial(model, optimizer, run)),
+            schedule=schedule,
+            num_steps=probed,
+        )
 
 
 def _check_ownership(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

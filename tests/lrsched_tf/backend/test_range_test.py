@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lrsched
-from lrsched_tf import LRFinder, OneCycle, lr_find
+from lrsched_tf import LRFinder, OneCycle, ScheduleCallback, lr_find
 
 FIND = {"num_steps": 40, "start_lr": 1e-5, "end_lr": 1.0, "batch_size": 8}
 OPTIMIZERS = {
@@ -79,6 +79,29 @@ def test_found_twice_it_leaves_no_trace_either():
     assert training_after(find_twice) == training_after(lambda model: None)
 
 
+@pytest.mark.parametrize(("optimizer", "schedule"), [("sgd", "constant"), ("adamw", "one_cycle")])
+def test_a_second_look_leaves_no_trace_either(optimizer, schedule):
+    def look(model):
+        curve = lr_find(model, *data(), **FIND, refine=True, refine_steps=60, schedule=schedule)
+        assert [len(probe.losses) for probe in curve.probes] == [20, 20, 20]
+        assert curve.suggest(schedule=schedule).method == "probes"
+
+    untouched = training_after(lambda model: None, optimizer)
+    assert training_after(look, optimizer) == untouched
+
+
+def test_a_probe_is_the_training_that_its_lr_stands_for():
+    x, y = data()
+    options = {"batch_size": 8, "shuffle": False}
+    curve = lr_find(compiled(), x, y, **{**FIND, **options}, refine=True, refine_steps=60)
+    for probe in curve.probes:
+        losses = Losses()
+        model = compiled()
+        cycle = ScheduleCallback(lr=lrsched.one_cycle(probe.lr, 20).then(lrsched.constant(1e-9)))
+        model.fit(x, y, epochs=3, verbose=0, callbacks=[cycle, losses], **options)
+        assert probe.losses == pytest.approx(losses.seen[:20], rel=1e-4)
+
+
 def test_a_trace_would_be_seen():
     untouched = training_after(lambda model: None)
     assert training_after(lambda model: model.fit(*data(), verbose=0)) != untouched
@@ -93,6 +116,20 @@ def test_as_a_callback_it_leaves_no_trace(epochs_before):
 
     untouched = training_after(lambda model: None, epochs_before=epochs_before)
     assert training_after(find, epochs_before=epochs_before) == untouched
+
+
+class Losses(keras.callbacks.Callback):
+    """The loss of each batch, not the mean over the epoch so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(logs["loss"])
 
 
 class Interrupting(keras.callbacks.Callback):

@@ -1,0 +1,93 @@
+"""What a second look is worth: `lrsched_torch.lr_find(refine=True)`, live, on the tasks.
+
+    python benchmarks/suggestion_refine.py [--bench ../shared/suggestion_bench] [--tasks NAME,NAME]
+
+Three runs of every task for both schedules, 300 steps of sweep and 300 of probes each: about 15
+minutes. Data sets and models are those of the benchmark's folder; regret is read from the stored
+trainings, as `suggestion.py` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import suggestion_data as data
+import suggestion_tasks
+import torch
+
+from lrsched.suggestion import PLATEAU
+from lrsched_torch.range_test import lr_find
+
+SEEDS = (100, 101, 102)
+
+
+def regrets(task: Any, stored: data.Task, seed: int, schedule: str) -> tuple[float, ...]:
+    """(regret of the plain suggestion, of the refined one, confident plain, confident refined)."""
+    run = task.make(seed)
+    # Under the name by which lr_find puts the order of the batches back.
+    run.loader.generator = run.loader.g
+    use = data.SCHEDULES[schedule]
+    curve = lr_find(
+        *(run.model, run.optimizer(1e-3), run.criterion, run.loader), refine=True, schedule=use
+    )
+    truth, fallback = stored.truths[schedule], data.FALLBACK[stored.family]
+    plain = curve.suggest(schedule=use, method=PLATEAU, fallback=fallback)
+    refined = curve.suggest(schedule=use, fallback=fallback)
+    assert plain.lr
+    assert refined.lr
+    found = (truth.regret(plain.lr), truth.regret(refined.lr))
+    return (*found, plain.confident, refined.confident)
+
+
+def report(title: str, rows: dict[str, np.ndarray]) -> None:
+    """Means over runs and schedules, task by task."""
+    print(f"\n### {len(rows)} {title}\n\n| task | plain | refined |\n|---|---|---|")
+    for name, found in rows.items():
+        plain, refined = found.mean(0)[:2]
+        print(f"| {name} | {plain:.3f} | {refined:.3f} |")
+    means = np.array([found.mean(0)[:2] for found in rows.values()])
+    every = np.concatenate(list(rows.values()))
+    print(f"| **mean** | **{means[:, 0].mean():.3f}** | **{means[:, 1].mean():.3f}** |")
+    for column, name in enumerate(("plain", "refined")):
+        sure = every[every[:, 2 + column] > 0, column]
+        print(
+            f"\n{name}: worst {every[:, column].max():.2f}, "
+            f"{(every[:, column] < 0.25).mean():.0%} of {len(every)} below 0.25, "
+            f"{(sure < 0.25).mean():.0%} of the {sure.size} confident ones"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bench", type=Path, default=data.PUBLIC, help=f"({data.PUBLIC})")
+    parser.add_argument("--tasks", help="comma-separated names; all by default")
+    options = parser.parse_args()
+    sys.path.insert(0, str(options.bench.resolve()))
+    import tasks as bench
+
+    torch.set_num_threads(1)
+    recipes = {task.name: task for task in (*bench.TASKS, *suggestion_tasks.define(bench))}
+    wanted = options.tasks.split(",") if options.tasks else recipes
+    sets = {"new kinds": data.new_tasks(), "public tasks": data.public_tasks(options.bench)}
+    for title, tasks in sets.items():
+        rows = {
+            task.name: np.array(
+                [
+                    regrets(recipes[task.name], task, seed, schedule)
+                    for seed in SEEDS
+                    for schedule in data.SCHEDULES
+                ]
+            )
+            for task in tasks
+            if task.name in wanted
+        }
+        if rows:
+            report(title, rows)
+
+
+if __name__ == "__main__":
+    main()
