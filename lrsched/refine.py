@@ -186,6 +186,7 @@ def second_look(found: Suggestion, probes: Sequence[Probe]) -> Suggestion:
     else:
         lr = probes[len(probes) // 2].lr
         why = f"none of {what} got the loss below its noise (raise refine_steps)"
+    sweep = "the sweep alone shows no clear drop" if found.lr is None else found.reason
     limit = math.inf if found.diverged_at is None else found.diverged_at
     return dataclasses.replace(
         found,
@@ -193,5 +194,5 @@ def second_look(found: Suggestion, probes: Sequence[Probe]) -> Suggestion:
         band=(lr / BAND_FACTOR, max(lr, min(lr * BAND_FACTOR, limit))),
         confident=found.confident and learned,
         method=METHOD,
-        reason=f"{why}; {found.reason}",
+        reason=f"{why}; {sweep}",
     )

@@ -135,6 +135,7 @@ def test_a_sweep_without_a_drop_is_probed_below_where_the_loss_rises():
     refined = refine(curve, quadratic)
     assert refined.suggest().lr in around
     assert not refined.suggest().confident
+    assert "the sweep alone shows no clear drop" in str(refined.suggest())
     assert curve.suggest().diverged_at == pytest.approx(around[1] * 10**1.1)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import runpy
 import signal
 
 import numpy as np
@@ -363,3 +364,12 @@ def test_it_is_used_inside_with_and_once():
         pass
     with pytest.raises(RuntimeError, match="a second time"):
         test.__enter__()
+
+
+def test_the_example_of_a_second_look_runs(repo, capsys):
+    main = runpy.run_path(str(repo / "examples" / "torch_second_look.py"))["main"]
+    plain, refined = main()
+    printed = capsys.readouterr().out
+    assert printed.count("probe with peak lr") == 3
+    assert "probes of 100 steps" in printed
+    assert 0.5 < refined / plain < 2
