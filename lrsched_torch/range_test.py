@@ -125,7 +125,7 @@ class range_test(_Trial):  # noqa: N801 - used as a function: `with range_test(.
         ...         loss.backward()
         ...         optimizer.step()
         ...         optimizer.zero_grad()
-        ...         test.record(loss)
+        ...         _ = test.record(loss)
         >>> len(test.curve)
         20
 
