@@ -55,9 +55,9 @@ def report(title: str, rows: dict[str, np.ndarray]) -> None:
     for column, name in enumerate(("plain", "refined")):
         sure = every[every[:, 2 + column] > 0, column]
         print(
-            f"\n{name}: worst {every[:, column].max():.2f}, "
-            f"{(every[:, column] < 0.25).mean():.0%} of {len(every)} below 0.25, "
-            f"{(sure < 0.25).mean():.0%} of the {sure.size} confident ones"
+            f"\n{name}: worst {every[:, column].max():.2f}; below 0.25 are "
+            f"{(every[:, column] < 0.25).sum()} of {len(every)}, "
+            f"{(sure < 0.25).sum()} of the {sure.size} confident ones"
         )
 
 

@@ -88,7 +88,7 @@ def test_of_those_that_noise_cannot_tell_apart_the_lowest_wins():
 
 def test_probes_that_learned_nothing_leave_the_lr_as_it_was():
     probes = [probe(0.1, 8.5), probe(0.2, 8.9), probe(0.3, 9.1)]
-    look = second_look(found(noise=1.0), probes)
+    look = second_look(found(noise=1.0), probes)  # two errors are 0.57
     assert look.lr == 0.2
     assert not look.confident
     assert "raise refine_steps" in look.reason
@@ -130,13 +130,13 @@ def test_a_sweep_without_a_drop_is_probed_below_where_the_loss_rises():
     curve = curve_of(drop=0.0)
     assert curve.suggest().lr is None
     around = candidates(curve, "one_cycle")
-    assert 0.01 < around[1] * 10**1.1 < 0.3
+    assert 0.01 < around[1] * 10 < 0.3
     assert candidates(curve, "constant")[1] / around[1] == pytest.approx(0.45 / 1.1)
     refined = refine(curve, quadratic)
     assert refined.suggest().lr in around
     assert not refined.suggest().confident
     assert "the sweep alone shows no clear drop" in str(refined.suggest())
-    assert curve.suggest().diverged_at == pytest.approx(around[1] * 10**1.1)
+    assert curve.suggest().diverged_at == pytest.approx(around[1] * 10)
 
 
 def test_a_curve_with_hardly_a_finite_loss_is_not_probed():

@@ -1,6 +1,8 @@
 """The default rule: what it says, what it must not depend on, and when it says nothing."""
 
+import importlib.util
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -168,7 +170,7 @@ def ugly_curves(draw):
     return lr, np.array(loss)
 
 
-@settings(max_examples=500)
+@settings(max_examples=2000)
 @given(ugly_curves(), st.sampled_from(sorted(SCHEDULE_FACTORS)))
 def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
     lr, loss = curve
@@ -234,6 +236,49 @@ def test_drop_over_noise_has_a_value_for_every_suggestion():
     assert Suggestion(None, "plateau", "", drop=6.0, noise=2.0).drop_over_noise == 3.0
     assert Suggestion(None, "plateau", "", drop=6.0, noise=0.0).drop_over_noise == math.inf
     assert math.isnan(Suggestion(None, "plateau", "").drop_over_noise)
+
+
+@pytest.mark.parametrize("lowest", [np.nan, np.inf, -np.inf])
+def test_a_curve_without_one_finite_loss_is_answered_not_refused(lowest):
+    found = suggest(np.geomspace(1e-7, 10, 50), np.full(50, lowest))
+    assert found.lr is None
+    assert "only 0 finite losses before NaN or inf at lr 1e-07" in found.reason
+
+
+def test_a_silent_curve_says_where_the_loss_rises_for_good():
+    lr = np.geomspace(1e-7, 10.0, 300)
+    rising = np.where(lr < 0.05, 2.3 + 0.1 * np.random.default_rng(0).standard_normal(300), 9.0)
+    found = suggest(lr, rising)
+    assert found.lr is None
+    assert found.diverged_at == pytest.approx(0.05, rel=0.2)
+    assert found.start == pytest.approx(2.3, abs=0.1)
+
+
+@pytest.fixture(scope="module")
+def new_kinds(repo):
+    """The tasks stored in the repository, of other kinds than the public benchmark's."""
+    path = repo / "benchmarks" / "suggestion_data.py"
+    spec = importlib.util.spec_from_file_location("suggestion_data", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("protocol", ["e7_100", "e7_300", "kt_1852"])
+def test_the_page_shows_what_suggestions_are_worth_on_other_kinds(new_kinds, repo, protocol):
+    regrets = []
+    for task in new_kinds.new_tasks():
+        for lr, loss in task.curves[protocol]:
+            for name, truth in task.truths.items():
+                lowest = new_kinds.FALLBACK[task.family]
+                use = new_kinds.SCHEDULES[name]
+                regrets.append(truth.regret(suggest(lr, loss, schedule=use, fallback=lowest).lr))
+    assert len(regrets) == 16 * 3 * 2
+    page = (repo / "docs" / "suggestion.md").read_text(encoding="utf8")
+    table = page[page.index("The 16 new kinds") : page.index("The 22 public tasks")]
+    steps = protocol.split("_")[1]
+    assert f"| **ours@{steps}** | {np.mean(regrets):.3f} " in table
 
 
 @pytest.fixture(scope="module")
