@@ -205,7 +205,8 @@ def _pieces(segment: Segment) -> Iterator[Piece]:
         yield _held(a, segment.first)
         return
     after_start, before_end = math.ceil(start), math.floor(end)
-    middle = max(segment.first, math.floor((start + end) / 2) + 1)
+    # never at the start itself, also where rounding puts the middle of a short segment there
+    middle = max(segment.first, math.ceil((start + end) / 2), math.floor(start) + 1)
     forth, back = shape.constant(a, b), shape.constant(b, a)
     yield Piece(
         segment.first, shape.from_start, a, forth, power, after_start, start - after_start, length

@@ -83,7 +83,10 @@ WRONG_VALUE = {
     "flat to the end": (lambda: lrsched.flat_cosine(0.1, 9, pct_start=1.0), "nothing is left"),
     "no milestones": (lambda: lrsched.multi_step(0.1, []), "at least one step"),
     "negative milestone": (lambda: lrsched.multi_step(0.1, [-1]), "milestones must be"),
-    "backward segment": (lambda: Segment(5, 5, 0.1, 0.2), r"end must be > 0 and > start \(5\), got 5"),
+    "backward segment": (
+        lambda: Segment(5, 5, 0.1, 0.2),
+        r"end must be > 0 and > start \(5\), got 5",
+    ),
     "unknown shape": (lambda: Segment(0, 5, 0.1, 0.2, "sigmoid"), "shape must be one of"),
     "useless power": (lambda: Segment(0, 5, 0.1, 0.2, "cos", 2.0), "power must be 1 for"),
     "ends too far apart": (lambda: Segment(0, 5, 1e-200, 1.0, "rsqrt"), "within a factor of"),

@@ -116,3 +116,17 @@ def test_a_schedule_is_an_optax_schedule(jnp):
         update, state = optimizer.update(gradient, state, weight)
         moves.append(-float(update))
     np.testing.assert_allclose(moves, schedule.values(), rtol=5e-6)
+
+
+@pytest.mark.parametrize("start", [3 - 2**-51, 3 - 1e-9, 2 + 2**-51, 2.0])
+@pytest.mark.parametrize("length", [1.0, 2**-50])
+def test_ends_of_a_segment_as_short_as_rounding_are_exact(start, length):
+    """The middle of such a segment may round to either of its ends."""
+    end = float(np.ceil(start)) if length < 1 and start % 1 else start + length
+    schedule = lrsched.Schedule((lrsched.Segment(start, end, 1.0, 1 / 271, "cos"),))
+    if end.is_integer():
+        assert schedule(int(end)) == 1 / 271
+        assert in_float32(schedule, [int(end)])[0] == np.float32(1 / 271)
+    if start.is_integer():
+        assert schedule(int(start)) == 1.0
+        assert in_float32(schedule, [int(start)])[0] == 1.0
