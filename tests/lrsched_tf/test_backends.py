@@ -10,6 +10,8 @@ ROOT = Path(__file__).parents[2]
 BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
 
+# All the tests of a backend in one: minutes on a fast machine.
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_everything_holds_on_the_backend(backend):
     if find_spec("keras") is None or find_spec(BACKENDS[backend]) is None:
