@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-integrations lint format docs bench clean
+.PHONY: demo test test-gpu test-integrations lint format docs bench clean
 
 $(VENV)/ready: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,12 @@ test: $(VENV)/ready $(VENV)/integrations  ## all tests, those of the trainers in
 
 test-integrations: $(VENV)/integrations  ## only the trainers: Lightning, Transformers, Accelerate, ignite
 	$(BIN)/python -m pytest tests/lrsched_torch/integrations
+
+test-gpu: $(VENV)/ready  ## what needs a CUDA device; skips with a reason where there is none
+	$(BIN)/python -m pytest -m gpu
+	for backend in tensorflow jax torch; do \
+		KERAS_BACKEND=$$backend LRSCHED_BACKEND_TESTS=1 \
+		$(BIN)/python -m pytest -m gpu tests/lrsched_tf/backend || exit 1; done
 
 lint: $(VENV)/ready  ## ruff and mypy, as in CI
 	$(BIN)/ruff check .
