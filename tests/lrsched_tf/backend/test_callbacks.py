@@ -86,8 +86,9 @@ def test_an_earlier_fit_without_it_is_no_hindrance(problem, same_weights):
     same_weights(model, problem.expected(reference.sgd, lrs, momenta, batches=problem.batches(3)))
 
 
-@pytest.mark.parametrize("batch", [None, 0, 5])
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize(
+    ("error", "batch"), [(KeyboardInterrupt, None), (KeyboardInterrupt, 5), (RuntimeError, 0)]
+)
 def test_a_fit_that_was_broken_off_leaves_no_schedule_to_the_next(
     error, batch, problem, same_weights
 ):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs scikit-learn and its digits, of the all extra")
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("run once, on the default backend", allow_module_level=True)
 matplotlib.use("Agg")
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "keras.md").read_text(encoding="utf-8")
