@@ -1,12 +1,16 @@
 """Shared by all tests: where the optional data lies, and how hard hypothesis tries."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 REPO = Path(__file__).parents[1]
+
+# A process started in the background may ignore Ctrl-C, which some tests send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Shared machines stall; an example's time says nothing about its truth.
 settings.register_profile(
