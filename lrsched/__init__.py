@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrsched import compat
     from lrsched.config import from_config
-    from lrsched.loss_curve import Comparison, LossCurve, compare
+    from lrsched.loss_curve import Comparison, LossCurve, average, compare
     from lrsched.range_test import RangeTest
     from lrsched.schedule import Schedule, Segment
     from lrsched.schedules import (
@@ -44,6 +44,7 @@ __all__ = [
     "Schedule",
     "Segment",
     "Suggestion",
+    "average",
     "compare",
     "compat",
     "constant",
@@ -76,6 +77,7 @@ _HOMES = {
     "Schedule": "lrsched.schedule",
     "Segment": "lrsched.schedule",
     "Suggestion": "lrsched.suggestion",
+    "average": "lrsched.loss_curve",
     "compare": "lrsched.loss_curve",
     "from_config": "lrsched.config",
     "suggest": "lrsched.suggestion",

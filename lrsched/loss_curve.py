@@ -47,9 +47,10 @@ class LossCurve:
         start_lr: First learning rate planned; None stands for the first one used.
         end_lr: Last learning rate planned; None stands for the last one used.
         probes: Short trainings around its suggestion, by rising lr, as `lrsched.refine` makes them.
+        notes: What to know of how it was taken, a sentence each: data read more than once, say.
 
     Raises:
-        TypeError: not numbers.
+        TypeError: not numbers, or notes that are not text.
         ValueError: lengths differ, learning rates that are not positive and increasing, or a plan
             that the points do not fit.
     """
@@ -61,15 +62,18 @@ class LossCurve:
     start_lr: float | None = field(default=None, kw_only=True)
     end_lr: float | None = field(default=None, kw_only=True)
     probes: tuple[Probe, ...] = field(default=(), kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         lr, loss = check_curve(self.lr, self.loss)
         check_type("stop_reason", self.stop_reason, str)
         planned = lr.size if self.num_steps is None else self.num_steps
-        fields = {"lr": lr, "loss": loss, "num_steps": check_int("num_steps", planned, lr.size)}
-        fields["probes"] = tuple(self.probes)
-        for probe in self.probes:
-            check_type("probes", probe, Probe)
+        fields: dict[str, Any] = {"lr": lr, "loss": loss}
+        fields["num_steps"] = check_int("num_steps", planned, lr.size)
+        for name, kind in (("probes", Probe), ("notes", str)):
+            entries = fields[name] = tuple(getattr(self, name))
+            for entry in entries:
+                check_type(name, entry, kind)
         for name, used in (("start_lr", lr[:1]), ("end_lr", lr[-1:])):
             value = getattr(self, name)
             if value is None:
@@ -125,7 +129,7 @@ class LossCurve:
         """The curve as str, int, float, None and lists; NaN and inf as their names."""
         fields = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         named = [v if math.isfinite(v) else str(v) for v in self.loss.tolist()]
-        lists = {"lr": self.lr.tolist(), "loss": named}
+        lists = {"lr": self.lr.tolist(), "loss": named, "notes": list(self.notes)}
         return {"format": FORMAT, **fields, **lists, "probes": [p.to_dict() for p in self.probes]}
 
     @classmethod
@@ -209,12 +213,43 @@ class LossCurve:
         )
 
     def __str__(self) -> str:
-        return f"{self!r}\n{self.suggest()}"
+        return "\n".join((repr(self), str(self.suggest()), *self.notes))
 
     def _repr_html_(self) -> str:
         from lrsched.curve_plot import html
 
         return html(self)
+
+
+def average(curves: Iterable[LossCurve]) -> LossCurve:
+    """The mean of several sweeps of the same plan, as far as the shortest of them went.
+
+    Args:
+        curves: At least one LossCurve; one alone is given back as it is.
+
+    Raises:
+        TypeError: something that is not a LossCurve.
+        ValueError: no curves, or learning rates that differ.
+    """
+    kept = tuple(curves)
+    if not kept:
+        raise ValueError("curves must hold at least one LossCurve, got none")
+    for curve in kept:
+        check_type("curves", curve, LossCurve)
+    if len(kept) == 1:
+        return kept[0]
+    shortest = min(kept, key=len)
+    length = len(shortest)
+    for curve in kept:
+        if not np.array_equal(curve.lr[:length], shortest.lr):
+            raise ValueError(f"curves must be sweeps of one plan, got {shortest!r} and {curve!r}")
+    notes = dict.fromkeys(note for curve in kept for note in curve.notes)
+    return dataclasses.replace(
+        shortest,
+        loss=np.mean([curve.loss[:length] for curve in kept], axis=0),
+        probes=(),
+        notes=(*notes, f"The mean of {len(kept)} sweeps."),
+    )
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ class RangeTest:
         self._lrs: list[float] = lrs.tolist()
         self._losses: list[float] = []
         self._stop_reason: str | None = None
+        self._notes: list[str] = []
         self._divergence = None if stop_factor is None else Divergence(stop_factor, len(self._lrs))
 
     @property
@@ -183,6 +184,12 @@ class RangeTest:
         if self._stop_reason is None:
             self._stop_reason = reason
 
+    def note(self, sentence: str) -> None:
+        """Add to the notes of the curve, once: what its reader should know of how it was taken."""
+        check_type("sentence", sentence, str)
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+
     @property
     def curve(self) -> LossCurve:
         """What has been recorded so far, as a `LossCurve`."""
@@ -193,6 +200,7 @@ class RangeTest:
             num_steps=len(self._lrs),
             start_lr=self._lrs[0],
             end_lr=self._lrs[-1],
+            notes=tuple(self._notes),
         )
 
     def _ended(self, name: str) -> RuntimeError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lrsched._validate import check_choice, check_int, check_loss, check_positive
 from lrsched.schedules import constant, one_cycle
@@ -98,6 +99,11 @@ class ProbeRun:
     def lr(self) -> float:
         """The learning rate that the next update must use."""
         return self._lrs[len(self._losses)]
+
+    @property
+    def planned_lr(self) -> NDArray[np.float64]:
+        """Every learning rate of the plan, float64 of shape [num_steps]."""
+        return np.array(self._lrs)
 
     def record(self, loss: Any) -> bool:
         """Keep the loss of the update made with `lr`; whether to go on."""

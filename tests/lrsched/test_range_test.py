@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsched import linear_sweep
-from lrsched.loss_curve import LossCurve, compare
+from lrsched.loss_curve import LossCurve, average, compare
 from lrsched.range_test import RangeTest
 from lrsched.schedules import cosine, cyclical, exponential_sweep
 
@@ -314,6 +314,47 @@ def test_cyclical_range_spans_the_descent():
     assert max_lr == curve.suggest(schedule="one_cycle").lr
     assert base_lr <= max_lr / 3
     assert LossCurve(lr, np.ones(300)).cyclical_range() is None
+
+
+def test_notes_are_part_of_the_curve():
+    test = RangeTest(num_steps=20)
+    for _ in range(2):
+        test.note("The data was read 3 times.")
+    drive(test)
+    curve = test.curve
+    assert curve.notes == ("The data was read 3 times.",)
+    assert str(curve).endswith("\nThe data was read 3 times.")
+    assert LossCurve.from_json(curve.to_json()) == curve
+    for bad in (3, [3]):
+        with pytest.raises(TypeError, match="must be"):
+            LossCurve([1], [1], notes=bad) if isinstance(bad, list) else test.note(bad)
+
+
+def test_average_is_the_mean_as_far_as_the_shortest_sweep_went():
+    lr = np.geomspace(1e-7, 10, 30)
+    long = LossCurve(lr, np.full(30, 3.0), notes=("a",))
+    short = LossCurve(
+        lr[:20], np.arange(20.0), num_steps=30, stop_reason="diverged", notes=("a", "b")
+    )
+    mean = average([long, short])
+    np.testing.assert_array_equal(mean.lr, lr[:20])
+    np.testing.assert_array_equal(mean.loss, (3 + np.arange(20.0)) / 2)
+    assert (mean.stop_reason, mean.num_steps) == ("diverged", 30)
+    assert mean.notes == ("a", "b", "The mean of 2 sweeps.")
+    assert average([long]) is long
+
+
+@pytest.mark.parametrize(
+    ("curves_given", "error"),
+    [
+        ([], ValueError),
+        ([[1, 2]], TypeError),
+        ([LossCurve([1], [1]), LossCurve([2], [1])], ValueError),
+    ],
+)
+def test_average_refuses_what_has_no_mean(curves_given, error):
+    with pytest.raises(error, match=r"^curves must"):
+        average(curves_given)
 
 
 def test_compare_names_its_curves():
