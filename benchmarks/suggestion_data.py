@@ -1,7 +1,8 @@
 """Stored range tests and trainings of small tasks: what suggestions are scored on.
 
 The public tasks lie in a folder beside the repository. Those of other kinds lie next to this file,
-where `suggestion_tasks.py` records them. NumPy is enough to read both.
+where `suggestion_tasks.py` records them, as do the fresh ones, which had no part in any choice.
+NumPy is enough to read them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 PUBLIC = HERE.parents[1] / "shared" / "suggestion_bench"
-TRAININGS = HERE / "suggestion_tasks.json"
-LOSSES = HERE / "suggestion_tasks.npz"
+NEW, FRESH = "suggestion_tasks", "suggestion_fresh"  # records: NAME.json and NAME.npz beside this
 
 SCHEDULES = {"onecycle": "one_cycle", "constant": "constant"}  # our names of them
 FALLBACK = {"sgd": 1e-2, "adam": 1e-3}  # what somebody takes who gets no answer
@@ -103,8 +103,17 @@ def curves_of(losses: dict[str, list[np.ndarray]]) -> dict[str, Any]:
 
 
 def new_tasks() -> list[Task]:
-    """The tasks recorded in the repository."""
-    entries, losses = stored_records()
+    """Tasks of new kinds, on which rules may be calibrated if they are scored by kinds left out."""
+    return _recorded_tasks(NEW)
+
+
+def fresh_tasks() -> list[Task]:
+    """Tasks of further kinds, which only score what has been settled without them."""
+    return _recorded_tasks(FRESH)
+
+
+def _recorded_tasks(records: str) -> list[Task]:
+    entries, losses = stored_records(records)
     tasks = []
     for name, entry in entries.items():
         runs = {
@@ -138,15 +147,16 @@ def public_tasks(folder: Path = PUBLIC) -> list[Task]:
     return tasks
 
 
-def stored_records() -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trainings by task, losses of the sweeps by "task/protocol/seed") of the repository."""
-    if not TRAININGS.is_file():
+def stored_records(records: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(trainings by task, losses of the sweeps by "task/protocol/seed") of NEW or FRESH."""
+    trainings = HERE / f"{records}.json"
+    if not trainings.is_file():
         return {}, {}
-    with np.load(LOSSES) as losses:
-        return json.loads(TRAININGS.read_text(encoding="utf8")), dict(losses)
+    with np.load(HERE / f"{records}.npz") as losses:
+        return json.loads(trainings.read_text(encoding="utf8")), dict(losses)
 
 
-def store_records(entries: dict[str, Any], losses: dict[str, Any]) -> None:
+def store_records(records: str, entries: dict[str, Any], losses: dict[str, Any]) -> None:
     """Write what `stored_records` reads; diverged trainings as null."""
     for entry in entries.values():
         entry["validation_loss"] = {
@@ -154,9 +164,10 @@ def store_records(entries: dict[str, Any], losses: dict[str, Any]) -> None:
             for schedule, runs in entry["validation_loss"].items()
         }
     lines = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(entries.items()))
-    TRAININGS.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf8")
+    trainings = HERE / f"{records}.json"
+    trainings.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf8")
     arrays = {key: np.asarray(losses[key], np.float32) for key in sorted(losses)}
-    np.savez_compressed(LOSSES, **arrays)
+    np.savez_compressed(HERE / f"{records}.npz", **arrays)
 
 
 def _number(loss: float | None) -> float | None:
