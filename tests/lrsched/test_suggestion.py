@@ -158,22 +158,36 @@ def test_few_finite_losses_are_said_to_be_few():
     assert LossCurve(lr[:5], loss[:5], num_steps=300).suggest().lr is None
 
 
+ANY_FLOAT = st.one_of(
+    st.floats(-10, 10), st.floats(allow_nan=False, allow_infinity=False), st.floats()
+)
+
+
 @st.composite
 def ugly_curves(draw):
     n = draw(st.integers(10, 80))
     start = draw(st.floats(-290, 280))
     lr = 10 ** (start + np.cumsum(draw(st.lists(st.floats(1e-4, 0.3), min_size=n, max_size=n))))
-    finite = st.floats(allow_nan=False, allow_infinity=False)
-    values = st.one_of(st.floats(-10, 10), finite, st.floats())
-    pool = draw(st.lists(values, min_size=1, max_size=6))
-    loss = draw(st.lists(st.sampled_from(pool) | values, min_size=n, max_size=n))
+    pool = draw(st.lists(ANY_FLOAT, min_size=1, max_size=6))
+    loss = draw(st.lists(st.sampled_from(pool) | ANY_FLOAT, min_size=n, max_size=n))
     return lr, np.array(loss)
 
 
-@settings(max_examples=2000)
-@given(ugly_curves(), st.sampled_from(sorted(SCHEDULE_FACTORS)))
-def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
-    lr, loss = curve
+def shuffled_curves(pool, rng, count):
+    """Curves of the values of `pool`: in any order, in stretches, and with noise of every size."""
+    for _ in range(count):
+        n = int(rng.integers(10, 81))
+        lr = 10 ** (rng.uniform(-290, 280) + np.cumsum(rng.uniform(1e-4, 0.3, n)))
+        loss = np.array(pool)[rng.integers(0, len(pool), n)]
+        if rng.random() < 0.5:
+            loss = np.sort(loss)[:: rng.choice([-1, 1])]
+        if rng.random() < 0.5:
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss = loss + 10 ** rng.uniform(-8, 4) * rng.standard_normal(n)
+        yield lr, loss
+
+
+def check_no_valid_curve_raises_or_leads_out_of_the_sweep(lr, loss, schedule):
     found = suggest(lr, loss, schedule=schedule)
     assert found.reason
     if found.lr is None:
@@ -184,6 +198,24 @@ def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
         assert found.band[0] <= found.lr <= found.band[1]
     assert str(found)
     assert smooth_losses(lr, loss).size <= lr.size
+
+
+@settings(max_examples=200)
+@given(ugly_curves(), st.sampled_from(sorted(SCHEDULE_FACTORS)))
+def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
+    check_no_valid_curve_raises_or_leads_out_of_the_sweep(*curve, schedule)
+
+
+@settings(max_examples=150)
+@given(
+    pool=st.lists(ANY_FLOAT, min_size=1, max_size=6),
+    schedule=st.sampled_from(sorted(SCHEDULE_FACTORS)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_nor_do_thousands_of_curves_of_a_few_values_each(pool, schedule, seed):
+    """Twenty curves an example: drawing one value by value takes far longer than reading it."""
+    for curve in shuffled_curves(pool, np.random.default_rng(seed), 20):
+        check_no_valid_curve_raises_or_leads_out_of_the_sweep(*curve, schedule)
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e30, 1e307])
