@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable
+import warnings
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from counts import opcodes
 from timing import ratios
 
 import lrsched
@@ -72,27 +72,6 @@ def step_ours(scheduler: Any, count: int) -> None:
         scheduler.step()
 
 
-def opcodes(step: Callable[[], object], calls: int) -> float:
-    """Bytecodes that one call executes, on average."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, arg: object) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        count += event == "opcode"
-        return trace
-
-    step()
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        for _ in range(calls):
-            step()
-    finally:
-        sys.settrace(before)
-    return count / calls
-
-
 def opcode_ratio(width: int, kind: str = "lr", calls: int = 1024) -> float:
     """Bytecodes of our `step()`, those that compute the values included, over torch's."""
     peer, ours = schedulers(kind, width)
@@ -136,6 +115,8 @@ def main() -> None:
     parser.add_argument("--opcodes", action="store_true")
     only_opcodes = parser.parse_args().opcodes
     torch.set_num_threads(1)
+    # There is no optimizer.step() between the steps of torch's.
+    warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
     print("step() over that of torch's OneCycleLR")
     print("scheduled          groups   bound    ratio")
     for width, bound in OPCODE_BOUNDS.items():

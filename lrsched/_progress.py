@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from lrsched._validate import check_bool
+
+T = TypeVar("T")
 
 
 class Progress:
@@ -35,6 +38,15 @@ class Progress:
         """One step further."""
         if self._bar is not None:
             self._bar.update()
+
+    def follow(self, entries: Iterable[T]) -> Iterable[T]:
+        """The same entries, each a step."""
+        return entries if self._bar is None else self._followed(entries)
+
+    def _followed(self, entries: Iterable[T]) -> Iterator[T]:
+        for entry in entries:
+            yield entry
+            self.update()
 
     def __enter__(self) -> Progress:
         return self

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -45,9 +46,21 @@ class Divergence:
         self._last: deque[float] = deque(maxlen=5)
         self._start = self._spread = 0.0
         self._best = self._limit = math.inf
+        # Losses that cannot have ended the sweep, and are not looked at before it matters.
+        self._waiting: list[float] = []
 
-    def update(self, loss: float) -> bool:
-        """Take one finite loss; True when the sweep has diverged."""
+    def first(self, losses: Sequence[float]) -> int | None:
+        """Take finite losses, in order; index of the one at which the sweep has diverged."""
+        # The limit only rises: medians of losses that are all below it are, and will be, too.
+        if len(self._head) == self._early and max(losses) <= self._limit:
+            self._waiting += losses
+            return None
+        for loss in self._waiting:
+            self._update(loss)
+        self._waiting.clear()
+        return next((i for i, loss in enumerate(losses) if self._update(loss)), None)
+
+    def _update(self, loss: float) -> bool:
         self._last.append(loss)
         middle = sorted(self._last)[len(self._last) // 2]
         if middle < self._best:
@@ -165,15 +178,41 @@ class RangeTest:
         """
         if self._stop_reason is not None:
             raise self._ended("record")
-        value = check_loss(loss)
-        self._losses.append(value)
-        if not math.isfinite(value):
-            self._stop_reason = NON_FINITE
-        elif self._divergence is not None and self._divergence.update(value):
-            self._stop_reason = DIVERGED
-        elif len(self._losses) == len(self._lrs):
-            self._stop_reason = FINISHED
+        return self.record_all((check_loss(loss),))
+
+    def record_all(self, losses: Iterable[float]) -> bool:
+        """Keep the losses of several updates, up to the one that ends the test; whether to go on.
+
+        What comes after the end is dropped: a loop that reads its losses late has the same curve
+        as one that gives each of them to `record` at once.
+
+        Args:
+            losses: Floats, in the order of the updates.
+        """
+        if self._stop_reason is None:
+            kept, reason = self._judge(list(losses)[: len(self._lrs) - len(self._losses)])
+            self._losses += kept
+            finished = len(self._losses) == len(self._lrs)
+            self._stop_reason = reason or (FINISHED if finished else None)
         return self._stop_reason is None
+
+    def _judge(self, losses: list[float]) -> tuple[list[float], str | None]:
+        """The losses up to the one that ends the test, and why it does."""
+        reason = None
+        if not all(map(math.isfinite, losses)):
+            broken = next(i for i, loss in enumerate(losses) if not math.isfinite(loss))
+            losses, reason = losses[: broken + 1], NON_FINITE
+        finite = losses if reason is None else losses[:-1]
+        if self._divergence is not None and finite:
+            diverged = self._divergence.first(finite)
+            if diverged is not None:
+                losses, reason = losses[: diverged + 1], DIVERGED
+        return losses, reason
+
+    @property
+    def recorded(self) -> int:
+        """Number of losses kept so far."""
+        return len(self._losses)
 
     def stop(self, reason: str) -> None:
         """End the test from outside, for example because the data ran out; `reason` is reported.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +107,19 @@ class ProbeRun:
 
     def record(self, loss: Any) -> bool:
         """Keep the loss of the update made with `lr`; whether to go on."""
-        self._losses.append(check_loss(loss))
+        return self.record_all((check_loss(loss),))
+
+    def record_all(self, losses: Iterable[float]) -> bool:
+        """Keep the losses of several updates, up to one that is not finite; whether to go on."""
+        for loss in losses:
+            if self.running:
+                self._losses.append(loss)
         return self.running
+
+    @property
+    def recorded(self) -> int:
+        """Number of losses kept so far."""
+        return len(self._losses)
 
     @property
     def probe(self) -> Probe:

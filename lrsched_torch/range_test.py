@@ -2,107 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from lrsched._progress import Progress
-from lrsched._validate import check_bool, check_choice, check_type
-from lrsched.loss_curve import LossCurve
+from lrsched._validate import check_bool, check_choice, check_int, check_loss, check_type
+from lrsched.loss_curve import LossCurve, average
 from lrsched.range_test import RangeTest
 from lrsched.refine import REFINE_STEPS, ProbeRun, check_refine_steps
 from lrsched.refine import refine as refine_curve
 from lrsched.schedule import Schedule
 from lrsched.suggestion import SCHEDULE_FACTORS
-from lrsched_torch._groups import write_lr
+from lrsched_torch._batches import Batches
+from lrsched_torch._objective import objective
+from lrsched_torch._training_step import training_step
+from lrsched_torch._trial import Trial
 from lrsched_torch.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-
-class _Trial:
-    """A training whose lr a state machine sets, with everything put back at its end.
-
-    Args:
-        test: Says which lr the next update uses and whether to go on, and takes the losses.
-    """
-
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, test: RangeTest | ProbeRun
-    ) -> None:
-        self._test = test
-        self._model, self._optimizer = model, optimizer
-        self._snapshot: Snapshot | None = None
-        self._recorded = 0
-
-    def __enter__(self) -> Self:
-        if self._snapshot is not None:
-            raise RuntimeError("a range test must be entered once, got a second time (make a new)")
-        self._snapshot = Snapshot(self._model, self._optimizer)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._snapshot is not None
-        self._snapshot.restore()
-
-    def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
-        """Batches of `loader`, from its start again where it ends, as long as the test runs.
-
-        Sets the lr that the update with each batch must use. The generator of a `DataLoader` is
-        put back when the iteration ends, so its shuffling order later is that of a run without
-        the test.
-
-        Raises:
-            RuntimeError: outside of `with`, or no loss was recorded for the last batch.
-            ValueError: `loader` has no batches.
-        """
-        if self._snapshot is None:
-            raise RuntimeError("batches must be used inside `with range_test(...) as test:`")
-        states = [(g, g.get_state()) for g in _generators(loader)]
-        try:
-            for batch in _endless(loader):
-                recorded = self._recorded
-                for group in self._optimizer.param_groups:
-                    write_lr(group, self._test.lr)
-                yield batch
-                if self._recorded == recorded:
-                    raise RuntimeError(
-                        "record(loss) must be called once for every batch, got no loss "
-                        f"for batch {recorded}"
-                    )
-                if not self._test.running:
-                    return
-        finally:
-            for generator, state in states:
-                generator.set_state(state)
-
-    def record(self, loss: Any) -> bool:
-        """Keep the loss of the update just made; whether the test goes on.
-
-        Raises:
-            TypeError: `loss` is not one real number.
-            RuntimeError: the test has ended.
-        """
-        running = self._test.record(loss.detach() if isinstance(loss, torch.Tensor) else loss)
-        self._recorded += 1
-        return running
+GROUPS = ("ratio", "equal")
+LEFT_EARLY = "left before the end of the sweep"
+LOADER_ENDED = "the loader ended"
 
 
-class range_test(_Trial):  # noqa: N801 - used as a function: `with range_test(...) as test`
+class range_test:  # noqa: N801 - used as a function: `with range_test(...) as test`
     """Run an LR range test in your own loop, and have everything back at its end.
 
     On entry the state of the model, the optimizer and the random number generators is kept; on
-    exit, also after an exception or Ctrl-C, it is put back in place. `batches` sets the lr of
-    every parameter group before it hands out a batch.
+    exit, also after an exception or Ctrl-C, it is put back in place, and a hash of everything is
+    compared with that of before. `batches` sets the lr before it hands out a batch.
+
+    The losses stay on the device and are read 16 at a time, so the loop never waits for it. In a
+    process group the curve is the mean over all processes, and all of them stop together.
 
     Args:
         model: The model that trains; left as it was.
@@ -110,6 +50,13 @@ class range_test(_Trial):  # noqa: N801 - used as a function: `with range_test(.
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 10.
+        groups: "ratio" keeps the ratios between the lrs of the parameter groups, and the highest
+            follows the sweep; "equal" gives all groups the same.
+        stateful: What else the loop changes: further modules and optimizers, schedulers, an EMA,
+            a StatefulDataLoader, anything with a state dict. With a GradScaler among them, updates
+            that it skips are not recorded, and their lr is used again.
+        snapshot_device: Where the copies of tensors live; "cpu" spares the memory of a GPU.
+        verify: Compare the hashes; what differs is named by a UserWarning and in `curve.notes`.
         options: `sweep` and `stop_factor` of `lrsched.RangeTest`.
 
     Raises:
@@ -125,7 +72,7 @@ class range_test(_Trial):  # noqa: N801 - used as a function: `with range_test(.
         ...         loss.backward()
         ...         optimizer.step()
         ...         optimizer.zero_grad()
-        ...         _ = test.record(loss)
+        ...         test.record(loss)
         >>> len(test.curve)
         20
 
@@ -135,17 +82,36 @@ class range_test(_Trial):  # noqa: N801 - used as a function: `with range_test(.
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         start_lr: float = 1e-7,
         end_lr: float = 10.0,
         num_steps: int = 300,
+        *,
+        groups: str = "ratio",
+        stateful: Iterable[Any] = (),
+        snapshot_device: Any = None,
+        verify: bool = True,
         **options: Any,
     ) -> None:
-        check_type("model", model, nn.Module)
-        check_type("optimizer", optimizer, torch.optim.Optimizer)
-        self._test: RangeTest
-        super().__init__(model, optimizer, RangeTest(start_lr, end_lr, num_steps, **options))
-        _check_ownership(model, optimizer)
+        self._test = RangeTest(start_lr, end_lr, num_steps, **options)
+        self._model, self._optimizer = model, optimizer
+        self._groups = check_choice("groups", groups, GROUPS)
+        self._stateful = tuple(stateful)
+        self._kept = {"device": snapshot_device, "verify": check_bool("verify", verify)}
+        _place(model, optimizer, None)
+        self._trial: Trial | None = None
+        self._left = False
+        self._sources: list[Batches] = []
+        self._notes: list[str] = []
+        self._end = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._trial is not None:
+            raise RuntimeError("a range test must be entered once, got a second time (make a new)")
+        snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
+        self._trial = Trial(self._optimizer, self._test, self._groups, _scaler(self._stateful))
+        self._end.enter_context(_undone(snapshot, self._sources, self._notes))
+        return self
 
     def __exit__(
         self,
@@ -153,35 +119,65 @@ class range_test(_Trial):  # noqa: N801 - used as a function: `with range_test(.
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        super().__exit__(kind, error, trace)
-        if error is not None:
-            self._test.stop(f"interrupted by {type(error).__name__}")
+        assert self._trial is not None
+        with self._end:
+            if error is None:
+                # Not after an error: the other processes do not come here.
+                self._trial.read()
+        self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
+        self._left = True
+        for note in self._notes:
+            self._test.note(note)
 
-    @property
-    def num_steps(self) -> int:
-        """Number of updates planned."""
-        return len(self._test.planned_lr)
+    def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
+        """Batches of `loader`, from its start again where it ends, as long as the test runs.
 
-    @property
-    def lr(self) -> float:
-        """The learning rate that the next update uses."""
-        return self._test.lr
+        Sets the lr that the update with each batch must use. What decides the order of the batches
+        is put back at the end of the test: generators, and counters of samplers.
+
+        Raises:
+            RuntimeError: outside of `with`, or not exactly one loss was recorded for each batch.
+            ValueError: `loader` has no batches.
+        """
+        trial = self._inside("batches")
+        source = Batches(loader)
+        self._sources.append(source)
+        return trial.batches(source)
+
+    def record(self, loss: Any) -> None:
+        """Keep the loss of the update that the last batch is for; a tensor is not read at once.
+
+        Raises:
+            TypeError: `loss` is not one real number.
+            RuntimeError: outside of `with`.
+        """
+        trial = self._inside("record")
+        if not isinstance(loss, torch.Tensor):
+            loss = torch.tensor(check_loss(loss), dtype=torch.float64)
+        elif loss.numel() != 1 or loss.is_complex():
+            check_loss(loss)
+        trial.record(loss)
+
+    def _inside(self, name: str) -> Trial:
+        if self._trial is None or self._left:
+            raise RuntimeError(f"{name} must be used inside `with range_test(...) as test:`")
+        return self._trial
 
     @property
     def running(self) -> bool:
-        """Whether the test wants another update."""
+        """Whether the test wants another update, as far as losses have been read."""
         return self._test.running
 
     @property
     def curve(self) -> LossCurve:
-        """The losses recorded so far, with the lr that each update used."""
+        """The losses recorded, with the lr that each update used; complete after the test."""
         return self._test.curve
 
 
 def lr_find(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    criterion: Callable[[Any, Any], torch.Tensor],
+    optimizer: Optimizer,
+    criterion: Callable[[Any, Any], torch.Tensor] | None,
     loader: Iterable[Any],
     *,
     start_lr: float = 1e-7,
@@ -189,6 +185,17 @@ def lr_find(
     num_steps: int = 300,
     sweep: str | Schedule = "exponential",
     stop_factor: float | None = 2.0,
+    forward: Callable[[Any, Any], Any] | None = None,
+    loss: Callable[[Any, Any], torch.Tensor] | None = None,
+    accumulate: int = 1,
+    amp: torch.dtype | None = None,
+    val_loader: Iterable[Any] | None = None,
+    groups: str = "ratio",
+    stateful: Iterable[Any] = (),
+    repeats: int = 1,
+    device: Any = None,
+    snapshot_device: Any = None,
+    verify: bool = True,
     refine: bool = False,
     refine_steps: int = REFINE_STEPS,
     schedule: str = "one_cycle",
@@ -200,21 +207,36 @@ def lr_find(
     that it is for, each from the state of before and on the same batches; then
     `curve.suggest(schedule=schedule)` goes by them. They are undone too.
 
-    The model trains in train mode, on the device that its first parameter is on. Afterwards the
-    model, the optimizer and the random number generators are as they were, also after an
-    exception or Ctrl-C.
+    The model trains on the device that its first parameter is on. Afterwards the model, the
+    optimizer, the loader's order and the random number generators are as they were, also after an
+    exception or Ctrl-C; `curve.notes` says what could not be put back.
 
     Args:
-        model: The model; called as `model(inputs)`.
+        model: The model; a model in evaluation mode is trained in train mode, any other as it is.
         optimizer: The optimizer of its parameters.
-        criterion: Called as `criterion(model(inputs), target)`; gives a scalar tensor.
-        loader: Iterable of `(inputs, target)` pairs of tensors, such as a DataLoader; it starts
-            again where it ends.
+        criterion: Called as `criterion(outputs, target)`; gives a scalar tensor. None for a model
+            that returns its loss, as itself or as `loss`.
+        loader: Iterable of batches, such as a DataLoader or a list; starts again where it ends. A
+            batch is a tuple of inputs with the target last, a dict with the target under "labels",
+            "label", "targets", "target" or "y" and inputs by name, or an object with such an
+            attribute.
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 10.
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
+        forward: `forward(model, batch)` gives the outputs, where the above does not fit.
+        loss: `loss(outputs, batch)` gives a scalar tensor, in the place of `criterion`.
+        accumulate: Batches per update, int >= 1; their mean loss is recorded.
+        amp: torch.bfloat16 or torch.float16, for autocast. float16 uses the GradScaler in
+            `stateful`, or one of its own; updates that it skips are not recorded.
+        val_loader: Record the mean loss over its batches after each update instead.
+        groups: As for `range_test`.
+        stateful: As for `range_test`.
+        repeats: Sweeps to average, each from the state of before, on the batches that follow.
+        device: Where the model must be; None takes it as it is.
+        snapshot_device: As for `range_test`.
+        verify: As for `range_test`.
         refine: Check the suggestion with short trainings.
         refine_steps: Updates of all of them together, int >= 60.
         schedule: What the lr is for, where `refine` is set: "one_cycle" or "constant".
@@ -224,80 +246,117 @@ def lr_find(
         The curve; `curve.suggest()` reads a learning rate from it.
 
     Raises:
-        TypeError: an argument of the wrong kind, or a batch that is not a pair.
-        ValueError: an argument out of range, or a `loader` without batches.
+        TypeError: an argument of the wrong kind, or a batch or loss that is not as above.
+        ValueError: an argument out of range, a model on another device, an optimizer with none of
+            its parameters, a loss without a gradient, or a `loader` without batches.
 
     Source: Smith 2015, arXiv:1506.01186.
     """
-    test = range_test(
-        model, optimizer, start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor
-    )
+    count = check_int("repeats", repeats, 1)
+    sweeps = [
+        RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
+        for _ in range(count)
+    ]
+    accumulate = check_int("accumulate", accumulate, 1)
+    check_choice("groups", groups, GROUPS)
     check_choice("schedule", schedule, SCHEDULE_FACTORS)
     probed = check_refine_steps(refine_steps) if check_bool("refine", refine) else 0
-    device = next(model.parameters()).device
+    measure = objective(model, criterion, forward, loss)
+    place = _place(model, optimizer, device)
+    stateful, scaler = _with_scaler(tuple(stateful), amp, place)
+    source = Batches(loader)
+    validation = None if val_loader is None else Batches(val_loader)
+    step = training_step(
+        *(model, optimizer, measure, place),
+        accumulate=accumulate,
+        amp=amp,
+        scaler=scaler,
+        validation=validation,
+    )
+    bar = Progress(count * len(sweeps[0].planned_lr) + probed, "LR range test", progress)
+    kept = {"device": snapshot_device, "verify": check_bool("verify", verify)}
+    snapshot = Snapshot(model, optimizer, stateful=stateful, **kept)
 
-    def train(trial: _Trial) -> None:
-        with trial:
+    def train(test: RangeTest | ProbeRun, stream: Iterator[Any]) -> None:
+        if not model.training:
             model.train()
-            for batch in trial.batches(loader):
-                inputs, target = _pair(batch)
-                optimizer.zero_grad()
-                loss = criterion(model(inputs.to(device)), target.to(device))
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                trial.record(loss)
-                bar.update()
+        trial = Trial(optimizer, test, groups, scaler)
+        record = trial.record
+        # zip makes groups of as many batches as an update takes
+        for batches in bar.follow(trial.batches(zip(*[stream] * accumulate))):  # noqa: B905
+            record(step(batches))
+        trial.read()
 
-    with Progress(test.num_steps + probed, "LR range test", progress) as bar:
-        train(test)
-        if not refine:
-            return test.curve
-        return refine_curve(
-            test.curve,
-            lambda run: train(_Trial(model, optimizer, run)),
-            schedule=schedule,
-            num_steps=probed,
-        )
+    def probe(run: ProbeRun) -> None:
+        snapshot.restore()
+        source.restore()
+        train(run, iter(source))
+
+    notes: list[str] = []
+    with _undone(snapshot, (source, validation), notes), bar:
+        stream = iter(source)
+        for index, test in enumerate(sweeps):
+            if index:
+                snapshot.restore(random=False)
+            train(test, stream)
+            test.stop(LOADER_ENDED)
+        curve = average(test.curve for test in sweeps)
+        if refine:
+            curve = refine_curve(curve, probe, schedule=schedule, num_steps=probed)
+    return dataclasses.replace(curve, notes=(*curve.notes, *notes))
 
 
-def _check_ownership(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    parameters = {id(parameter) for parameter in model.parameters()}
+@contextmanager
+def _undone(
+    snapshot: Snapshot, sources: Iterable[Batches | None], notes: list[str]
+) -> Iterator[None]:
+    """Put everything back at the end; `notes` gets what the reader of the curve should know."""
+    try:
+        yield
+    finally:
+        for source in sources:
+            if source is not None:
+                source.restore()
+                notes.extend(source.notes())
+        left = snapshot.restore_and_check()
+        notes.extend(left)
+
+
+def _place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:
+    """The device to train on, after a check that model and optimizer belong together."""
+    check_type("model", model, nn.Module)
+    check_type("optimizer", optimizer, Optimizer)
+    parameters = {id(parameter): parameter for parameter in model.parameters()}
     owned = (id(p) for group in optimizer.param_groups for p in group["params"])
-    if parameters.isdisjoint(owned):
+    if parameters.keys().isdisjoint(owned):
         raise ValueError(
             "optimizer must hold parameters of model, got none of them "
             "(was the model rebuilt after the optimizer was made?)"
         )
-
-
-def _endless(loader: Iterable[Any]) -> Iterator[Any]:
-    while True:
-        empty = True
-        for batch in loader:
-            empty = False
-            yield batch
-        if empty:
-            raise ValueError(
-                "loader must give batches, got none (a generator can be read only once)"
-            )
-
-
-def _generators(loader: Any) -> Iterator[torch.Generator]:
-    """The random number generators that a DataLoader draws its order from."""
-    for source in (
-        loader,
-        getattr(loader, "sampler", None),
-        getattr(loader, "batch_sampler", None),
-    ):
-        generator = getattr(source, "generator", None)
-        if isinstance(generator, torch.Generator):
-            yield generator
-
-
-def _pair(batch: Any) -> tuple[Any, Any]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(
-            "a batch of loader must be a pair (inputs, target), "
-            f"got {type(batch).__name__} (use range_test around a loop of your own)"
+    place = next(iter(parameters.values())).device
+    asked = place if device is None else torch.device(device)
+    if (asked.type, asked.index or 0) != (place.type, place.index or 0):
+        raise ValueError(
+            f"device must be that of the model, {place}, got {asked} "
+            "(move the model before its optimizer is made)"
         )
-    return batch[0], batch[1]
+    return place
+
+
+def _scaler(stateful: Iterable[Any]) -> torch.amp.GradScaler | None:
+    """The enabled GradScaler among some objects."""
+    scalers = (part for part in stateful if isinstance(part, torch.amp.GradScaler))
+    return next((scaler for scaler in scalers if scaler.is_enabled()), None)
+
+
+def _with_scaler(
+    stateful: tuple[Any, ...], amp: Any, place: torch.device
+) -> tuple[tuple[Any, ...], torch.amp.GradScaler | None]:
+    """The stateful objects, and the GradScaler among them; float16 gets one if it has none."""
+    if amp not in (None, torch.bfloat16, torch.float16):
+        raise ValueError(f"amp must be torch.bfloat16, torch.float16 or None, got {amp!r}")
+    scaler = _scaler(stateful)
+    if amp is torch.float16 and scaler is None:
+        scaler = torch.amp.GradScaler(place.type)
+        stateful += (scaler,)
+    return stateful, scaler

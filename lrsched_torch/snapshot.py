@@ -1,124 +1,168 @@
-"""Everything that a short training changes, put back in place.
-
-Tensors are copied back into the objects they came from, so compiled functions, captured graphs
-and views that the caller holds stay valid; what was born in between is dropped.
-"""
+"""Everything that a short training changes, put back in place."""
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterable, Iterator
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
+from lrsched_torch._hold import PLAIN, Keeper, Restore
 from lrsched_torch._updates import counters_of
-
-Restore = Callable[[], Any]
+from lrsched_torch.fingerprint import (
+    MODULE_ATTRIBUTES,
+    differences,
+    fingerprint,
+    has_own_attributes,
+)
 
 
 class Snapshot:
     """State of a model, its optimizer and the random number generators, at construction.
 
     Held: parameters, all buffers (also those not in the state dict), gradients (None stays
-    None), `requires_grad`, the train/eval mode of every submodule, optimizer state and
-    hyper-parameters, what our schedulers have counted, and the generators of `random`, NumPy,
-    torch and every CUDA device.
+    None), `requires_grad`, the train/eval mode of every submodule, simple attributes of your own
+    modules, optimizer state and hyper-parameters, what our schedulers have counted, and the
+    generators of `random`, NumPy, torch and every CUDA device.
 
     Args:
         model: The model.
         optimizer: Its optimizer.
-        generators: Further torch generators to put back, for example a loader's.
+        stateful: What else the training changes: further modules and optimizers, a GradScaler,
+            schedulers, an EMA, a StatefulDataLoader: anything with a state dict.
+        device: Where the copies live, as `torch.device` takes it; None leaves each where it is.
+        verify: Compare a hash of everything after the restoring with one taken now.
+
+    Raises:
+        TypeError: something in `stateful` has no `state_dict` and `load_state_dict`.
+        ValueError: a parameter has no values yet.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        generators: Iterable[torch.Generator] = (),
+        optimizer: Optimizer,
+        *,
+        stateful: Iterable[Any] = (),
+        device: Any = None,
+        verify: bool = True,
     ) -> None:
-        memo: dict[int, Restore] = {}
-        parameters = list(_parameters(model, optimizer))
+        parts = (model, optimizer, *stateful)
+        self._modules = [part for part in parts if isinstance(part, nn.Module)]
+        self._optimizers = [part for part in parts if isinstance(part, Optimizer)]
+        rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
+        keep = Keeper(None if device is None else torch.device(device))
+        self._others = [_checked(part) for part in rest]
+        _check_values(self._modules)
+        self._before = self._fingerprint() if verify else None
         self._restores = [
-            *(_hold(table, memo) for m in model.modules() for table in (m._parameters, m._buffers)),
-            *(_hold(parameter, memo) for parameter in parameters),
-            _hold(optimizer.state, memo),
-            _hold(optimizer.param_groups, memo),
-            *(_hold_gradient(parameter, memo) for parameter in parameters),
-            *(_hold_mode(module) for module in model.modules()),
-            # the updates of the test are none of the schedule's
-            *(counter.hold() for counter in counters_of(optimizer)),
-            *_hold_generators(generators),
+            # the first, since loading a scheduler writes the lr
+            *(_hold_stateful(part, keep) for part in self._others),
+            *(restore for module in self._modules for restore in _hold_module(module, keep)),
+            *(restore for part in self._optimizers for restore in _hold_optimizer(part, keep)),
+            *(_hold_gradient(p, keep) for p in _parameters(self._modules, self._optimizers)),
         ]
+        self._random = list(_hold_random())
 
-    def restore(self) -> None:
-        """Put everything back; may be called again."""
+    def restore(self, *, random: bool = True) -> None:
+        """Put everything back; may be called again.
+
+        Args:
+            random: The random number generators too; False lets them go on from where they are.
+        """
         with torch.no_grad():
+            for module in self._modules:
+                _reshard(module)
             for restore in self._restores:
                 restore()
+        if random:
+            for restore in self._random:
+                restore()
+
+    def remains(self) -> list[str]:
+        """Names of what differs from the state at construction, as far as hashes tell."""
+        return [] if self._before is None else differences(self._before, self._fingerprint())
+
+    def restore_and_check(self) -> list[str]:
+        """Put everything back; a sentence on what could not be, which is a warning too."""
+        self.restore()
+        left = self.remains()
+        if not left:
+            return []
+        text = f"The range test could not put back: {', '.join(left)}."
+        warnings.warn(f"{text} (pass what keeps it in stateful=[...])", stacklevel=4)
+        return [text]
+
+    def _fingerprint(self) -> dict[str, int]:
+        return fingerprint(self._modules, self._optimizers, self._others)
 
 
-def _parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
-    """The parameters of the model, and those that only the optimizer knows."""
-    seen = set()
-    owned = (p for group in optimizer.param_groups for p in group["params"])
-    for parameter in (*model.parameters(), *owned):
-        if id(parameter) not in seen:
-            seen.add(id(parameter))
-            yield parameter
+def _checked(part: Any) -> Any:
+    if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
+        raise TypeError(
+            "stateful must hold objects with state_dict and load_state_dict, "
+            f"got {type(part).__name__}"
+        )
+    return part
 
 
-def _hold(value: Any, memo: dict[int, Restore]) -> Restore:
-    """A function that gives `value` its present content back and returns it.
-
-    Each tensor and container is held once, whatever holds it; `memo` knows them.
-    """
-    if id(value) not in memo:
-        memo[id(value)] = _hold_new(value, memo)
-    return memo[id(value)]
-
-
-def _hold_new(value: Any, memo: dict[int, Restore]) -> Restore:
-    if isinstance(value, torch.Tensor):
-        return partial(_refill_tensor, value, value.detach().clone())
-    if isinstance(value, dict):
-        items = {key: _hold(item, memo) for key, item in value.items()}
-        return partial(_refill_dict, value, items)
-    if isinstance(value, list):
-        entries = [_hold(entry, memo) for entry in value]
-        return partial(_refill_list, value, entries)
-    if isinstance(value, tuple):
-        parts = [_hold(part, memo) for part in value]
-        return lambda: tuple(part() for part in parts)
-    if value is None or isinstance(value, (bool, int, float, complex, str)):
-        return lambda: value
-    duplicate = copy.deepcopy(value)
-    return lambda: copy.deepcopy(duplicate)
+def _check_values(modules: Iterable[nn.Module]) -> None:
+    for module in modules:
+        for name, parameter in module.named_parameters():
+            if nn.parameter.is_lazy(parameter) or parameter.is_meta:
+                raise ValueError(
+                    f"model must have values in its parameters, got none in {name} "
+                    "(a lazy module gets them from its first batch)"
+                )
 
 
-def _refill_tensor(tensor: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
-    tensor.detach().copy_(content)
-    return tensor
+def _hold_stateful(part: Any, keep: Keeper) -> Restore:
+    if isinstance(part, torch.amp.GradScaler):
+        # Its state dict leaves out what an interrupted update has left half done.
+        return keep.hold(vars(part))
+    state = copy.deepcopy(part.state_dict())
+    return lambda: part.load_state_dict(copy.deepcopy(state))
 
 
-def _refill_dict(table: dict[Any, Any], items: dict[Any, Restore]) -> dict[Any, Any]:
-    content = {key: restore() for key, restore in items.items()}
-    table.clear()
-    table.update(content)
-    return table
+def _hold_module(module: nn.Module, keep: Keeper) -> Iterator[Restore]:
+    for part in module.modules():
+        yield keep.hold(part._parameters)
+        yield keep.hold(part._buffers)
+        yield _hold_mode(part)
+        if has_own_attributes(part):
+            yield keep.hold_attributes(part, MODULE_ATTRIBUTES)
 
 
-def _refill_list(entries: list[Any], restores: list[Restore]) -> list[Any]:
-    entries[:] = [restore() for restore in restores]
-    return entries
+def _hold_optimizer(optimizer: Optimizer, keep: Keeper) -> Iterator[Restore]:
+    yield keep.hold(optimizer.state)
+    yield keep.hold(optimizer.param_groups)
+    # torch's schedulers leave marks on it
+    marks = {name: value for name, value in vars(optimizer).items() if isinstance(value, PLAIN)}
+    yield partial(vars(optimizer).update, marks)
+    for counter in counters_of(optimizer):
+        # the updates of the test are none of the schedule's
+        yield counter.hold()
 
 
-def _hold_gradient(parameter: torch.Tensor, memo: dict[int, Restore]) -> Restore:
-    gradient, needed = _hold(parameter.grad, memo), parameter.requires_grad
+def _parameters(
+    modules: Iterable[nn.Module], optimizers: Iterable[Optimizer]
+) -> Iterator[torch.Tensor]:
+    """The parameters of the modules, and those that only an optimizer knows."""
+    known = [p for module in modules for p in module.parameters()]
+    known += [p for part in optimizers for group in part.param_groups for p in group["params"]]
+    return iter({id(parameter): parameter for parameter in known}.values())
+
+
+def _hold_gradient(parameter: torch.Tensor, keep: Keeper) -> Restore:
+    gradient, needed = keep.hold(parameter.grad), parameter.requires_grad
 
     def restore() -> None:
         parameter.grad = gradient()
@@ -137,11 +181,19 @@ def _hold_mode(module: nn.Module) -> Restore:
     return restore
 
 
-def _hold_generators(generators: Iterable[torch.Generator]) -> Iterator[Restore]:
+def _hold_random() -> Iterator[Restore]:
     yield partial(random.setstate, random.getstate())
     yield partial(np.random.set_state, np.random.get_state())
     yield partial(torch.set_rng_state, torch.get_rng_state())
     if torch.cuda.is_available():
         yield partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
-    for generator in generators:
-        yield partial(generator.set_state, generator.get_state())
+
+
+def _reshard(module: nn.Module) -> None:
+    """Have fully_shard hold shards again, where an interrupted step has left whole parameters."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
+        return
+    for part in module.modules():
+        if isinstance(part, fsdp.FSDPModule):
+            part.reshard()

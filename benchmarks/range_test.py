@@ -1,0 +1,234 @@
+"""What an LR range test of 100 steps costs in PyTorch, as ratios to the bare training loop.
+
+    python benchmarks/range_test.py            # times, bytecodes, waits and memory
+    python benchmarks/range_test.py --counts   # what is the same in every run
+
+The bare loop writes no lr and never reads its loss. All of a call is timed: what it keeps, checks
+and puts back too. Peers run with their defaults, and are left out where they are not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from counts import Waits, opcodes
+from timing import ratios
+
+from lrsched_torch import lr_find
+from lrsched_torch.snapshot import Snapshot
+
+STEPS = 100
+# Of the median ratio to the bare loop.
+BOUNDS = {"MLP": 1.05, "CNN": 1.03}
+OPCODE_BOUND = 150
+MEMORY_BOUND = 1.05
+SWEEP = {"start_lr": 1e-5, "end_lr": 0.01}
+
+
+class Task:
+    """A model, its optimizer, and as many batches as steps."""
+
+    def __init__(self, kind: str) -> None:
+        torch.manual_seed(0)
+        images = torch.randn(STEPS, 64, 1, 28, 28)
+        labels = torch.randint(10, (STEPS, 64))
+        self.batches = list(zip(images, labels, strict=True))
+        # what the peers take; costs no more than the list
+        self.loader: Any = torch.utils.data.DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+        self.model = nn.Sequential(nn.Flatten(), *_mlp()) if kind == "MLP" else _cnn()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-5, momentum=0.9)
+        self.criterion = nn.CrossEntropyLoss()
+
+    def bare(self) -> None:
+        for inputs, target in self.batches:
+            self.optimizer.zero_grad()
+            loss = self.criterion(self.model(inputs), target)
+            loss.backward()
+            self.optimizer.step()
+
+    def ours(self, **options: Any) -> None:
+        arguments = (self.model, self.optimizer, self.criterion, self.batches)
+        lr_find(*arguments, num_steps=STEPS, **SWEEP, **options)
+
+
+def _mlp() -> list[nn.Module]:
+    widths = (784, 256, 256, 10)
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return layers[:-1]
+
+
+def _cnn() -> nn.Module:
+    def block(inputs: int, outputs: int) -> list[nn.Module]:
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+        return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+
+    return nn.Sequential(*block(1, 16), *block(16, 32), nn.Flatten(), nn.Linear(32 * 49, 10))
+
+
+def torch_lr_finder(task: Task) -> None:
+    from torch_lr_finder import LRFinder
+
+    for group in task.optimizer.param_groups:
+        group.pop("initial_lr", None)
+    finder = LRFinder(task.model, task.optimizer, task.criterion)
+    finder.range_test(task.loader, end_lr=SWEEP["end_lr"], num_iter=STEPS, diverge_th=float("inf"))
+    finder.reset()
+
+
+def ignite(task: Task) -> None:
+    from ignite.engine import create_supervised_trainer
+    from ignite.handlers import FastaiLRFinder
+
+    trainer = create_supervised_trainer(task.model, task.optimizer, task.criterion)
+    kept = {"model": task.model, "optimizer": task.optimizer}
+    finder = FastaiLRFinder()
+    settings = {"end_lr": SWEEP["end_lr"], "num_iter": STEPS, "diverge_th": float("inf")}
+    with finder.attach(trainer, to_save=kept, **settings) as attached:
+        attached.run(task.batches)
+
+
+def lightning(task: Task) -> None:
+    import lightning.pytorch as pl
+    from lightning.pytorch.tuner import Tuner
+
+    class Module(pl.LightningModule):
+        lr = 1e-5
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = task.model
+
+        def training_step(self, batch: Any, index: int) -> Tensor:
+            return task.criterion(self.inner(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
+
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tempfile.mkdtemp(),
+    )
+    settings = {"num_training": STEPS, "max_lr": SWEEP["end_lr"], "early_stop_threshold": None}
+    Tuner(trainer).lr_find(Module(), task.loader, **settings)
+
+
+PEERS = {"torch_lr_finder": torch_lr_finder, "ignite": ignite, "lightning": lightning}
+
+
+def quiet(call: Callable[[Task], None], task: Task) -> Callable[[], None]:
+    """A peer without its progress bars and its log."""
+
+    def run() -> None:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            call(task)
+
+    return run
+
+
+def times(kind: str) -> None:
+    cases: dict[str, Callable[[], object]] = {"bare loop": Task(kind).bare, "ours": Task(kind).ours}
+    for name, call in PEERS.items():
+        if find_spec(name) is not None:
+            cases[name] = quiet(call, Task(kind))
+    for name, ratio in ratios(cases, "bare loop", rounds=25).items():
+        goal = f"{BOUNDS[kind]:.2f}" if name == "ours" else "    "
+        print(f"{kind:<5} {name:<16} {goal}  {ratio}", flush=True)
+
+
+def extra_opcodes(steps: int = STEPS) -> float:
+    """Bytecodes of `lr_find` for a further step, above those of the bare loop."""
+    task = Task("MLP")
+    arguments = (task.model, task.optimizer, task.criterion, task.batches)
+
+    def find(count: int) -> float:
+        return opcodes(lambda: lr_find(*arguments, num_steps=count, **SWEEP))
+
+    few = steps // 2
+    return (find(steps) - find(few)) / (steps - few) - opcodes(task.bare) / STEPS
+
+
+def waits(steps: int = STEPS) -> int:
+    """How often the host waits for the value of a tensor in one call."""
+    task = Task("MLP")
+    with Waits() as seen:
+        lr_find(
+            *(task.model, task.optimizer, task.criterion, task.batches),
+            num_steps=steps,
+            stop_factor=None,
+            **SWEEP,
+        )
+    return seen.count
+
+
+def held(task: Task) -> float:
+    """Bytes of tensors in a snapshot, over those of what it is a snapshot of."""
+    task.bare()
+    task.optimizer.zero_grad()
+    state = [v for s in task.optimizer.state.values() for v in s.values() if torch.is_tensor(v)]
+    live = [*task.model.parameters(), *task.model.buffers(), *state]
+    with allocated() as bytes_held:
+        snapshot = Snapshot(task.model, task.optimizer)
+    del snapshot
+    return bytes_held[0] / sum(tensor.nbytes for tensor in live)
+
+
+@contextlib.contextmanager
+def allocated() -> Iterator[list[int]]:
+    """Bytes that tensors took inside and have not given back, and the most there were."""
+    from torch.profiler import ProfilerActivity, profile
+
+    result: list[int] = []
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        yield result
+    changes = [event.cpu_memory_usage for event in seen.events() if event.name == "[memory]"]
+    total = peak = 0
+    for change in changes:
+        total += change
+        peak = max(peak, total)
+    result += [total, peak]
+
+
+def counts() -> None:
+    print(f"bytecodes per step above the bare loop: {extra_opcodes():.0f} (bound {OPCODE_BOUND})")
+    print(f"waits for the device in {STEPS} steps: {waits()} (bound {STEPS // 16 + 2})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", action="store_true")
+    only_counts = parser.parse_args().counts
+    torch.set_num_threads(1)
+    counts()
+    if only_counts:
+        return
+    warnings.simplefilter("ignore")
+    for name in ("lightning.pytorch", "lightning", "ignite"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    print(f"an LR range test of {STEPS} steps over the bare loop")
+    for kind in BOUNDS:
+        times(kind)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The update that `lr_find` makes: forward, loss, backward and step, for any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lrsched_torch._batches import Batches
+from lrsched_torch._objective import Objective, check_trainable, mover
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    objective: Objective,
+    device: torch.device,
+    *,
+    accumulate: int = 1,
+    amp: torch.dtype | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    validation: Batches | None = None,
+) -> Callable[[Sequence[Any]], Tensor]:
+    """A function that makes one update and gives back its loss, still on the device.
+
+    Args:
+        model: The model.
+        optimizer: The optimizer.
+        objective: From a batch to its loss.
+        device: Where the batches are moved to.
+        accumulate: Batches of an update; the mean of their losses counts.
+        amp: dtype of autocast; None trains without it.
+        scaler: For float16; its factor is applied, and it decides whether a step is made.
+        validation: Read after each update, for its mean loss in the place of the training loss.
+    """
+    measure = objective
+    if device.type != "cpu":
+        move = mover(device)
+        measure = lambda batch: objective(move(batch))  # noqa: E731
+    if amp is not None:
+        measure = torch.autocast(device.type, amp)(measure)
+
+    backward: Callable[[Tensor], None] = Tensor.backward
+    if accumulate > 1 or scaler is not None:
+        backward = lambda loss: _backward(loss / accumulate, scaler)  # noqa: E731
+
+    def step(batches: Sequence[Any]) -> Tensor:
+        optimizer.zero_grad()
+        losses = []
+        for batch in batches:
+            loss = measure(batch)
+            try:
+                backward(loss)
+            except (AttributeError, RuntimeError, TypeError):
+                check_trainable(loss)
+                raise
+            if accumulate > 1:
+                losses.append(loss.detach())
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+        if validation is not None:
+            return _validation_loss(model, measure, validation)
+        return torch.stack(losses).mean() if losses else loss
+
+    return step
+
+
+def _backward(loss: Tensor, scaler: torch.amp.GradScaler | None) -> None:
+    scaled = loss if scaler is None else scaler.scale(loss)
+    scaled.backward()  # type: ignore[no-untyped-call]
+
+
+def _validation_loss(model: nn.Module, measure: Objective, batches: Batches) -> Tensor:
+    with torch.no_grad(), evaluating(model):
+        losses = [measure(batch).reshape(()) for batch in batches.one_pass()]
+    return torch.stack(losses).mean()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and then for each submodule the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,147 @@
+"""A short training whose lr a state machine sets, and that never waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lrsched.range_test import RangeTest
+from lrsched.refine import ProbeRun
+from lrsched_torch._groups import Group, unalias, writer_for
+from lrsched_torch._updates import UpdateCounter
+
+# Losses are read from the device this many at a time: reading one makes the host wait for it.
+READ_EVERY = 16
+# From its usual 65536, a GradScaler is then at 2**-16: no scale will do.
+MAX_SKIPS = 32
+
+
+class Trial:
+    """Hands out batches, sets the lr for each, and takes one loss for each.
+
+    The losses that are read late are judged one by one, so the curve is the one of a loop that
+    reads every loss at once; the updates after its end are in vain.
+
+    Args:
+        optimizer: Its lr is set, in all groups.
+        test: Says which lr the next update uses and whether to go on, and takes the losses.
+        groups: "ratio" keeps the ratios between the lrs of the groups, the highest following the
+            sweep; "equal" gives all groups the same.
+        scaler: A GradScaler of the loop, whose skipped updates do not count.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        test: RangeTest | ProbeRun,
+        groups: str = "ratio",
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self._optimizer, self._test = optimizer, test
+        parts = shares(optimizer.param_groups, groups)
+        self._uniform = len(set(parts)) == 1
+        self._lrs: list[Any] = test.planned_lr.tolist()
+        if not self._uniform:
+            self._lrs = [[lr * part for part in parts] for lr in self._lrs]
+        self._losses: list[Tensor] = []
+        self._skips = 0
+        self._counter = UpdateCounter() if scaler is not None else None
+
+    def batches(self, source: Iterable[Any]) -> Iterator[Any]:
+        """Entries of `source`, each to be used for one update, as long as the test runs.
+
+        Raises:
+            RuntimeError: no loss, or more than one, was recorded for the last entry.
+        """
+        self.read()
+        groups, losses, stream = self._optimizer.param_groups, self._losses, iter(source)
+        unalias(groups, momentum=False)
+        write = writer_for(groups, self._uniform, has_momentum=False)
+        # A scaler waits for the device at every step, so its verdict costs no wait.
+        at_once = READ_EVERY if self._counter is None else 1
+        with self._counting():
+            while self._test.running:
+                done, given = self._test.recorded, 0
+                for lr, entry in zip(self._lrs[done : done + at_once], stream):  # noqa: B905
+                    write(groups, lr)
+                    yield entry
+                    given += 1
+                    if len(losses) != given:
+                        raise RuntimeError(
+                            "record(loss) must be called once for every batch, got "
+                            f"{len(losses)} losses for {given} batches"
+                        )
+                if not given:
+                    return
+                if self._counter is not None:
+                    self._judge_skip(self._counter.take())
+                self.read()
+
+    def record(self, loss: Tensor) -> None:
+        """Take the loss of the entry handed out last, a tensor of one element; it is read later."""
+        # A copy, since a captured graph writes the next loss over this one.
+        self._losses.append(loss.detach().clone())
+
+    def read(self) -> bool:
+        """Judge the losses that have been recorded so far; whether the test goes on."""
+        if self._losses:
+            values = torch.stack(self._losses).reshape(-1)
+            self._losses.clear()
+            self._test.record_all(_averaged(values, self._optimizer).tolist())
+        return self._test.running
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        if self._counter is None:
+            yield
+            return
+        self._counter.width = len(self._optimizer.param_groups)
+        self._counter.attach(self._optimizer, self._no_group)
+        try:
+            yield
+        finally:
+            self._counter.detach()
+
+    def _no_group(self) -> None:
+        """Groups that are added in the middle have no lr of the sweep."""
+
+    def _judge_skip(self, updates: int) -> None:
+        """Forget the loss of an update that the scaler has skipped; its lr is used again.
+
+        A loss that is not finite stays, and after too many skips the loss is called so: both end
+        the test.
+        """
+        self._skips = 0 if updates else self._skips + 1
+        if self._skips == MAX_SKIPS:
+            self._losses[-1].fill_(torch.nan)
+        elif self._skips and bool(self._losses[-1].isfinite()):
+            self._losses.clear()
+
+
+def shares(groups: Iterable[Group], how: str) -> list[float]:
+    """The lr of each group as a part of the highest, in [0, 1]."""
+    lrs = [float(group["lr"]) for group in groups]
+    if not max(lrs):
+        # At the very start of a warmup; schedulers leave here what it leads to.
+        lrs = [float(group.get("initial_lr", 0.0)) for group in groups]
+    if how == "equal" or not max(lrs):
+        return [1.0] * len(lrs)
+    return [lr / max(lrs) for lr in lrs]
+
+
+def _averaged(losses: Tensor, optimizer: Optimizer) -> Tensor:
+    """The mean over the processes that train together, so that all of them stop together."""
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized():
+        return losses
+    if distributed.get_world_size() == 1:
+        return losses
+    device = optimizer.param_groups[0]["params"][0].device
+    total = losses.to(device, torch.float32)
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
