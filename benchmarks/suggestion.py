@@ -2,9 +2,9 @@
 
     python benchmarks/suggestion.py [--bench ../shared/suggestion_bench] [--plot regret.png]
 
-Scores the public tasks of the benchmark's folder where it is there, and the 16 tasks of other kinds
-that are stored beside this file. Regret 0 is the loss that the best learning rate reaches, 1 is no
-better than not training.
+Scores the public tasks of the benchmark's folder where it is there, the 16 tasks of other kinds and
+the ten fresh ones that are stored beside this file. Regret 0 is the loss that the best learning
+rate reaches, 1 is no better than not training.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from suggestion_data import FALLBACK, PROTOCOLS, PUBLIC, SCHEDULES, Task, new_tasks, public_tasks
+import suggestion_data as data
+from suggestion_data import FALLBACK, PROTOCOLS, PUBLIC, SCHEDULES, Task
 from suggestion_fit import SWEEPS, left_out
 
+from lrsched import LossCurve, RangeTest
 from lrsched.peer_rules import PEERS, RuleError, valley_index
-from lrsched.suggestion import suggest
+from lrsched.suggestion import cyclical_range, suggest
 
 # (lr, loss, updates planned, schedule, family) -> lr, None for no answer, NaN for a breakdown
 Rule = Callable[[np.ndarray, np.ndarray, int, str, str], float | None]
@@ -129,7 +131,7 @@ def print_table(title: str, scores: list[Score]) -> None:
 
 
 def print_left_out(sets: dict[str, list[Task]]) -> None:
-    """Tasks of both sets take part in every calibration."""
+    """Tasks of these sets take part in every calibration."""
     every = [task for tasks in sets.values() for task in tasks]
     found = {
         "left out by kind": left_out(every, lambda task: task.kind),
@@ -177,6 +179,67 @@ def confidence(tasks: list[Task], protocol: str) -> str:
         f"{np.mean(np.array(sure) < 0.25):.0%} of {len(sure)} | {np.mean(sure):.3f} | "
         f"{len(unsure)} | {doubt} | {silent} | {np.mean(ends):.0%}"
     )
+
+
+def print_cyclical(sets: dict[str, list[Task]]) -> None:
+    """Training with the ends of the cyclical range: one-cycle up to the upper, the lower constant.
+
+    The lower one should train, but more slowly than the best constant lr.
+    """
+    print("\n### The cyclical range\n")
+    print(
+        "| tasks, steps | max_lr: regret < 0.25 | base_lr: regret < 0.9 | below the best lr | "
+        "all three | max_lr / base_lr | no answer |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for title, tasks in sets.items():
+        for steps, protocol in SWEEPS.items():
+            print(f"| {title}, {steps} | {cyclical(tasks, protocol)} |")
+
+
+def cyclical(tasks: list[Task], protocol: str) -> str:
+    rows = []
+    sweeps = [(task, *curve) for task in tasks for curve in task.curves[protocol]]
+    for task, lr, loss in sweeps:
+        if found := cyclical_range(lr, loss):
+            base, top = found
+            constant = task.truths["constant"]
+            works = task.truths["onecycle"].regret(top) < 0.25
+            rows.append((works, constant.regret(base) < 0.9, base < constant.best_lr, top / base))
+    table = np.array(rows, float)
+    shares = [*table[:, :3].mean(0), table[:, :3].all(1).mean()]
+    low, middle, high = np.quantile(table[:, 3], (0.1, 0.5, 0.9))
+    return (
+        " | ".join(f"{share:.0%}" for share in shares)
+        + f" | {middle:.0f} ({low:.0f} to {high:.0f}) | {len(sweeps) - len(rows)} of {len(sweeps)}"
+    )
+
+
+def print_stopped(sets: dict[str, list[Task]]) -> None:
+    """What a range test that stops at the divergence suggests, against the whole sweep."""
+    tasks = [task for tasks in sets.values() for task in tasks]
+    for steps, protocol in SWEEPS.items():
+        changes, told = [], 0
+        for task in tasks:
+            for lr, loss in task.curves[protocol]:
+                stopped = stop(lr, loss, PROTOCOLS[protocol]).suggest().lr
+                whole = suggest(lr, loss).lr
+                if stopped and whole:
+                    changes.append(abs(math.log(stopped / whole)))
+                told += (stopped is None) != (whole is None)
+        print(
+            f"Stopped at the divergence, {steps} steps: the lr is within 2% of that of the whole "
+            f"sweep in {np.mean(np.array(changes) < 0.02):.0%} of {len(changes)}, at most "
+            f"{math.expm1(max(changes)):.0%} away; {told} of the others are silent only when whole"
+        )
+
+
+def stop(lr: np.ndarray, loss: np.ndarray, planned: np.ndarray) -> LossCurve:
+    test = RangeTest(planned[0], planned[-1], len(planned))
+    for value in loss:
+        if not test.record(value):
+            break
+    return test.curve
 
 
 def best_single(tasks: list[Task]) -> float:
@@ -250,12 +313,13 @@ def main() -> None:
     parser.add_argument("--bench", type=Path, default=PUBLIC, help=f"its folder ({PUBLIC})")
     parser.add_argument("--plot", metavar="PNG", help="draw regret by rule")
     options = parser.parse_args()
-    sets = {"public tasks": public_tasks(options.bench), "new kinds": new_tasks()}
+    sets = {"public tasks": data.public_tasks(options.bench), "new kinds": data.new_tasks()}
     if not sets["public tasks"]:
         print(f"The public tasks are left out: {options.bench} has none (see --bench).")
         del sets["public tasks"]
 
     print_left_out(sets)
+    sets["fresh tasks"] = data.fresh_tasks()
     tables = {}
     for title, tasks in sets.items():
         scores = [score(name, *rule, tasks) for name, rule in rules().items()]
@@ -263,6 +327,9 @@ def main() -> None:
         print_table(f"{len(tasks)} {title}", tables[title])
         print(f"\nOne perfect lr for each task: {best_single(tasks):.3f}")
     print_confidence(sets)
+    print_cyclical(sets)
+    print()
+    print_stopped(sets)
     print(f"\n{valley_times()}")
     if options.plot:
         draw(tables, options.plot)

@@ -1,21 +1,27 @@
 """What a second look is worth: `lrsched_torch.lr_find(refine=True)`, live, on the tasks.
 
-    python benchmarks/suggestion_refine.py [--bench ../shared/suggestion_bench] [--tasks NAME,NAME]
+    python benchmarks/suggestion_refine.py [--bench ../shared/suggestion_bench] [--jobs 2]
+        [--tasks NAME,NAME]
 
 Three runs of every task for both schedules, 300 steps of sweep and 300 of probes each: about 15
-minutes. Data sets and models are those of the benchmark's folder; regret is read from the stored
-trainings, as `suggestion.py` does.
+minutes in all, on one thread for each job. Data sets and models are those of the benchmark's
+folder; regret is read from the stored trainings, as `suggestion.py` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import suggestion_data as data
+import suggestion_fresh
 import suggestion_tasks
 import torch
 
@@ -25,8 +31,39 @@ from lrsched_torch.range_test import lr_find
 SEEDS = (100, 101, 102)
 
 
-def regrets(task: Any, stored: data.Task, seed: int, schedule: str) -> tuple[float, ...]:
-    """(regret of the plain suggestion, of the refined one, confident plain, confident refined)."""
+def stored_tasks(folder: Path) -> dict[str, list[data.Task]]:
+    return {
+        "fresh tasks": data.fresh_tasks(),
+        "new kinds": data.new_tasks(),
+        "public tasks": data.public_tasks(folder),
+    }
+
+
+@functools.cache
+def prepared(folder: Path) -> tuple[dict[str, Any], dict[str, data.Task]]:
+    """(what makes the models and the data, what is stored of their trainings), by task."""
+    sys.path.insert(0, str(folder.resolve()))
+    import tasks as bench
+
+    torch.set_num_threads(1)
+    recipes = (*bench.TASKS, *suggestion_tasks.define(bench), *suggestion_fresh.define(bench))
+    stored = itertools.chain(*stored_tasks(folder).values())
+    return {task.name: task for task in recipes}, {task.name: task for task in stored}
+
+
+def regrets(folder: Path, name: str) -> np.ndarray:
+    """[runs, (regret plain, regret refined, confident plain, confident refined)]."""
+    recipes, stored = prepared(folder)
+    return np.array(
+        [
+            one_run(recipes[name], stored[name], seed, schedule)
+            for seed in SEEDS
+            for schedule in data.SCHEDULES
+        ]
+    )
+
+
+def one_run(task: Any, stored: data.Task, seed: int, schedule: str) -> tuple[float, ...]:
     run = task.make(seed)
     # Under the name by which lr_find puts the order of the batches back.
     run.loader.generator = run.loader.g
@@ -65,28 +102,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bench", type=Path, default=data.PUBLIC, help=f"({data.PUBLIC})")
     parser.add_argument("--tasks", help="comma-separated names; all by default")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
     options = parser.parse_args()
-    sys.path.insert(0, str(options.bench.resolve()))
-    import tasks as bench
-
-    torch.set_num_threads(1)
-    recipes = {task.name: task for task in (*bench.TASKS, *suggestion_tasks.define(bench))}
-    wanted = options.tasks.split(",") if options.tasks else recipes
-    sets = {"new kinds": data.new_tasks(), "public tasks": data.public_tasks(options.bench)}
+    wanted = options.tasks and options.tasks.split(",")
+    sets = {
+        title: [task.name for task in tasks if not wanted or task.name in wanted]
+        for title, tasks in stored_tasks(options.bench).items()
+    }
+    names = list(itertools.chain(*sets.values()))
+    # A forked child of a process that has used torch may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+        every = pool.map(functools.partial(regrets, options.bench), names)
+        found = dict(zip(names, every, strict=True))
     for title, tasks in sets.items():
-        rows = {
-            task.name: np.array(
-                [
-                    regrets(recipes[task.name], task, seed, schedule)
-                    for seed in SEEDS
-                    for schedule in data.SCHEDULES
-                ]
-            )
-            for task in tasks
-            if task.name in wanted
-        }
-        if rows:
-            report(title, rows)
+        if tasks:
+            report(title, {name: found[name] for name in tasks})
 
 
 if __name__ == "__main__":
