@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+import random
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -82,9 +84,10 @@ def _hold_order(loader: Any) -> Iterator[Restore]:
     queue, seen = [loader], {id(loader)}
     for source in queue:
         attributes = getattr(source, "__dict__", {})
-        yield from map(_hold_generator, _generators(attributes))
-        plain = {name: value for name, value in attributes.items() if isinstance(value, PLAIN)}
+        for value in attributes.values():
+            yield from _hold_generator(value)
         if not isinstance(source, DataLoader):
+            plain = {name: value for name, value in attributes.items() if isinstance(value, PLAIN)}
             yield partial(attributes.update, plain)
         for name in INNER:
             inner = getattr(source, name, None)
@@ -93,9 +96,13 @@ def _hold_order(loader: Any) -> Iterator[Restore]:
                 queue.append(inner)
 
 
-def _generators(attributes: Mapping[str, Any]) -> list[torch.Generator]:
-    return [value for value in attributes.values() if isinstance(value, torch.Generator)]
-
-
-def _hold_generator(generator: torch.Generator) -> Restore:
-    return partial(generator.set_state, generator.get_state())
+def _hold_generator(value: Any) -> Iterator[Restore]:
+    """The restore of a random number generator; none of anything else."""
+    if isinstance(value, torch.Generator):
+        yield partial(value.set_state, value.get_state())
+    elif isinstance(value, random.Random):
+        yield partial(value.setstate, value.getstate())
+    elif isinstance(value, np.random.RandomState):
+        yield partial(value.set_state, value.get_state())
+    elif isinstance(value, np.random.Generator):
+        yield partial(setattr, value.bit_generator, "state", value.bit_generator.state)

@@ -1,0 +1,89 @@
+"""A seeded training whose every trace can be compared bit for bit."""
+
+import random
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lrsched_torch import lr_find
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+    "adam": lambda p: torch.optim.AdamW(p, lr=1e-3),
+    "amsgrad with a tensor lr": lambda p: torch.optim.Adam(p, lr=torch.tensor(1e-3), amsgrad=True),
+}
+
+
+class Net(nn.Module):
+    """Something of everything: dropout, running statistics, a buffer outside the state dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3)
+        )
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        self.calls += 1
+        return self.body(x)
+
+
+class Run:
+    """The training: two classes of model state, a shuffling loader, and what is to be seen."""
+
+    def __init__(self, optimizer="sgd"):
+        torch.manual_seed(3), np.random.seed(3), random.seed(3)
+        generator = torch.Generator().manual_seed(7)
+        data = torch.randn(96, 4, generator=generator)
+        labels = (data.sum(1) > 0).long() + (data[:, 0] > 1).long()
+        self.loader = DataLoader(
+            TensorDataset(data, labels), batch_size=8, shuffle=True, generator=generator
+        )
+        self.model = Net()
+        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
+        self.criterion = nn.CrossEntropyLoss()
+
+    def train(self, epochs=2):
+        losses = []
+        for _ in range(epochs):
+            for x, y in self.loader:
+                loss = self.criterion(self.model(x), y)
+                loss.backward()
+                self.optimizer.step()
+                # last, so that gradients left behind by something else would show
+                self.optimizer.zero_grad()
+                losses.append(loss.item())
+        return losses
+
+    def find(self, **options):
+        settings = {"num_steps": 40, "start_lr": 1e-5, "end_lr": 1.0, **options}
+        return lr_find(self.model, self.optimizer, self.criterion, self.loader, **settings)
+
+    def everything(self):
+        state = self.optimizer.state_dict()
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        tensors += [v for s in state["state"].values() for v in s.values() if torch.is_tensor(v)]
+        hyper = [{k: float(g["lr"])} for g in state["param_groups"] for k in ("lr",)]
+        return (
+            [t.detach().clone().numpy().tobytes() for t in tensors],
+            [None if p.grad is None else p.grad.numpy().tobytes() for p in self.model.parameters()],
+            [m.training for m in self.model.modules()],
+            hyper,
+            torch.get_rng_state().numpy().tobytes(),
+            np.random.get_state()[1].tobytes(),
+            random.getstate(),
+            self.loader.generator.get_state().numpy().tobytes(),
+        )
+
+
+def training_after(between, optimizer="sgd", epochs_before=1):
+    """Losses and end state of a training with `between(run)` somewhere in it."""
+    run = Run(optimizer)
+    run.train(epochs_before)
+    before = run.everything()
+    between(run)
+    assert run.everything() == before
+    return run.train(), run.everything()

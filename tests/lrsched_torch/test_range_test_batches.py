@@ -1,0 +1,275 @@
+"""What the range test of PyTorch can read: any batch, from any loader, which is left as it was."""
+
+import dataclasses
+import random
+from collections import namedtuple
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from lrsched_torch import lr_find, range_test
+from lrsched_torch._objective import mover
+from tests.lrsched_torch.seeded import training_after
+
+SETTINGS = {"num_steps": 30, "start_lr": 1e-4, "end_lr": 0.1, "stop_factor": None}
+LOSS = nn.functional.cross_entropy
+
+
+def pairs(count=12):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(count, 8, 4, generator=generator)
+    return [(a, (a.sum(1) > 0).long()) for a in x]
+
+
+def curve_of(loader, net=None, criterion=LOSS, **options):
+    torch.manual_seed(0)
+    body = nn.Linear(4, 2)
+    model = body if net is None else net(body)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return lr_find(model, optimizer, criterion, loader, **SETTINGS, **options)
+
+
+class Halves(nn.Module):
+    """Takes its input in two parts."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, left, right):
+        return self.body(torch.cat([left, right], 1))
+
+
+class WithLoss(nn.Module):
+    """Computes its loss itself, as models for language do."""
+
+    def __init__(self, body, wrap=lambda loss: loss):
+        super().__init__()
+        self.body, self.wrap = body, wrap
+
+    def forward(self, x, labels):
+        return self.wrap(LOSS(self.body(x), labels))
+
+
+class Graph:
+    """A batch that moves itself, and holds its target."""
+
+    def __init__(self, x, y):
+        self.x, self.y, self.moved_to = x, y, []
+
+    def to(self, device):
+        self.moved_to.append(device)
+        return self
+
+
+class OnGraphs(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, graph):
+        return self.body(graph.x)
+
+
+Named = namedtuple("Named", ["x", "y"])
+FORMS = {
+    "list": (lambda x, y: [x, y], {}),
+    "named tuple": (Named, {}),
+    "several inputs": (lambda x, y: (x[:, :2], x[:, 2:], y), {"net": Halves}),
+    "dict of one input": (lambda x, y: {"image": x, "label": y}, {}),
+    "dict by name": (lambda x, y: {"right": x[:, 2:], "left": x[:, :2], "y": y}, {"net": Halves}),
+    "object": (Graph, {"net": OnGraphs}),
+    "loss of the model": (lambda x, y: (x, y), {"net": WithLoss, "criterion": None}),
+    "loss in a dict": (
+        lambda x, y: {"x": x, "labels": y},
+        {"net": lambda body: WithLoss(body, lambda loss: {"loss": loss}), "criterion": None},
+    ),
+    "loss in an object": (
+        lambda x, y: {"x": x, "labels": y},
+        {"net": lambda body: WithLoss(body, lambda v: SimpleNamespace(loss=v)), "criterion": None},
+    ),
+    "forward hook": (
+        lambda x, y: {"a": {"b": x}, "labels": y},
+        {"forward": lambda model, batch: model(batch["a"]["b"])},
+    ),
+    "loss hook": (
+        lambda x, y: (x, [y]),
+        {"criterion": None, "loss": lambda outputs, batch: LOSS(outputs, batch[1][0])},
+    ),
+    "both hooks": (
+        lambda x, y: f"{x.numpy().tobytes().hex()} {y.numpy().tobytes().hex()}",
+        {
+            "criterion": None,
+            "forward": lambda model, text: model(decoded(text, 0, np.float32).reshape(8, 4)),
+            "loss": lambda outputs, text: LOSS(outputs, decoded(text, 1, np.int64)),
+        },
+    ),
+}
+
+
+def decoded(text, part, dtype):
+    return torch.from_numpy(np.frombuffer(bytes.fromhex(text.split()[part]), dtype).copy())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_batch_gives_the_curve_of_pairs(form):
+    make, options = FORMS[form]
+    plain = curve_of(pairs())
+    assert curve_of([make(x, y) for x, y in pairs()], **options) == plain
+    assert plain.loss[-1] < plain.loss[0]
+
+
+def test_a_batch_is_moved_whatever_holds_its_tensors():
+    x = torch.ones(2)
+    graph = Graph(x, x)
+    batch = {"a": [x, (x, Named(x, 3))], "g": graph, "text": "as it is"}
+    moved = mover(torch.device("meta"))(batch)
+    assert moved["a"][0].is_meta
+    assert moved["a"][1][0].is_meta
+    assert moved["a"][1][1] == Named(moved["a"][1][1].x, 3)
+    assert moved["a"][1][1].x.is_meta
+    assert graph.moved_to == [torch.device("meta")]
+    assert moved["g"] is graph
+    assert moved["text"] == "as it is"
+    assert not x.is_meta
+
+
+@pytest.mark.parametrize(
+    ("batch", "options", "message"),
+    [
+        (torch.ones(8, 4), {}, "must hold inputs and a target.* got Tensor"),
+        ((torch.ones(8, 4),), {}, "got a tuple of 1"),
+        ({"x": 1, "y": 2, "label": 3}, {}, r"got a dict of \['label', 'x', 'y'\]"),
+        ((torch.ones(8, 4), 1), {"criterion": None}, "takes 2 positional"),
+        (torch.ones(8, 4), {"criterion": 3}, "criterion must be a function or None, got 3"),
+        (torch.ones(8, 4), {"loss": LOSS}, "criterion must be None where loss is given"),
+    ],
+)
+def test_batches_that_cannot_be_guessed_are_named(batch, options, message):
+    with pytest.raises(TypeError, match=message):
+        curve_of([batch], **options)
+
+
+def test_a_model_without_a_loss_of_its_own_is_named():
+    with pytest.raises(TypeError, match=r"criterion must be given, .* got outputs a dict of"):
+        curve_of(
+            pairs(),
+            net=lambda body: WithLoss(body, lambda loss: {"logits": loss}),
+            criterion=None,
+        )
+
+
+class Stream(IterableDataset):
+    """An iterable data set that draws its order from a generator of its own."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(5)
+
+    def __iter__(self):
+        rows = pairs()
+        return (rows[i] for i in self.rng.permutation(len(rows)))
+
+
+def test_loaders_of_every_kind_are_read():
+    plain = curve_of(pairs(40))
+    assert plain.notes == ()
+    note = "The loader is an iterator: the batches that were read are gone from it."
+    assert curve_of(iter(pairs(40))) == dataclasses.replace(plain, notes=(note,))
+    assert curve_of(DataLoader(pairs(40), batch_size=None)) == plain
+    with_workers = DataLoader(pairs(40), batch_size=None, num_workers=2)
+    assert curve_of(with_workers) == plain
+    assert len(curve_of(DataLoader(Stream(), batch_size=None))) == 30
+
+
+def test_a_loader_that_is_too_short_is_read_again_and_the_curve_says_so():
+    short = curve_of(pairs(12))
+    assert short.notes == (
+        "The loader has fewer batches than the test has steps, and was read again.",
+    )
+    assert short.loss.tolist() == curve_of((pairs(12) * 3)[:30]).loss.tolist()
+    assert short.notes[0] in str(short)
+
+
+def test_a_generator_that_ends_ends_the_test():
+    curve = curve_of(iter(pairs(25)))
+    assert len(curve) == 25
+    assert curve.stop_reason == "the loader ended"
+    assert "gone from it" in curve.notes[0]
+
+
+class OwnOrder:
+    """A sampler that counts its epochs and has generators of its own, of three kinds."""
+
+    def __init__(self, length):
+        self.length, self.epoch = length, 0
+        self.rng = np.random.default_rng(1)
+        self.old, self.python = np.random.RandomState(1), random.Random(1)
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        self.epoch += 1
+        order = [int(i) for i in self.rng.permutation(self.length)]
+        self.old.shuffle(order), self.python.shuffle(order)
+        return iter(order[self.epoch % self.length :] + order[: self.epoch % self.length])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samplers_go_on_where_they_were(workers):
+    def orders(find):
+        sampler = OwnOrder(12)
+        loader = DataLoader(pairs(12), sampler=sampler, batch_size=None, num_workers=workers)
+        first = [x for x, _ in loader]
+        if find:
+            curve_of(loader)
+        return [t.numpy().tobytes() for t in (*first, *(x for x, _ in loader))], sampler.epoch
+
+    assert orders(find=True) == orders(find=False)
+
+
+def test_an_epoch_that_is_under_way_is_not_disturbed():
+    """Persistent workers have one iterator, which a second reader would take over."""
+    loader = DataLoader(
+        TensorDataset(torch.arange(40.0)), batch_size=4, num_workers=1, persistent_workers=True
+    )
+    seen = []
+    for (batch,) in loader:
+        if len(seen) == 3:
+            weight = nn.Linear(1, 1)
+            optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
+            with range_test(weight, optimizer, num_steps=20) as test:
+                for (values,) in test.batches(loader):
+                    loss = weight(values[:, None]).mean()
+                    loss.backward()
+                    test.record(loss)
+        seen.append(batch)
+    assert torch.cat(seen).tolist() == list(range(40))
+
+
+class Broken(list):
+    """A loader that fails in its second pass."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        if self.passes == 2:
+            raise OSError("in the loader")
+        return super().__iter__()
+
+
+def test_a_loader_that_raises_leaves_no_trace():
+    def find(run):
+        kept, run.loader = run.loader, Broken(pairs())
+        with pytest.raises(OSError, match="in the loader"):
+            run.find()
+        run.loader = kept
+
+    assert training_after(find) == training_after(lambda run: None)

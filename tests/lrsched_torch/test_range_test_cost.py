@@ -1,0 +1,117 @@
+"""Counts that are the same in every run; times are in benchmarks/range_test.py."""
+
+import runpy
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+from torch import nn
+
+from lrsched_torch import lr_find, range_test
+from lrsched_torch.snapshot import Snapshot
+from tests.lrsched_torch.seeded import Run
+
+
+@pytest.fixture
+def benchmark(repo, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return runpy.run_path(str(repo / "benchmarks" / "range_test.py"))
+
+
+def test_a_step_executes_few_bytecodes(benchmark):
+    assert benchmark["extra_opcodes"]() <= benchmark["OPCODE_BOUND"]
+
+
+@pytest.mark.parametrize("steps", [100, 400])
+def test_the_host_waits_once_for_many_losses(benchmark, steps):
+    assert benchmark["waits"](steps) <= steps // 16 + 2
+
+
+def test_a_loop_that_reads_each_loss_is_seen_to_wait(benchmark):
+    weight = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
+    with (
+        benchmark["Waits"]() as seen,
+        range_test(weight, optimizer, num_steps=20, stop_factor=None) as test,
+    ):
+        for x in test.batches([torch.ones(1, 2)]):
+            test.record(weight(x).sum().item())
+    assert seen.count >= 20
+
+
+@pytest.mark.parametrize("kind", ["MLP", "CNN"])
+def test_a_snapshot_holds_little_more_than_what_it_keeps(benchmark, kind):
+    held, peak = benchmark["memory"](kind)
+    assert 0.99 <= held <= benchmark["MEMORY_BOUND"]
+    assert peak <= benchmark["PEAK_BOUND"]
+
+
+def test_late_reading_stops_at_the_step_of_a_check_at_each_step():
+    """The loss is NaN, or far too high, at some step; the curve ends there, whatever the block."""
+    for bad, value in ((17, torch.nan), (33, 1e9), (30, torch.inf)):
+        weight = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
+        made = 0
+        with range_test(weight, optimizer, num_steps=60) as test:
+            for _ in test.batches([None]):
+                made += 1
+                # three in a row are a median of five
+                test.record(torch.tensor(value if made > bad else 1.0))
+        length = bad + 1 if value != 1e9 else bad + 3
+        assert len(test.curve) == length
+        assert made < length + 16
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+class TestOnCuda:
+    """Losses are read 16 at a time, and otherwise the host runs ahead of the device."""
+
+    def make(self, **options):
+        run = Run(**options)
+        run.model.cuda()
+        batches = [(x.cuda(), y.cuda()) for x, y in run.loader] * 10
+        return run, batches
+
+    def test_the_loop_never_waits_between_readings(self):
+        run, batches = self.make()
+        with range_test(run.model, run.optimizer, num_steps=14, stop_factor=None) as test:
+            stream = test.batches(batches)
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                for _ in range(13):
+                    x, y = next(stream)
+                    run.optimizer.zero_grad()
+                    loss = run.criterion(run.model(x), y)
+                    loss.backward()
+                    run.optimizer.step()
+                    test.record(loss)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        assert len(test.curve) == 13
+
+    def test_a_loop_that_waits_is_seen(self):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            with pytest.raises(RuntimeError, match="synchroniz"):
+                torch.ones(1, device="cuda").item()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    @pytest.mark.parametrize("amp", [None, torch.bfloat16, torch.float16])
+    def test_it_leaves_no_trace(self, amp):
+        run, batches = self.make()
+        snapshot = Snapshot(run.model, run.optimizer)
+        find = (run.model, run.optimizer, run.criterion, batches)
+        curve = lr_find(*find, num_steps=40, end_lr=1.0, amp=amp, snapshot_device="cpu")
+        assert len(curve) > 10
+        assert snapshot.remains() == []
+
+    def test_copies_on_the_host_take_no_memory_of_the_device(self):
+        run, _ = self.make()
+        before = torch.cuda.memory_allocated()
+        snapshot = Snapshot(run.model, run.optimizer, device="cpu")
+        assert torch.cuda.memory_allocated() == before
+        snapshot.restore()

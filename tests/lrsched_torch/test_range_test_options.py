@@ -1,0 +1,443 @@
+"""Options of the range test of PyTorch, and what of the training it puts back with them."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+import lrsched
+from lrsched_torch import OneCycleLR, lr_find, range_test
+from lrsched_torch.snapshot import Snapshot
+from tests.lrsched_torch.seeded import Net, Run, training_after
+
+LRS = lrsched.exponential_sweep(1e-5, 1.0, 40).values()
+
+
+def by_hand(run, batches, lrs=LRS):
+    """Losses of a plain loop with the lrs of the sweep."""
+    losses = []
+    for lr, batch in zip(lrs, batches, strict=False):
+        run.optimizer.param_groups[0]["lr"] = float(lr)
+        run.optimizer.zero_grad()
+        losses.append(sum(_backward(run, x, y, len(batch)) for x, y in batch) / len(batch))
+        run.optimizer.step()
+    return losses
+
+
+def _backward(run, x, y, count):
+    loss = run.criterion(run.model(x), y)
+    (loss / count).backward()
+    return loss.item()
+
+
+def endless(loader):
+    while True:
+        yield from loader
+
+
+def test_accumulated_batches_are_one_update_with_their_mean_loss():
+    curve = Run().find(accumulate=3, stop_factor=None)
+    other = Run()
+    stream = endless(other.loader)
+    losses = by_hand(other, ([next(stream) for _ in range(3)] for _ in LRS))
+    np.testing.assert_allclose(curve.loss, losses, rtol=1e-6)
+
+
+def test_repeats_are_averaged_sweeps_from_the_same_start_on_other_batches():
+    curve = Run().find(repeats=2, stop_factor=None)
+    other = Run()
+    start, slots = copy.deepcopy(other.model.state_dict()), other.optimizer.state_dict()
+    stream = endless(other.loader)
+    first = by_hand(other, ([next(stream)] for _ in LRS))
+    other.model.load_state_dict(start), other.optimizer.load_state_dict(slots)
+    other.optimizer.state.clear()
+    second = by_hand(other, ([next(stream)] for _ in LRS))
+    np.testing.assert_allclose(curve.loss, np.mean([first, second], axis=0), rtol=1e-12)
+    assert curve.notes[0] == "The mean of 2 sweeps."
+    assert first[:3] != second[:3]
+
+
+def test_a_validation_loss_is_measured_after_each_update_in_evaluation_mode():
+    generator = torch.Generator().manual_seed(0)
+    held_out = [(torch.randn(16, 4, generator=generator), torch.arange(16) % 3) for _ in range(2)]
+    run = Run()
+    run.model.body[1].eval()
+    curve = run.find(val_loader=held_out, stop_factor=None)
+    other, losses = Run(), []
+    other.model.body[1].eval()
+    for lr, (x, y) in zip(LRS, endless(other.loader), strict=False):
+        by_hand(other, [[(x, y)]], [lr])
+        frozen = copy.deepcopy(other.model).eval()
+        with torch.no_grad():
+            losses.append(np.mean([other.criterion(frozen(a), b).item() for a, b in held_out]))
+    np.testing.assert_allclose(curve.loss, losses, rtol=1e-6)
+    assert [m.training for m in run.model.body] == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("groups", "lrs", "expected"),
+    [
+        ("ratio", (0.2, 0.05), (1.0, 0.25)),
+        ("equal", (0.2, 0.05), (1.0, 1.0)),
+        ("ratio", (0.0, 0.0), (1.0, 1.0)),
+        ("ratio", (0.0, 0.1), (0.0, 1.0)),
+    ],
+)
+def test_groups_keep_their_ratio_or_are_equal(groups, lrs, expected):
+    weights = [nn.Parameter(torch.zeros(1)) for _ in lrs]
+    model = nn.ParameterList(weights)
+    optimizer = torch.optim.SGD(
+        [{"params": [w], "lr": lr} for w, lr in zip(weights, lrs, strict=True)]
+    )
+    moves = []
+    with range_test(model, optimizer, 1e-3, 1e-1, 20, groups=groups, stop_factor=None) as test:
+        for _ in test.batches([None]):
+            before = [w.item() for w in weights]
+            sum(weights).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            moves.append([b - w.item() for b, w in zip(before, weights, strict=True)])
+            test.record(1.0)
+    np.testing.assert_allclose(moves, np.outer(test.curve.lr, expected), rtol=1e-3, atol=1e-9)
+    assert [group["lr"] for group in optimizer.param_groups] == list(lrs)
+
+
+def test_a_warmup_at_its_first_step_keeps_the_ratio_that_it_leads_to():
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": [w], "lr": lr} for w, lr in zip(weights, (0.2, 0.05), strict=True)]
+    optimizer = torch.optim.SGD(groups)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 100)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.0, 0.0]
+    with range_test(nn.ParameterList(weights), optimizer, num_steps=20) as test:
+        for _ in test.batches([None]):
+            lrs = [group["lr"] for group in optimizer.param_groups]
+            assert lrs[1] == pytest.approx(lrs[0] / 4)
+            optimizer.step()
+            test.record(1.0)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.0, 0.0]
+
+
+def test_a_tensor_lr_that_groups_share_is_shared_again():
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    lr = torch.tensor(0.1)
+    optimizer = torch.optim.AdamW([{"params": [w]} for w in weights], lr=lr)
+    with range_test(nn.ParameterList(weights), optimizer, num_steps=20) as test:
+        for _ in test.batches([None]):
+            test.record(1.0)
+    assert all(group["lr"] is lr for group in optimizer.param_groups)
+    assert lr.item() == pytest.approx(0.1)
+
+
+class Skipping:
+    """A criterion whose gradients overflow in some of its calls."""
+
+    def __init__(self, calls):
+        self.calls, self.count = calls, 0
+
+    def __call__(self, outputs, target):
+        loss = nn.functional.cross_entropy(outputs, target)
+        self.count += 1
+        if self.count in self.calls:
+            # the loss stays finite
+            loss.register_hook(lambda gradient: gradient * float("inf"))
+        return loss
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_updates_that_a_scaler_skips_are_not_recorded_and_their_lr_is_used_again(optimizer):
+    run = Run(optimizer)
+    run.criterion = Skipping({5, 6, 20})
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    curve = run.find(stateful=[scaler], stop_factor=None)
+    assert run.criterion.count == 43
+    np.testing.assert_array_equal(curve.lr, LRS)
+    assert scaler.get_scale() == 8.0
+
+
+def test_a_scaler_that_skips_everything_ends_the_test():
+    run = Run()
+    run.criterion = Skipping(range(1000))
+    curve = run.find(stateful=[torch.amp.GradScaler("cpu")])
+    assert len(curve) == 1
+    assert curve.stop_reason == "non-finite loss"
+    assert run.criterion.count == 32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_leaves_no_trace(dtype):
+    def find(run):
+        curve = run.find(amp=dtype, stop_factor=None)
+        assert len(curve) == 40
+        exact = run.find(stop_factor=None)
+        assert not np.array_equal(curve.loss, exact.loss)
+        np.testing.assert_allclose(curve.loss[:20], exact.loss[:20], rtol=0.02)
+
+    assert training_after(find) == training_after(lambda run: None)
+
+
+class FullTraining(Run):
+    """With a GradScaler, a schedule of torch, another one of ours, and an EMA of the weights."""
+
+    def __init__(self):
+        super().__init__("sgd")
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=16.0, growth_interval=7)
+        self.cosine = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, 5000)
+        self.ema = AveragedModel(self.model, use_buffers=True)
+        self.second = torch.optim.Adam(self.ema.parameters(), lr=0.1)
+
+    def parts(self):
+        return [self.scaler, self.cosine, self.ema, self.second]
+
+    def step(self, x, y):
+        self.optimizer.zero_grad()
+        loss = self.criterion(self.model(x), y)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.cosine.step()
+        self.ema.update_parameters(self.model)
+        return loss
+
+    def train(self, steps):
+        batches = zip(range(steps), endless(self.loader), strict=False)
+        return [self.step(x, y).item() for _, (x, y) in batches]
+
+    def everything(self):
+        own = [part.state_dict() for part in self.parts()]
+        return super().everything(), repr([torch.utils._pytree.tree_flatten(s)[0] for s in own])
+
+
+@pytest.mark.parametrize("steps", [3, 1000])
+@pytest.mark.parametrize("broken", [False, True])
+def test_in_the_middle_of_a_full_training_it_leaves_no_trace(steps, broken):
+    def training(find):
+        run = FullTraining()
+        run.train(steps)
+        before = run.everything()
+        if find:
+            options = {"num_steps": 40, "stateful": run.parts(), "end_lr": 1.0}
+            try:
+                with range_test(run.model, run.optimizer, **options) as test:
+                    for index, (x, y) in enumerate(test.batches(run.loader)):
+                        test.record(run.step(x, y))
+                        if broken and index == 17:
+                            # between unscale_ and step, where a state dict shows nothing
+                            run.scaler.scale(run.model(x).sum()).backward()
+                            run.scaler.unscale_(run.optimizer)
+                            raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
+            assert len(test.curve) > 9
+        assert run.everything() == before
+        return run.train(40), run.everything()
+
+    assert training(find=True) == training(find=False)
+
+
+def test_our_own_schedule_goes_on_where_it_was():
+    def training(find):
+        run = Run()
+        scheduler = OneCycleLR(run.optimizer, max_lr=0.1, total_steps=100)
+        lrs = []
+        for index, (x, y) in zip(range(60), endless(run.loader), strict=False):
+            if find and index == 30:
+                run.find(stateful=[scheduler])
+            run.optimizer.zero_grad()
+            run.criterion(run.model(x), y).backward()
+            run.optimizer.step()
+            scheduler.step()
+            lrs.append(run.optimizer.param_groups[0]["lr"])
+        return lrs, run.everything()[0]
+
+    assert training(find=True)[0] == training(find=False)[0]
+
+
+def test_what_has_no_state_dict_is_refused():
+    run = Run()
+    with pytest.raises(TypeError, match=r"stateful must hold .* got object"):
+        run.find(stateful=[object()])
+
+
+def test_copies_on_another_device_are_put_back_too():
+    def find(run):
+        run.find(snapshot_device="cpu")
+
+    assert training_after(find, "adam") == training_after(lambda run: None, "adam")
+
+
+class Counting(nn.Module):
+    """Keeps things in plain attributes, as a module may."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+        self.calls, self.seen, self.mean = 0, [], torch.zeros(4)
+        self.other = Other()
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen.append(self.calls)
+        self.mean += x.mean(0)
+        self.late = torch.ones(1)
+        self.other.count(self.calls)
+        return self.inner(x)
+
+
+class Other:
+    """An object without a state dict, that counts or does not."""
+
+    counts = False
+    number = 0
+
+    def count(self, number):
+        if self.counts:
+            self.number = number
+
+
+def counted(other_counts, **options):
+    model = Counting()
+    model.other.counts = other_counts
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = [(torch.ones(8, 4), torch.zeros(8).long())] * 20
+    lr_find(model, optimizer, nn.functional.cross_entropy, batches, num_steps=20, **options)
+    return model
+
+
+def test_plain_attributes_of_modules_are_put_back():
+    model = counted(False)
+    assert (model.calls, model.seen, model.mean.tolist()) == (0, [], [0.0] * 4)
+    assert not hasattr(model, "late")
+
+
+def test_what_could_not_be_put_back_is_named_in_a_warning_and_in_the_curve():
+    with pytest.warns(UserWarning, match=r"could not put back: attribute other\. \(pass what"):
+        counted(True)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        model = Counting()
+        model.other.counts = True
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with range_test(model, optimizer, num_steps=20) as test:
+            for x in test.batches([torch.ones(8, 4)]):
+                loss = model(x).sum()
+                loss.backward()
+                test.record(loss)
+    assert len(seen) == 1
+    assert test.curve.notes[-1] == "The range test could not put back: attribute other."
+
+
+def test_the_check_can_be_left_out():
+    counted(True, verify=False)
+
+
+def test_the_check_sees_what_a_snapshot_forgets(monkeypatch):
+    """With nothing put back, everything that a training changes is named."""
+    run = Run("adam")
+    run.train(1)
+    snapshot = Snapshot(run.model, run.optimizer)
+    assert snapshot.remains() == []
+    run.train(1)
+    run.model.eval()
+    run.model.body[0].weight.requires_grad_(False)
+    run.model.body[4].bias = nn.Parameter(torch.zeros(3))
+    run.optimizer.param_groups[0]["lr"] = 3.0
+    np.random.rand(), torch.rand(1)
+    left = snapshot.remains()
+    for name in (
+        "parameter body.0.weight",
+        "parameter body.4.bias",
+        "requires_grad of body.0.weight",
+        "buffer body.1.running_mean",
+        "buffer calls",
+        "train mode of the model",
+        "train mode of body.1",
+        "lr of group 0",
+        "optimizer state 0",
+        "random state of NumPy",
+        "random state of torch",
+    ):
+        assert name in left
+    assert "random state of Python" not in left
+
+
+def test_a_compiled_model_is_not_compiled_again():
+    torch._dynamo.reset()
+    run = Run()
+    compiled = torch.compile(run.model, backend="aot_eager")
+    graphs = []
+
+    def train():
+        for x, y in run.loader:
+            run.optimizer.zero_grad()
+            run.criterion(compiled(x), y).backward()
+            run.optimizer.step()
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+    train()
+    lr_find(compiled, run.optimizer, run.criterion, run.loader, num_steps=20)
+    train()
+    assert graphs[0] == graphs[1] > 0
+    torch._dynamo.reset()
+
+
+def test_expanded_buffers_are_put_back():
+    model = Net()
+    model.register_buffer("wide", torch.zeros(1).expand(5), persistent=False)
+    snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    model.wide.untyped_storage().fill_(1)
+    assert model.wide[3] != 0
+    snapshot.restore()
+    assert model.wide.tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"accumulate": 0}, ValueError, "accumulate must be an int >= 1"),
+        ({"repeats": 0}, ValueError, "repeats must be an int >= 1"),
+        ({"groups": "same"}, ValueError, "groups must be one of"),
+        ({"amp": torch.float64}, ValueError, "amp must be torch.bfloat16"),
+        ({"device": "cuda"}, ValueError, "device must be that of the model, cpu, got cuda"),
+        ({"verify": 1}, TypeError, "verify must be a bool"),
+        ({"val_loader": 3}, TypeError, "loader must be an iterable of batches, got 3"),
+        ({"val_loader": []}, ValueError, "loader must give batches, got none"),
+        ({"end_lr": 1e-6}, ValueError, "start_lr must be < end_lr"),
+    ],
+)
+def test_bad_options_change_nothing(change, error, message):
+    run = Run()
+    before = run.everything()
+    with pytest.raises(error, match=message):
+        run.find(**change)
+    assert run.everything() == before
+
+
+def test_a_frozen_model_and_a_lazy_one_are_named():
+    run = Run()
+    run.criterion = lambda outputs, target: outputs.detach().sum()
+    with pytest.raises(ValueError, match="loss must depend on parameters that require a gradient"):
+        run.find()
+    run.criterion = lambda outputs, target: 3.0
+    with pytest.raises(TypeError, match=r"loss must be a tensor with one element, got 3\.0"):
+        run.find()
+    lazy = nn.LazyLinear(2)
+    with (
+        pytest.raises(ValueError, match=r"model must have values .* none in weight"),
+        range_test(lazy, torch.optim.SGD(lazy.parameters(), lr=0.1)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("loss", ["text", torch.ones(2), None, 1j])
+def test_only_a_number_can_be_recorded(loss):
+    run = Run()
+    with range_test(run.model, run.optimizer) as test:
+        next(test.batches(run.loader))
+        with pytest.raises(TypeError, match="loss must be"):
+            test.record(loss)
