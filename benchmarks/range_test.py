@@ -152,7 +152,7 @@ def times(kind: str) -> None:
     for name, call in PEERS.items():
         if find_spec(name) is not None:
             cases[name] = quiet(call, Task(kind))
-    for name, ratio in ratios(cases, "bare loop", rounds=25).items():
+    for name, ratio in ratios(cases, "bare loop", rounds=15).items():
         goal = f"{BOUNDS[kind]:.2f}" if name == "ours" else "    "
         print(f"{kind:<5} {name:<16} {goal}  {ratio}", flush=True)
 

@@ -1,4 +1,4 @@
-"""The snippets and the tables of docs/torch.md run."""
+"""The snippets and the tables of docs/torch.md and docs/range_test.md run."""
 
 import re
 
@@ -33,6 +33,24 @@ def test_the_snippets_run(page):
     for snippet in snippets:
         exec(snippet, names)
     assert isinstance(names["scheduler"], lr_scheduler.LRScheduler)
+
+
+def test_the_snippets_of_the_range_test_run(repo):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
+    page = (repo / "docs" / "range_test.md").read_text(encoding="utf-8")
+    inputs = torch.randn(200, 3)
+    model = torch.nn.Linear(3, 1)
+    names = {
+        "model": model,
+        "optimizer": torch.optim.Adam(model.parameters()),
+        "criterion": torch.nn.MSELoss(),
+        "loader": DataLoader(TensorDataset(inputs, inputs[:, :1]), batch_size=4),
+    }
+    snippets = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        exec(snippet, names)
+    assert len(names["curve"]) > 100
 
 
 def migrations(page):

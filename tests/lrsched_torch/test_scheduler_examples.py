@@ -32,3 +32,8 @@ def test_discriminative_lrs_end_together(example):
 def test_resuming_changes_nothing(example, capsys):
     assert example("resume")() is True
     assert "kept the new schedule: step 37 of 200" in capsys.readouterr().out
+
+
+def test_a_range_test_in_the_middle_changes_nothing(example, capsys):
+    assert example("range_test")() is True
+    assert "Suggested lr" in capsys.readouterr().out
