@@ -31,13 +31,14 @@ class Keeper:
 
     def __init__(self, device: torch.device | None = None) -> None:
         self._device = device
-        self._memo: dict[int, Restore] = {}
+        # With the value itself, whose id must not become another one's.
+        self._memo: dict[int, tuple[Any, Restore]] = {}
 
     def hold(self, value: Any) -> Restore:
         """A function that gives `value` its present content back and returns it."""
         if id(value) not in self._memo:
-            self._memo[id(value)] = self._hold_new(value)
-        return self._memo[id(value)]
+            self._memo[id(value)] = value, self._hold_new(value)
+        return self._memo[id(value)][1]
 
     def _hold_new(self, value: Any) -> Restore:
         if isinstance(value, torch.Tensor):
