@@ -35,6 +35,7 @@ MIN_REFINE_STEPS = 60
 PROBE_FACTOR = 10**0.25  # between neighbours; wider steps leave the range that the sweep is good to
 TAIL = 4  # the losses of the last 1/TAIL of a probe are compared
 LEARNED_OVER_ERROR = 2.0
+TIE_OVER_ERROR = 1.0  # levels closer than this are alike; without it, higher lrs win by chance
 # Where the sweep shows no clear drop: how far below the lr at which the loss rises for good a
 # one-cycle peak is. The median over 34 tasks is 0.96 decades (standard deviation 0.73).
 BELOW_RISE = 10.0
@@ -189,21 +190,17 @@ def second_look(found: Suggestion, probes: Sequence[Probe]) -> Suggestion:
         found: What the sweep suggests.
         probes: At least one, in the order of their lr, all for the schedule of `found`.
     """
-    best = min(probe.level for probe in probes)
     tried = ", ".join(f"{probe.lr:.2g}" for probe in probes)
     what = f"{len(probes)} probes of {max(len(p.losses) for p in probes)} steps (lr {tried})"
-    if not math.isfinite(best):
+    if all(probe.level == math.inf for probe in probes):
         why = f"{what} all met a loss that is not finite; train from a lower lr or clip gradients"
         return dataclasses.replace(
             found, lr=None, band=None, confident=False, method=METHOD, reason=why
         )
-    error = found.noise * math.sqrt(2 / max(len(probe.tail) for probe in probes))
-    learned = best < found.start - LEARNED_OVER_ERROR * error
+    lr, learned = choice(found, probes)
     if learned:
-        lr = next(probe.lr for probe in probes if probe.level <= best + error)
         why = f"the lowest lr of {what} whose end is within noise of the best"
     else:
-        lr = probes[len(probes) // 2].lr
         why = f"none of {what} got the loss below its noise (raise refine_steps)"
     sweep = "the sweep alone shows no clear drop" if found.lr is None else found.reason
     limit = math.inf if found.diverged_at is None else found.diverged_at
@@ -215,3 +212,13 @@ def second_look(found: Suggestion, probes: Sequence[Probe]) -> Suggestion:
         method=METHOD,
         reason=f"{why}; {sweep}",
     )
+
+
+def choice(found: Suggestion, probes: Sequence[Probe]) -> tuple[float, bool]:
+    """(the lr that the probes speak for, whether any of them learned), as `second_look` says."""
+    best = min(probe.level for probe in probes)
+    error = found.noise * math.sqrt(2 / max(len(probe.tail) for probe in probes))
+    if not best < found.start - LEARNED_OVER_ERROR * error:
+        return probes[len(probes) // 2].lr, False
+    alike = (probe.lr for probe in probes if probe.level <= best + TIE_OVER_ERROR * error)
+    return next(alike), True
