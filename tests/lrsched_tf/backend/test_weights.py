@@ -42,6 +42,8 @@ if keras.backend.backend() == "torch":
     CASES.append(("sgd", "jit"))
 
 
+# PyTorch's compiler warns of itself.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script")
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_one_cycle_moves_the_weights_as_numpy_does(name, mode, problem, same_weights):
     update, make = OPTIMIZERS[name]
