@@ -70,7 +70,7 @@ class Snapshot:
             *(restore for part in self._optimizers for restore in _hold_optimizer(part, keep)),
             *(_hold_gradient(p, keep) for p in _parameters(self._modules, self._optimizers)),
         ]
-        self._random = list(_hold_random())
+        self._random = list(hold_random())
 
     def restore(self, *, random: bool = True) -> None:
         """Put everything back; may be called again.
@@ -181,7 +181,8 @@ def _hold_mode(module: nn.Module) -> Restore:
     return restore
 
 
-def _hold_random() -> Iterator[Restore]:
+def hold_random() -> Iterator[Restore]:
+    """Restores of the generators of `random`, NumPy, torch and every CUDA device."""
     yield partial(random.setstate, random.getstate())
     yield partial(np.random.set_state, np.random.get_state())
     yield partial(torch.set_rng_state, torch.get_rng_state())
