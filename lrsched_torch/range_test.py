@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -252,58 +253,86 @@ def lr_find(
 
     Source: Smith 2015, arXiv:1506.01186.
     """
-    count = check_int("repeats", repeats, 1)
     sweeps = [
         RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
-        for _ in range(count)
+        for _ in range(check_int("repeats", repeats, 1))
     ]
-    accumulate = check_int("accumulate", accumulate, 1)
-    check_choice("groups", groups, GROUPS)
     check_choice("schedule", schedule, SCHEDULE_FACTORS)
     probed = check_refine_steps(refine_steps) if check_bool("refine", refine) else 0
-    measure = objective(model, criterion, forward, loss)
     place = _place(model, optimizer, device)
     stateful, scaler = _with_scaler(tuple(stateful), amp, place)
-    source = Batches(loader)
     validation = None if val_loader is None else Batches(val_loader)
-    step = training_step(
-        *(model, optimizer, measure, place),
-        accumulate=accumulate,
-        amp=amp,
-        scaler=scaler,
-        validation=validation,
+    finder = _Finder(
+        model,
+        optimizer,
+        check_choice("groups", groups, GROUPS),
+        check_int("accumulate", accumulate, 1),
+        scaler,
+        Batches(loader),
+        training_step(
+            *(model, optimizer, objective(model, criterion, forward, loss), place),
+            accumulate=accumulate,
+            amp=amp,
+            scaler=scaler,
+            validation=validation,
+        ),
+        Progress(len(sweeps) * len(sweeps[0].planned_lr) + probed, "LR range test", progress),
+        Snapshot(
+            *(model, optimizer),
+            stateful=stateful,
+            device=snapshot_device,
+            verify=check_bool("verify", verify),
+        ),
     )
-    bar = Progress(count * len(sweeps[0].planned_lr) + probed, "LR range test", progress)
-    kept = {"device": snapshot_device, "verify": check_bool("verify", verify)}
-    snapshot = Snapshot(model, optimizer, stateful=stateful, **kept)
+    notes: list[str] = []
+    with _undone(finder.snapshot, (finder.source, validation), notes), finder.bar:
+        curve = finder.sweep(sweeps)
+        if refine:
+            curve = refine_curve(curve, finder.probe, schedule=schedule, num_steps=probed)
+    return dataclasses.replace(curve, notes=(*curve.notes, *notes))
 
-    def train(test: RangeTest | ProbeRun, stream: Iterator[Any]) -> None:
-        if not model.training:
-            model.train()
-        trial = Trial(optimizer, test, groups, scaler)
-        record = trial.record
-        # zip makes groups of as many batches as an update takes
-        for batches in bar.follow(trial.batches(zip(*[stream] * accumulate))):  # noqa: B905
+
+@dataclass(frozen=True)
+class _Finder:
+    """The trainings of one call of `lr_find`, each from the same state."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    groups: str
+    accumulate: int
+    scaler: torch.amp.GradScaler | None
+    source: Batches
+    step: Callable[[Sequence[Any]], torch.Tensor]
+    bar: Progress
+    snapshot: Snapshot
+
+    def sweep(self, tests: Sequence[RangeTest]) -> LossCurve:
+        """The mean curve of the tests, which read the loader one after the other."""
+        stream = iter(self.source)
+        for index, test in enumerate(tests):
+            if index:
+                # with the random numbers of before, it would be the same sweep again
+                self.snapshot.restore(random=False)
+            self._train(test, stream)
+            test.stop(LOADER_ENDED)
+        return average(test.curve for test in tests)
+
+    def probe(self, run: ProbeRun) -> None:
+        """A short training on the first batches."""
+        self.snapshot.restore()
+        self.source.restore()
+        self._train(run, iter(self.source))
+
+    def _train(self, test: RangeTest | ProbeRun, stream: Iterator[Any]) -> None:
+        if not self.model.training:
+            self.model.train()
+        trial = Trial(self.optimizer, test, self.groups, self.scaler)
+        record, step = trial.record, self.step
+        # as many batches as an update takes
+        updates = zip(*[stream] * self.accumulate)  # noqa: B905
+        for batches in self.bar.follow(trial.batches(updates)):
             record(step(batches))
         trial.read()
-
-    def probe(run: ProbeRun) -> None:
-        snapshot.restore()
-        source.restore()
-        train(run, iter(source))
-
-    notes: list[str] = []
-    with _undone(snapshot, (source, validation), notes), bar:
-        stream = iter(source)
-        for index, test in enumerate(sweeps):
-            if index:
-                snapshot.restore(random=False)
-            train(test, stream)
-            test.stop(LOADER_ENDED)
-        curve = average(test.curve for test in sweeps)
-        if refine:
-            curve = refine_curve(curve, probe, schedule=schedule, num_steps=probed)
-    return dataclasses.replace(curve, notes=(*curve.notes, *notes))
 
 
 @contextmanager
