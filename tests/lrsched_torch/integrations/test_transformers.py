@@ -7,10 +7,11 @@ pytest.importorskip("transformers", reason="needs transformers, of the integrati
 pytest.importorskip("accelerate", reason="needs accelerate, of the integrations extra")
 
 import transformers
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import lrsched
-from lrsched_torch import OneCycleLR, steps_for
+from lrsched_torch import OneCycleLR, lr_find, steps_for
+from lrsched_torch.snapshot import Snapshot
 
 EPOCHS, SAMPLES, BATCH, ACCUMULATE = 2, 44, 2, 4
 # 22 batches an epoch; the last update of each has the gradients of two batches.
@@ -45,13 +46,17 @@ class Applied(transformers.TrainerCallback):
         self.betas.append(optimizer.param_groups[0]["betas"])
 
 
-def train(folder, resume_from=None):
+def tiny_model():
     config = transformers.GPT2Config(
         vocab_size=32, n_positions=8, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0
     )
     transformers.set_seed(0)
     model = transformers.GPT2LMHeadModel(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0)
+    return model, torch.optim.AdamW(model.parameters(), lr=1.0)
+
+
+def train(folder, resume_from=None):
+    model, optimizer = tiny_model()
     scheduler = OneCycleLR(optimizer, max_lr=0.01, total_steps=STEPS, after_end="raise")
     applied = Applied()
     trainer = transformers.Trainer(
@@ -88,3 +93,15 @@ def test_training_and_resuming_follow_the_schedule(tmp_path):
     assert rest.lrs == applied.lrs[STEPS // 2 :]
     for ours, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_range_test_takes_its_models_and_batches_as_they_are():
+    model, optimizer = tiny_model()
+    scheduler = transformers.get_cosine_schedule_with_warmup(optimizer, 5, STEPS)
+    batches = [transformers.BatchEncoding(batch) for batch in DataLoader(Tokens(), 4)]
+    with torch.random.fork_rng():
+        first = model(**batches[0]).loss.item()
+    snapshot = Snapshot(model, optimizer, stateful=[scheduler])
+    curve = lr_find(model, optimizer, None, batches, num_steps=60, stateful=[scheduler])
+    assert curve.loss[0] == first
+    assert snapshot.remains() == []
