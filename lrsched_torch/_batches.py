@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -35,10 +34,7 @@ class Batches:
             raise TypeError(f"loader must be an iterable of batches, got {loader!r}")
         self._once = isinstance(loader, Iterator)
         self._restores = list(_hold_order(loader))
-        if isinstance(loader, DataLoader):
-            loader = copy.copy(loader)
-            loader.__dict__["_iterator"] = None
-        self._loader = loader
+        self._loader = separate(loader)
         self._begun_again = 0
 
     def __iter__(self) -> Iterator[Any]:
@@ -79,6 +75,18 @@ class Batches:
             yield "The loader has fewer batches than the test has steps, and was read again."
 
 
+def separate(loader: Any) -> Any:
+    """A copy of a DataLoader, with workers of its own; anything else as it is."""
+    if not isinstance(loader, DataLoader):
+        return loader
+    # Not by copy.copy: Accelerate's loaders only claim to be DataLoaders.
+    twin = object.__new__(type(loader))
+    vars(twin).update(vars(loader), _iterator=None)
+    if "base_dataloader" in vars(loader):
+        vars(twin)["base_dataloader"] = separate(vars(loader)["base_dataloader"])
+    return twin
+
+
 def _hold_order(loader: Any) -> Iterator[Restore]:
     """Restores of the generators and plain attributes of a loader and what is inside of it."""
     queue, seen = [loader], {id(loader)}
@@ -86,9 +94,8 @@ def _hold_order(loader: Any) -> Iterator[Restore]:
         attributes = getattr(source, "__dict__", {})
         for value in attributes.values():
             yield from _hold_generator(value)
-        if not isinstance(source, DataLoader):
-            plain = {name: value for name, value in attributes.items() if isinstance(value, PLAIN)}
-            yield partial(attributes.update, plain)
+        plain = {name: value for name, value in attributes.items() if isinstance(value, PLAIN)}
+        yield partial(attributes.update, plain)
         for name in INNER:
             inner = getattr(source, name, None)
             if inner is not None and id(inner) not in seen:

@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from lrsched_torch._batches import Batches
+from lrsched_torch._batches import Batches, separate
 from lrsched_torch.snapshot import hold_random
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -159,7 +158,7 @@ def _load_data(loop: Any, end: ExitStack) -> bool:
     for loader in loaders.flattened:
         end.callback(Batches(loader).restore)
     loaders = copy.copy(loaders)
-    loaders.flattened = [_copied(loader) for loader in loaders.flattened]
+    loaders.flattened = [separate(loader) for loader in loaders.flattened]
     loop._data_source = data._DataLoaderSource(loaders, "train_dataloader")
     loop._combined_loader = None
     with warnings.catch_warnings():
@@ -168,11 +167,3 @@ def _load_data(loop: Any, end: ExitStack) -> bool:
         loop.setup_data()
     end.callback(loop._data_fetcher.teardown)
     return bool(loop.max_batches)
-
-
-def _copied(loader: Any) -> Any:
-    """A DataLoader with workers of its own; anything else as it is."""
-    if isinstance(loader, DataLoader):
-        loader = copy.copy(loader)
-        vars(loader)["_iterator"] = None
-    return loader

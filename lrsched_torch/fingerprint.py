@@ -22,6 +22,8 @@ from lrsched_torch._hold import MAX_ENTRIES, PLAIN, solid
 
 # What every module has, beside parameters and buffers.
 MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
+# Where torch keeps what fully_shard and the like have set up, some of it at the first forward pass.
+COMPOSED = "__composable_api_state_key"
 Entry = tuple[str, int]
 
 
@@ -63,13 +65,18 @@ def _of_module(module: nn.Module) -> Iterator[Entry]:
         yield f"train mode of {name or 'the model'}", hash(part.training)
         if has_own_attributes(part):
             for attribute, value in vars(part).items():
-                if attribute not in MODULE_ATTRIBUTES:
+                if attribute not in MODULE_ATTRIBUTES and not attribute.startswith(COMPOSED):
                     yield f"attribute {name}.{attribute}".replace(" .", " "), _digest(value)
 
 
 def has_own_attributes(module: nn.Module) -> bool:
-    """Whether a module may count or cache something; the layers of torch itself do not."""
-    return not type(module).__module__.startswith("torch.")
+    """Whether a module may count or cache something; the layers of torch itself do not.
+
+    fully_shard makes a class of its own, in torch, out of yours.
+    """
+    return not all(
+        f"{kind.__module__}.".startswith(("torch.", "builtins.")) for kind in type(module).__mro__
+    )
 
 
 def _of_optimizer(optimizer: Optimizer) -> Iterator[Entry]:

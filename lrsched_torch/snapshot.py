@@ -7,6 +7,7 @@ import random
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lrsched_torch._accelerate import Accumulation, accumulations, counts_batches
 from lrsched_torch._hold import PLAIN, Keeper, Restore
 from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import (
@@ -37,7 +39,8 @@ class Snapshot:
         model: The model.
         optimizer: Its optimizer.
         stateful: What else the training changes: further modules and optimizers, a GradScaler,
-            schedulers, an EMA, a StatefulDataLoader: anything with a state dict.
+            schedulers, an EMA, a StatefulDataLoader: anything with a state dict; and an
+            Accelerator.
         device: Where the copies live, as `torch.device` takes it; None leaves each where it is.
         verify: Compare a hash of everything after the restoring with one taken now.
 
@@ -61,7 +64,10 @@ class Snapshot:
         rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
         keep = Keeper(None if device is None else torch.device(device))
         self._others = [_checked(part) for part in rest]
+        self._others += accumulations(self._optimizers)
         _check_values(self._modules)
+        for module in self._modules:
+            _reshard(module)
         self._before = self._fingerprint() if verify else None
         self._restores = [
             # the first, since loading a scheduler writes the lr
@@ -80,6 +86,9 @@ class Snapshot:
         """
         with torch.no_grad():
             for module in self._modules:
+                for parameter in module.parameters():
+                    # What an interrupted step has left in whole parameters would be added to.
+                    parameter.grad = None
                 _reshard(module)
             for restore in self._restores:
                 restore()
@@ -106,6 +115,8 @@ class Snapshot:
 
 
 def _checked(part: Any) -> Any:
+    if counts_batches(part):
+        return Accumulation(part)
     if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
         raise TypeError(
             "stateful must hold objects with state_dict and load_state_dict, "
@@ -144,9 +155,12 @@ def _hold_module(module: nn.Module, keep: Keeper) -> Iterator[Restore]:
 def _hold_optimizer(optimizer: Optimizer, keep: Keeper) -> Iterator[Restore]:
     yield keep.hold(optimizer.state)
     yield keep.hold(optimizer.param_groups)
-    # torch's schedulers leave marks on it
-    marks = {name: value for name, value in vars(optimizer).items() if isinstance(value, PLAIN)}
-    yield partial(vars(optimizer).update, marks)
+    inner: Any = optimizer
+    while inner is not None:
+        # torch's schedulers leave marks on it
+        marks = {name: value for name, value in vars(inner).items() if isinstance(value, PLAIN)}
+        yield partial(vars(inner).update, marks)
+        inner = vars(inner).get("optimizer")
     for counter in counters_of(optimizer):
         # the updates of the test are none of the schedule's
         yield counter.hold()
@@ -191,10 +205,16 @@ def hold_random() -> Iterator[Restore]:
 
 
 def _reshard(module: nn.Module) -> None:
-    """Have fully_shard hold shards again, where an interrupted step has left whole parameters."""
+    """Have fully_shard hold shards, where a forward pass alone has left whole parameters.
+
+    A step that an exception has ended leaves more behind, which the root of the model resets.
+    """
     fsdp = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is None:
+    if fsdp is None or not hasattr(fsdp, "FSDPModule"):
         return
     for part in module.modules():
         if isinstance(part, fsdp.FSDPModule):
             part.reshard()
+            # New in torch 2.13; refused by every part but the root.
+            with suppress(AttributeError, RuntimeError):
+                part.reset_iter_state()

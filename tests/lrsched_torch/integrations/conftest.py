@@ -1,3 +1,3 @@
-"""worker.py is a program that test_two_processes.py runs, not a module of tests."""
+"""Programs that tests run in processes of their own, not modules of tests."""
 
-collect_ignore = ["worker.py"]
+collect_ignore = ["range_worker.py", "worker.py"]

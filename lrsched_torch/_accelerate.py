@@ -1,0 +1,41 @@
+"""What Accelerate counts outside of models, optimizers and loaders, as an object with a state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+class Accumulation:
+    """Gradient accumulation: how many batches have gone in, and which loader is being read.
+
+    Args:
+        owner: An Accelerator, or an optimizer that it has prepared, which knows less.
+    """
+
+    def __init__(self, owner: Any) -> None:
+        self._counts = [vars(owner.gradient_state)]
+        if counts_batches(owner):
+            self._counts.append(vars(owner))
+
+    def state_dict(self) -> dict[str, Any]:
+        shared, *own = self._counts
+        return {"shared": dict(shared), "step": [counts["step"] for counts in own]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        shared, *own = self._counts
+        shared.update(state["shared"])
+        for counts, step in zip(own, state["step"], strict=True):
+            counts["step"] = step
+
+
+def accumulations(optimizers: Iterable[Any]) -> Iterator[Accumulation]:
+    """Those of the optimizers that Accelerate has prepared."""
+    for optimizer in optimizers:
+        if hasattr(optimizer, "gradient_state"):
+            yield Accumulation(optimizer)
+
+
+def counts_batches(part: Any) -> bool:
+    """Whether something is an Accelerator."""
+    return hasattr(part, "gradient_state") and isinstance(vars(part).get("step"), int)
