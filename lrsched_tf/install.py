@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from lrsched import Schedule
 from lrsched_tf.namespace import KerasOps, float_type
@@ -25,6 +27,8 @@ from lrsched_tf.namespace import KerasOps, float_type
 MOMENTUM_ATTRIBUTES = ("momentum", "beta_1", "adam_beta_1")
 # A longer schedule is computed rather than looked up: 16 MiB of float32.
 MAX_TABLE = 2**22
+# Attributes of a model that are classes' methods until something stands in for them.
+STOOD_IN_FOR = ("make_train_function", "train_step")
 
 
 def leaf_optimizers(model: Any) -> list[Any]:
@@ -71,18 +75,21 @@ def momentum_floats(optimizer: Any) -> dict[str, float]:
     raise ValueError(f"optimizer must have a momentum > 0 to schedule, got {name} ({remedy})")
 
 
-def compiled(schedule: Schedule) -> Callable[[Any], Any]:
-    """The schedule as a function of an integer tensor, for use inside a step.
+def compiled(schedule: Schedule | NDArray[np.float64]) -> Callable[[Any], Any]:
+    """A schedule, or its values, as a function of an integer tensor, for use inside a step.
 
     A schedule with an end is written out: one lookup is faster than its segments wherever a step
     is not compiled as a whole. The table is made here, outside of any trace, since a constant
     inside of one would be copied at every step.
     """
-    length = schedule.total_steps
-    if length is None or length > MAX_TABLE:
-        return functools.partial(schedule.evaluate_in, KerasOps)
-    table = ops.convert_to_tensor(schedule.values().astype(float_type()))
-    return lambda step: ops.take(table, ops.minimum(step, length - 1), axis=0)
+    if isinstance(schedule, Schedule):
+        length = schedule.total_steps
+        if length is None or length > MAX_TABLE:
+            return functools.partial(schedule.evaluate_in, KerasOps)
+        schedule = schedule.values()
+    last = len(schedule) - 1
+    table = ops.convert_to_tensor(schedule.astype(float_type()))
+    return lambda step: ops.take(table, ops.minimum(step, last), axis=0)
 
 
 class Live(keras.Variable):  # type: ignore[misc]
@@ -143,7 +150,12 @@ class StepCounter:
 class ScheduledApply:
     """Stands in for `optimizer.apply`: sets lr and momentum for the update, then calls it."""
 
-    def __init__(self, counter: StepCounter, lr: Schedule | None, momentum: Schedule | None):
+    def __init__(
+        self,
+        counter: StepCounter,
+        lr: Schedule | NDArray[np.float64] | None,
+        momentum: Schedule | None,
+    ) -> None:
         self._counter, self._optimizer = counter, counter.optimizer
         self._apply = self._optimizer.apply
         self._lr = None if lr is None else compiled(lr)
@@ -196,7 +208,9 @@ class Installation:
     Args:
         model: A compiled model.
         counters: One for each of its `leaf_optimizers`.
-        lr, momentum: Schedules, or None for what stays the user's.
+        lr, momentum: Schedules, or None for what stays the user's; the lr may be an array too, a
+            value for each step.
+        wrap: Makes the `train_step` that stands in for the model's own from that one.
 
     Raises:
         ValueError: an optimizer has no momentum to schedule, or is scheduled already; the model
@@ -207,29 +221,35 @@ class Installation:
         self,
         model: Any,
         counters: list[StepCounter],
-        lr: Schedule | None,
+        lr: Schedule | NDArray[np.float64] | None,
         momentum: Schedule | None,
+        *,
+        wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     ) -> None:
         if any(isinstance(c.optimizer.__dict__.get("apply"), ScheduledApply) for c in counters):
             standing = model.__dict__.get("make_train_function")
             if isinstance(standing, Guard):  # of a fit that this error is the end of
-                standing.installation.remove()
+                standing.clean_up()
             raise ValueError(
                 "callbacks must hold one schedule for the optimizer, got a second one "
                 "(a ScheduleCallback takes both an lr and a momentum)"
             )
         self._applies = [ScheduledApply(counter, lr, momentum) for counter in counters]
         self._counters, self._model = counters, model
-        self._own_maker = model.__dict__.get("make_train_function")
+        attributes = model.__dict__
+        self._own = {name: attributes[name] for name in STOOD_IN_FOR if name in attributes}
         self._make_train_function = model.make_train_function
         self.active = True
         for apply in self._applies:
             apply.install()
+        if wrap is not None:
+            attributes["train_step"] = wrap(model.train_step)
         self.retrace()
 
-    def guard(self) -> None:
-        """Have the next `fit` begin with the removal of the schedules."""
-        self._model.__dict__["make_train_function"] = Guard(self, self._model)
+    def guard(self, clean_up: Callable[[], object] | None = None) -> None:
+        """Have the next `fit` begin with the removal of the schedules, or with `clean_up`."""
+        guard = Guard(self, self._model, clean_up or self.remove)
+        self._model.__dict__["make_train_function"] = guard
 
     def remove(self) -> None:
         """Take the schedules out; lr and momentum are the user's floats again."""
@@ -239,9 +259,9 @@ class Installation:
         for apply in self._applies:
             apply.remove()
         attributes = self._model.__dict__
-        attributes.pop("make_train_function", None)
-        if self._own_maker is not None:
-            attributes["make_train_function"] = self._own_maker
+        for name in STOOD_IN_FOR:
+            attributes.pop(name, None)
+        attributes.update(self._own)
         # The traced function has the schedules in it.
         self._model.train_function = None
 
@@ -275,12 +295,14 @@ class Guard:
     leaves behind are removed here.
     """
 
-    def __init__(self, installation: Installation, model: Any) -> None:
-        self.installation, self._model = installation, model
+    def __init__(
+        self, installation: Installation, model: Any, clean_up: Callable[[], object]
+    ) -> None:
+        self.installation, self._model, self.clean_up = installation, model, clean_up
 
     def __call__(self, force: bool = False) -> None:
         if force:  # a callback that unfreezes layers, say, and goes on training
             self.installation.retrace()
         else:
-            self.installation.remove()
+            self.clean_up()
             self._model.make_train_function()

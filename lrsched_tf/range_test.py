@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import GeneratorType
 from typing import Any
 
 import keras
@@ -17,73 +20,23 @@ from lrsched.refine import refine as refine_curve
 from lrsched.schedule import Schedule
 from lrsched.suggestion import SCHEDULE_FACTORS
 from lrsched_tf.install import leaf_optimizers
-from lrsched_tf.snapshot import Snapshot
+from lrsched_tf.snapshot import DataSnapshot
+from lrsched_tf.trial import Trial
 
 # Arguments of `fit` that a range test sets itself.
 OWN_ARGUMENTS = ("epochs", "callbacks", "verbose", "initial_epoch")
+NO_BATCHES = "x must give batches, got none (a generator can be read only once)"
 FIT_ENDED = "fit ended before the sweep (give it more epochs)"
 
 
-class _Trial(keras.callbacks.Callback):  # type: ignore[misc]
-    """A `fit` whose lr a state machine sets, with everything put back at its end.
-
-    Args:
-        test: Says which lr the next update uses and whether to go on, and takes the losses.
-        bar: Counts the updates.
-    """
-
-    def __init__(self, test: RangeTest | ProbeRun, bar: Progress) -> None:
-        super().__init__()
-        self._test, self._bar = test, bar
-        self._snapshot: Snapshot | None = None
-        self._optimizers: list[Any] = []
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        if not self._test.running:
-            raise ValueError("callbacks must hold a new LRFinder for every fit, got a used one")
-        model = self.model
-        self._optimizers = leaf_optimizers(model)
-        _check_settable(self._optimizers)
-        if not model.built:
-            raise ValueError(
-                "model must be built before a range test, or nothing can be put back "
-                "(give it an Input, or call it on a batch)"
-            )
-        if not model.optimizer.built:
-            # TensorFlow builds it inside the first step, after the variables have been listed.
-            model.optimizer.build(model.trainable_variables)
-        self._snapshot = Snapshot(model)
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        # The property brings the state of JAX home; the optimizer itself would be out of date.
-        self.model.reset_metrics()
-        for optimizer in self._optimizers:
-            optimizer.learning_rate = self._test.lr
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._bar.update()
-        if not self._test.record(float((logs or {})["loss"])):
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.restore()
-
-    def restore(self) -> None:
-        """Put the model, its optimizer and the random number generators back."""
-        if self._snapshot is not None:
-            # Through the property, as above: JAX must not overwrite what is put back.
-            self.model.reset_metrics()
-            self._snapshot.restore()
-            self._snapshot = None
-
-
-class LRFinder(_Trial):
+class LRFinder(Trial):
     """Turns a `fit` into an LR range test: the learning rate grows, the model is put back.
 
     The loss of each batch is kept as it is, not as the running mean over the epoch that Keras
     reports. `fit` stops when the sweep ends or the loss diverges; give it enough epochs. At its
-    end the model, its optimizer and the random number generators are as they were; an exception
-    or Ctrl-C leaves `fit` without a word to its callbacks, and `restore` puts them back then.
+    end the model, its optimizer and the random number generators are as they were. An exception
+    or Ctrl-C leaves `fit` without a word to its callbacks; then `restore` puts them back, or the
+    next `fit` does, before it begins. What cannot be put back is warned of.
 
     Args:
         start_lr: First learning rate, > 0.
@@ -95,8 +48,8 @@ class LRFinder(_Trial):
 
     Raises:
         TypeError: an argument of the wrong kind; from `fit`, a model without a Keras optimizer.
-        ValueError: an argument out of range; from `fit`, a model that is not built, or whose
-            learning rate is a schedule.
+        ValueError: an argument out of range; from `fit`, a model that is not built, that runs
+            several steps per execution, or whose optimizer makes no update.
 
     Example:
         >>> finder = LRFinder(num_steps=300)
@@ -158,7 +111,10 @@ def lr_find(
     shuffles anew.
 
     Afterwards the model, its optimizer, its history and the random number generators are as they
-    were, also after an exception or Ctrl-C.
+    were, also after an exception or Ctrl-C; what differs, if anything does, is warned of. What
+    cannot be put back of the data is warned of before the start: the batches of a generator, and
+    the order of a tf.data pipeline that shuffles anew from a seed at each reading. Both, and data
+    that was read more than once, are in the `notes` of the curve.
 
     Args:
         model: A compiled, built Keras model.
@@ -182,7 +138,7 @@ def lr_find(
     Raises:
         TypeError: an argument of the wrong kind, or a model without a Keras optimizer.
         ValueError: an argument out of range, an argument of `fit` that is not about the data, a
-            model that is not built, or one whose learning rate is a schedule.
+            model that is not built, one whose optimizer makes no update, or data without batches.
 
     Source: Smith 2015, arXiv:1506.01186.
     """
@@ -192,53 +148,86 @@ def lr_find(
     test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
     check_choice("schedule", schedule, SCHEDULE_FACTORS)
     probed = check_refine_steps(refine_steps) if check_bool("refine", refine) else 0
-    _check_settable(leaf_optimizers(model))
+    leaf_optimizers(model)
+    if _is_empty(x):
+        raise ValueError(NO_BATCHES)
+    lasting, once = _lasting_change(x), isinstance(x, GeneratorType)
+    if lasting is not None:
+        warnings.warn(lasting, UserWarning, stacklevel=2)
+        test.note(lasting)
 
-    def train(test: RangeTest | ProbeRun) -> None:
-        trial = _Trial(test, bar)
+    def train(test: RangeTest | ProbeRun) -> Trial:
+        trial, before = Trial(test, bar, once), DataSnapshot(model, x)
         try:
             model.fit(x, y, epochs=10**6, verbose=0, callbacks=[trial], **data)
+        except (UnboundLocalError, StopIteration):  # of the JAX trainer, where there is no batch
+            if trial.batches:
+                raise
         finally:
             trial.restore()
+            trial.put_back(before)
+        if not trial.batches:
+            raise ValueError(NO_BATCHES)
+        return trial
 
     with (
         Progress(len(test.planned_lr) + probed, "LR range test", progress) as bar,
-        _single_steps(model),
+        _prepared(model),
     ):
-        train(test)
-        test.stop(FIT_ENDED)
+        trial = train(test)
+        if trial.passes > 1 and not data.get("steps_per_epoch"):
+            length = trial.first_pass
+            test.note(f"The data was read {trial.passes} times (number of batches: {length}).")
         if not refine:
             return test.curve
         return refine_curve(test.curve, train, schedule=schedule, num_steps=probed)
 
 
 @contextmanager
-def _single_steps(model: Any) -> Iterator[None]:
+def _prepared(model: Any) -> Iterator[None]:
     """One update per execution, and what `fit` leaves in the model's attributes put back."""
-    kept = {name: getattr(model, name, None) for name in ("history", "stop_training")}
-    per_execution = model.steps_per_execution
-    if per_execution != 1:
-        # A callback hears of whole executions only.
-        _set_steps_per_execution(model, 1)
+    attributes = vars(model)
+    names = ("history", "stop_training", "steps_per_execution", "train_function")
+    kept = {name: attributes[name] for name in names if name in attributes}
+    if model.steps_per_execution != 1:
+        # A callback hears of whole executions only, and the traced function runs several steps.
+        model.steps_per_execution, model.train_function = 1, None
     try:
-        yield
+        with warnings.catch_warnings():
+            # The epochs that it speaks of are not the user's.
+            warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+            yield
     finally:
-        for name, value in kept.items():
-            setattr(model, name, value)
-        if per_execution != 1:
-            _set_steps_per_execution(model, per_execution)
+        for name in set(names) - set(kept):
+            attributes.pop(name, None)
+        attributes.update(kept)
 
 
-def _set_steps_per_execution(model: Any, steps: int) -> None:
-    model.steps_per_execution = steps
-    # The traced function runs the old number of steps.
-    model.train_function = None
+def _is_empty(data: Any) -> bool:
+    """Whether data that knows its length has none."""
+    if hasattr(data, "cardinality"):  # of tf.data
+        return int(data.cardinality()) == 0
+    if isinstance(data, keras.utils.PyDataset):
+        return bool(data.num_batches == 0)
+    return any(0 in getattr(part, "shape", ())[:1] for part in keras.tree.flatten(data))
 
 
-def _check_settable(optimizers: list[Any]) -> None:
-    for optimizer in optimizers:
-        if not isinstance(optimizer._learning_rate, keras.Variable):
-            raise ValueError(
-                "optimizer must have a learning rate that can be set, got a schedule "
-                f"({optimizer._learning_rate!r}) (compile with a number for the range test)"
-            )
+def _lasting_change(data: Any) -> str | None:
+    """What the reading of the data changes for good, if anything."""
+    if isinstance(data, GeneratorType):
+        return "The data is a generator: the batches that the range test reads are gone from it."
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and isinstance(data, tensorflow.data.Dataset):
+        pending = [data]
+        for dataset in pending:
+            if getattr(dataset, "_reshuffle_each_iteration", False) and _is_seeded(dataset):
+                return (
+                    "The data shuffles anew at each reading, from a seed: its order in a later "
+                    "training is another than without the range test (make the dataset anew)."
+                )
+            pending += dataset._inputs()
+    return None
+
+
+def _is_seeded(dataset: Any) -> bool:
+    return any(int(seed) != 0 for seed in (dataset._seed, dataset._seed2))

@@ -3,42 +3,121 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras.src.backend.common import global_state
 
+from lrsched_tf.attributes import (
+    Restore,
+    checksum_of_state,
+    digest,
+    hold,
+    parts,
+    random_state,
+    read_parts,
+    walk,
+)
 from lrsched_tf.install import leaf_optimizers
 
-Restore = Callable[[], object]
+GLOBAL_SEED_GENERATOR = "global_seed_generator"
 
 
-class Snapshot:
-    """State of a compiled, built model and of the random number generators, at construction.
+class Held:
+    """Things in their present state.
 
-    Held, as copies on the host: every variable of the model, also those of dropout's seed
-    generators and of metrics, every variable of the optimizer, and the generators of `random`,
-    NumPy and, on that backend, torch. TensorFlow starts its shuffling anew in each `fit`.
+    Args:
+        roots: Objects with their names; whatever they lead to is held too.
+        restores: Put back what is more than that.
+        generators: Hold the random numbers of `random`, NumPy, Keras, TensorFlow and torch.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._values = [
-            (variable, np.array(ops.convert_to_numpy(variable))) for variable in _variables(model)
-        ]
-        self._random = list(_hold_generators())
+    def __init__(
+        self, roots: Iterable[tuple[str, Any]], restores: Iterable[Restore], *, generators: bool
+    ) -> None:
+        self._roots, self._generators = list(roots), generators
+        self._before = self._fingerprint()
+        self._restores = [restore for _, value in walk(self._roots) if (restore := hold(value))]
+        self._restores += restores
+        self._restores += _hold_random() if generators else ()
 
     def restore(self) -> None:
         """Put everything back; may be called again."""
-        for variable, value in self._values:
-            variable.assign(value)
-        for restore in self._random:
+        for restore in self._restores:
             restore()
 
+    def remains(self) -> list[str]:
+        """What differs from the state at construction, by name.
 
-def _variables(model: Any) -> Iterator[Any]:
+        Compares checksums of what one finds on a walk from the roots, not of what was held.
+        """
+        now = self._fingerprint()
+        names = dict.fromkeys((*self._before, *now))
+        return [name for name in names if self._before.get(name) != now.get(name)]
+
+    def _fingerprint(self) -> dict[str, Hashable]:
+        found = {path: digest(value) for path, value in walk(self._roots)}
+        for name, get, _ in _random_sources() if self._generators else ():
+            found[f"random numbers of {name}"] = checksum_of_state(get())
+        return found
+
+
+class Snapshot(Held):
+    """State of a compiled, built model and of the random number generators.
+
+    Held, as copies on the host: every variable of the model, also those of dropout's seed
+    generators and of metrics, and every variable of the optimizer; the attributes of the model,
+    its layers, optimizer, losses and metrics, and of objects of the user's own that hang on them;
+    on torch, buffers and gradients. TensorFlow starts its shuffling anew in each `fit`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        restores = (*_hold_variables(model), *_hold_gradients(model))
+        super().__init__(_roots(model), restores, generators=True)
+
+
+class DataSnapshot(Held):
+    """State of the `x` of `fit` before `fit` begins.
+
+    Held: attributes of a PyDataset, generators of a torch DataLoader. A `fit` that reads a batch
+    to build the model and what it is compiled with uses up random numbers that no later one does;
+    any other begins with the numbers that a `fit` without a range test would have begun with.
+    """
+
+    def __init__(self, model: Any, data: Any) -> None:
+        parts_built = [layer.built for layer in model._flatten_layers()]
+        compiled = (model._compile_metrics, model._compile_loss)
+        parts_built += [part.built for part in compiled if part is not None]
+        super().__init__(_data_roots(data), (), generators=all(parts_built))
+
+
+def _roots(model: Any) -> Iterator[tuple[str, Any]]:
+    yield "model", model
+    for layer in model._flatten_layers(include_self=False):
+        yield f"layer {layer.name}", layer
+    yield "optimizer", model.optimizer
+    for metric in model.metrics:
+        yield f"metric {metric.name}", metric
+    if keras.backend.backend() == "torch":
+        for name, module in model.named_modules():
+            yield f"module {name}", module
+
+
+def _data_roots(data: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(data, keras.utils.PyDataset):
+        yield "data", data
+    for name in ("generator", "sampler", "batch_sampler"):
+        source = getattr(data, name, None)
+        for generator in (source, getattr(source, "generator", None)):
+            if random_state(generator) is not None:
+                yield f"data.{name}", generator
+
+
+def _hold_variables(model: Any) -> Iterator[Restore]:
     seen = set()
     listed = (*model.variables, *model.metrics_variables, *model.optimizer.variables)
     # Nadam keeps one that its optimizer does not list.
@@ -46,15 +125,44 @@ def _variables(model: Any) -> Iterator[Any]:
     for variable in (*listed, *unlisted):
         if isinstance(variable, keras.Variable) and id(variable) not in seen:
             seen.add(id(variable))
-            yield variable
+            for part, value in zip(parts(variable), read_parts(variable), strict=True):
+                yield partial(part.assign, value)
 
 
-def _hold_generators() -> Iterator[Restore]:
-    yield partial(random.setstate, random.getstate())
-    yield partial(np.random.set_state, np.random.get_state())
+def _hold_gradients(model: Any) -> Iterator[Restore]:
+    if keras.backend.backend() == "torch":
+        for parameter in model.parameters():
+            # A step drops the gradient and makes another.
+            yield partial(setattr, parameter, "grad", parameter.grad)
+
+
+def _random_sources() -> Iterator[tuple[str, Callable[[], Any], Callable[[Any], object]]]:
+    """The global generators by name, with what reads and what sets the state of each."""
+    yield "Python", random.getstate, random.setstate
+    yield "NumPy", np.random.get_state, np.random.set_state
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.eager import context
+
+        generator = getattr(context.context(), "_rng", None)
+        if isinstance(generator, random.Random):
+            yield "TensorFlow", generator.getstate, generator.setstate
     if keras.backend.backend() == "torch":
         import torch
 
-        yield partial(torch.set_rng_state, torch.get_rng_state())
-        if torch.cuda.is_available():
-            yield partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+        yield "torch", torch.get_rng_state, torch.set_rng_state
+        for index in range(torch.cuda.device_count()):
+            yield (
+                f"CUDA device {index}",
+                partial(torch.cuda.get_rng_state, index),
+                partial(torch.cuda.set_rng_state, device=index),
+            )
+
+
+def _hold_random() -> Iterator[Restore]:
+    for _, get, put in _random_sources():
+        yield partial(put, get())
+    # Made on first use, with a seed from `random`; made in between, it goes again.
+    seeds = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    yield partial(global_state.set_global_attribute, GLOBAL_SEED_GENERATOR, seeds)
+    if seeds is not None:
+        yield partial(seeds.state.assign, read_parts(seeds.state)[0])

@@ -69,6 +69,22 @@ def backend():
 
 
 @pytest.fixture
+def two_devices(backend):
+    """A context in which a model is made and trained on two devices."""
+    if backend == "tensorflow":
+        import tensorflow
+
+        return tensorflow.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
+    if backend == "torch":
+        pytest.skip("Keras distributes no training on PyTorch")
+    import jax
+
+    if len(jax.devices()) < 2:
+        pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=2")
+    return keras.distribution.DataParallel(devices=keras.distribution.list_devices()).scope()
+
+
+@pytest.fixture
 def same_weights():
     """Largest difference between the weights of a model and others; asserts float32 accuracy."""
 

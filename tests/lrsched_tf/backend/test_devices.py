@@ -22,22 +22,6 @@ OPTIMIZERS = {
 }
 
 
-@pytest.fixture
-def two_devices(backend):
-    """A context in which a model is made and trained on two devices."""
-    if backend == "tensorflow":
-        import tensorflow
-
-        return tensorflow.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
-    if backend == "torch":
-        pytest.skip("Keras distributes no training on PyTorch")
-    import jax
-
-    if len(jax.devices()) < 2:
-        pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=2")
-    return keras.distribution.DataParallel(devices=keras.distribution.list_devices()).scope()
-
-
 @pytest.mark.parametrize("mode", [{}, {"steps_per_execution": 8}])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_two_devices_give_the_numbers_of_one(

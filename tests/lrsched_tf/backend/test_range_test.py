@@ -256,10 +256,147 @@ def test_models_that_cannot_be_put_back_are_refused():
     if keras.backend.backend() == "tensorflow":
         with pytest.raises(ValueError, match="model must be built"):
             lr_find(lazy, *data(), num_steps=20)
-    scheduled = compiled()
-    scheduled.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100)), "mse")
-    with pytest.raises(ValueError, match="compile with a number"):
-        lr_find(scheduled, *data())
+
+
+class Elsewhere(keras.Sequential):
+    """A step that leaves the optimizer of the model alone."""
+
+    def train_step(self, *arguments):
+        logs = {"loss": keras.ops.mean(arguments[-1][0])}
+        return (logs, arguments[0]) if keras.backend.backend() == "jax" else logs
+
+
+def test_an_optimizer_that_makes_no_update_is_an_error():
+    model = compiled()
+    model.trainable = False
+    model.compile(keras.optimizers.SGD(0.1), model.loss)
+    with pytest.raises(ValueError, match="model must have trainable weights"):
+        lr_find(model, *data(), **FIND)
+    model = Elsewhere([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="got one that made none"):
+        lr_find(model, *data(), **FIND)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_an_update_has_the_mean_loss_of_its_batches(accumulate):
+    """SGD with momentum on one weight, three batches an update, begun in the middle of one."""
+    x = np.random.default_rng(0).normal(size=(40, 1)).astype("float32")
+    y = (3 * x + 1).astype("float32")
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Sequential([keras.layers.Input((1,)), layer])
+    steps = accumulate if accumulate > 1 else None
+    model.compile(keras.optimizers.SGD(0.0, gradient_accumulation_steps=steps), "mse")
+    options = {"batch_size": 4, "shuffle": False}
+    curve = lr_find(model, x, y, start_lr=1e-3, end_lr=0.5, num_steps=12, **options)
+    weight, losses, batch = 1.0, [], 0
+    for lr in lrsched.exponential_sweep(1e-3, 0.5, 12).values():
+        group = []
+        for _ in range(accumulate):
+            rows = slice(batch % 10 * 4, batch % 10 * 4 + 4)
+            error = weight * x[rows].astype(float) - y[rows]
+            group.append(((error**2).mean(), (2 * error * x[rows]).mean()))
+            batch += 1
+        loss, gradient = np.mean(group, axis=0)
+        losses.append(loss)
+        weight -= lr * gradient
+    np.testing.assert_allclose(curve.loss, losses, rtol=2e-5)
+
+
+def test_updates_that_loss_scaling_skips_are_not_in_the_curve():
+    x = np.random.default_rng(0).normal(size=(40, 1)).astype("float32")
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Sequential([keras.layers.Input((1,)), layer])
+    inner = keras.optimizers.SGD(0.1)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**127)
+    model.compile(optimizer, "mse")
+    curve = lr_find(model, x, 9 * x, batch_size=40, start_lr=1e-3, end_lr=0.4, num_steps=12)
+    assert curve.notes[0] == "Loss scaling skipped updates; they are not in the curve."
+    square, weight, losses = (x.astype(float) ** 2).mean(), 1.0, []
+    for lr in curve.lr:
+        losses.append((weight - 9) ** 2 * square)
+        weight -= lr * 2 * (weight - 9) * square
+    assert len(curve) == 12
+    np.testing.assert_allclose(curve.loss, losses, rtol=2e-5)
+
+
+class Reporting(keras.Sequential):
+    """A step that reports what it is told to."""
+
+    def train_step(self, *arguments):
+        logs = super().train_step(*arguments)
+        if keras.backend.backend() == "jax":
+            return self.report(logs[0]), logs[1]
+        return self.report(logs)
+
+
+@pytest.mark.parametrize(
+    ("report", "error", "message"),
+    [
+        (lambda logs: {"cost": logs["loss"]}, ValueError, r"with 'loss', got \['cost'\]"),
+        (
+            lambda logs: {"loss": keras.ops.ones(3)},
+            TypeError,
+            r"loss must be one real number, got shape \(3,\)",
+        ),
+    ],
+)
+def test_a_step_that_reports_no_loss(report, error, message):
+    model = Reporting([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    model.report = report
+    model.compile("sgd", "mse")
+    x, y = data()
+    before = everything(model)
+    with pytest.raises(error, match=message):
+        lr_find(model, x, y[:, None], **FIND)
+    assert everything(model)[: len(before)] == before
+
+
+class Empty(keras.utils.PyDataset):
+    def __len__(self):
+        return 0
+
+    def __getitem__(self, index):
+        raise IndexError(index)
+
+
+@pytest.mark.filterwarnings("ignore:The data is a generator")
+@pytest.mark.parametrize("kind", ["PyDataset", "arrays", "tf.data", "generator"])
+def test_data_without_batches_is_an_error(kind):
+    model, x = compiled(), np.zeros((0, 4), "float32")
+    before = everything(model)
+    if kind == "PyDataset":
+        inputs = {"x": Empty()}
+    elif kind == "arrays":
+        inputs = {"x": x, "y": x[:, 0]}
+    elif kind == "tf.data":
+        tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
+        inputs = {"x": tensorflow.data.Dataset.from_tensor_slices((x, x[:, 0])).batch(4)}
+    else:
+        inputs = {"x": (batch for batch in ()), "shuffle": False}
+    with pytest.raises(ValueError, match=r"must give batches, got none|at least one batch"):
+        lr_find(model, **inputs, num_steps=10)
+    assert everything(model)[: len(before)] == before
+
+
+def test_a_callback_that_is_not_in_a_list_is_an_error():
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow calls it from the main thread all the same")
+    model = compiled()
+    before = everything(model)
+    finder = LRFinder(num_steps=40)
+    with pytest.raises(ValueError, match=r"pass callbacks=\[finder\]"):
+        model.fit(*data(), epochs=9, batch_size=8, verbose=0, callbacks=finder)
+    finder.restore()
+    assert everything(model)[: len(before)] == before
+
+
+def test_a_callback_needs_the_loss_of_each_batch():
+    if keras.backend.backend() == "torch":
+        pytest.skip("the torch backend of Keras has no steps_per_execution")
+    model = compiled(steps_per_execution=4)
+    with pytest.raises(ValueError, match="lr_find sets it for the test"):
+        model.fit(*data(), verbose=0, callbacks=[LRFinder()])
 
 
 def test_a_used_finder_is_refused():

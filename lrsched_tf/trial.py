@@ -1,0 +1,230 @@
+"""A `fit` that a state machine drives, batch by batch, and that leaves no trace."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+from keras import ops
+
+from lrsched._progress import Progress
+from lrsched._validate import check_loss
+from lrsched.range_test import RangeTest
+from lrsched.refine import ProbeRun
+from lrsched_tf.install import Installation, StepCounter, leaf_optimizers
+from lrsched_tf.snapshot import Held, Snapshot
+
+# In the logs of a batch, where loss scaling may skip the update: batches counted so far.
+COUNT = "lrsched_batches"
+# Halving the scale so often takes the largest one to nothing.
+MAX_SKIPPED = 100
+NAMES_SHOWN = 5
+
+
+class Trial(keras.callbacks.Callback):  # type: ignore[misc]
+    """Trains with the learning rates of a plan, reports raw losses, and undoes it all.
+
+    The learning rates, and the return of the metrics to zero before each batch, are part of the
+    compiled step: the host writes nothing, and the loss in the logs is that of the batch alone.
+    With gradient accumulation, an update has the mean loss of its batches. An update that loss
+    scaling skips is not reported.
+
+    Args:
+        test: Plans the lr of each update, takes the losses, and says when to stop.
+        bar: Counts the updates.
+        once: The data can be read only once, so an epoch that ends early is the last.
+
+    Attributes:
+        batches: Batches trained on.
+        passes: Times that the data was begun.
+        first_pass: Batches of the first time.
+    """
+
+    def __init__(self, test: RangeTest | ProbeRun, bar: Progress, once: bool = False) -> None:
+        super().__init__()
+        self._test, self._bar, self._once = test, bar, once
+        self._snapshot: Snapshot | None = None
+        self._installation: Installation | None = None
+        self._losses: list[float] = []
+        self.batches = self.passes = self.first_pass = 0
+        # Batches that the optimizer has counted, updates reported, updates skipped in a row.
+        self._counted = self._reported = self._skipped = 0
+        self._in_train_step = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not self._test.running:
+            raise ValueError("callbacks must hold a new LRFinder for every fit, got a used one")
+        model, self._thread = self.model, threading.get_ident()
+        leaves = leaf_optimizers(model)
+        _check(model)
+        if not model.optimizer.built:
+            # TensorFlow builds it inside the first step, after the variables have been listed.
+            model.optimizer.build(model.trainable_variables)
+        self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
+        self._first = [counter.batches() for counter in self._counters]
+        self._count = sum(self._first)
+        self._snapshot = Snapshot(model)
+        lrs = self._test.planned_lr
+        self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
+        # Ctrl-C leaves `fit` without a word; the next one then begins by putting all back.
+        self._installation.guard(self.restore)
+
+    def _wrap(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The training step with metrics that begin at zero."""
+        model = self._model
+        counts = [c.optimizer._iterations for c in self._counters] if _scales_loss(model) else []
+
+        def stateful(data: Any) -> Any:
+            self._in_train_step = True
+            for metric in model.metrics:
+                metric.reset_state()
+            logs = step(data)
+            return {**logs, COUNT: sum(map(ops.convert_to_tensor, counts))} if counts else logs
+
+        def stateless(state: Any, data: Any) -> Any:
+            self._in_train_step = True
+            *others, metrics = state
+            logs, state = step((*others, _at_zero(model, metrics)), data)
+            if counts:
+                values = dict(zip(map(id, model.optimizer.variables), state[2], strict=True))
+                logs = {**logs, COUNT: sum(values[id(count)] for count in counts)}
+            return logs, state
+
+        return stateless if keras.backend.backend() == "jax" else stateful
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before_epoch = self.batches
+        for counter, first in zip(self._counters, self._first, strict=True):
+            # At the end of data of unknown length TensorFlow counts a step that it does not make.
+            if counter.batches() > first + self._counted:
+                counter.optimizer._iterations.assign(first + self._counted)
+        self._count = sum(counter.batches() for counter in self._counters)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # Nothing here asks for `self.model` as long as it goes on: that brings the whole state of
+        # JAX home.
+        if threading.get_ident() != self._thread:
+            raise ValueError("callbacks must be a list, got a callback (pass callbacks=[finder])")
+        if not self._in_train_step:
+            raise ValueError("model must be trained by its train_step, got another train_function")
+        loss, count = _loss(logs or {}), (logs or {}).pop(COUNT, None)
+        self.batches += 1
+        if count is not None and count == self._count and math.isfinite(loss):
+            self._skip()
+            return
+        self._count, self._skipped = count, 0
+        self._counted += 1
+        self._losses.append(loss)
+        updates = self._counters[0].step_at(self._first[0] + self._counted)
+        if updates > self._reported or not math.isfinite(loss):
+            self._report()
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        self._note("Loss scaling skipped updates; they are not in the curve.")
+        if self._skipped == MAX_SKIPPED:
+            self._stop(f"loss scaling skipped {MAX_SKIPPED} updates in a row")
+
+    def _report(self) -> None:
+        loss = math.fsum(self._losses) / len(self._losses)
+        self._losses.clear()
+        self._reported += 1
+        self._bar.update()
+        if not self._test.record(loss):
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            logs.pop(COUNT, None)
+        self.passes += self.batches > self._before_epoch
+        self.first_pass = self.first_pass or self.batches
+        trained, steps = self.batches - self._before_epoch, (self.params or {}).get("steps")
+        if not trained or (self._once and (steps is None or trained < steps)):
+            self._stop("the data ended before the sweep")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        counted = [counter.batches() for counter in self._counters]
+        self.restore()
+        if self._counted and counted == self._first:
+            raise ValueError(
+                "optimizer must make the updates of model, got one that made none "
+                "(does train_step use another one?)"
+            )
+
+    def restore(self) -> None:
+        """Put everything back, and warn of what could not be."""
+        if self._snapshot is None:
+            return
+        # The property brings the state of JAX home, which must not overwrite what is put back.
+        self.model.reset_metrics()
+        if self._installation is not None:
+            self._installation.remove()
+        snapshot, self._snapshot = self._snapshot, None
+        self.put_back(snapshot)
+
+    def put_back(self, held: Held) -> None:
+        """Put things back, and say what could not be."""
+        held.restore()
+        names = held.remains()
+        if names:
+            more = len(names) - NAMES_SHOWN
+            shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+            text = f"The range test could not put back: {shown}."
+            self._note(text)
+            warnings.warn(text, UserWarning, stacklevel=2)
+
+    def _stop(self, reason: str) -> None:
+        if isinstance(self._test, RangeTest):
+            self._test.stop(reason)
+        self.model.stop_training = True
+
+    def _note(self, sentence: str) -> None:
+        if isinstance(self._test, RangeTest):
+            self._test.note(sentence)
+
+
+def _check(model: Any) -> None:
+    if not model.built:
+        raise ValueError(
+            "model must be built before a range test, or nothing can be put back "
+            "(give it an Input, or call it on a batch)"
+        )
+    if not model.trainable_variables:
+        raise ValueError("model must have trainable weights for a range test, got none")
+    if model.steps_per_execution != 1:
+        raise ValueError(
+            "model must be compiled with steps_per_execution=1 for a callback that needs the loss "
+            f"of each batch, got {model.steps_per_execution} (lr_find sets it for the test)"
+        )
+
+
+def _scales_loss(model: Any) -> bool:
+    pending = [model.optimizer]
+    for optimizer in pending:
+        if hasattr(optimizer, "inner_optimizer"):
+            return True
+        pending += getattr(optimizer, "optimizers", [])
+    return False
+
+
+def _at_zero(model: Any, values: Iterable[Any]) -> list[Any]:
+    """Values of the metrics' variables after a reset, for a step without side effects."""
+    variables = model.metrics_variables
+    mapping = list(zip(variables, values, strict=True))
+    with keras.StatelessScope(state_mapping=mapping) as scope:
+        for metric in model.metrics:
+            metric.reset_state()
+    return [scope.get_current_value(variable) for variable in variables]
+
+
+def _loss(logs: dict[str, Any]) -> float:
+    if "loss" not in logs:
+        raise ValueError(
+            f"train_step must return logs with 'loss', got {sorted(logs)} "
+            "(return {'loss': ...} from it)"
+        )
+    return check_loss(logs["loss"])

@@ -1,0 +1,61 @@
+"""A range test on two devices: the curve of one device, and no trace."""
+
+import keras
+import numpy as np
+import pytest
+
+from lrsched_tf import lr_find
+
+SWEEP = {"num_steps": 12, "start_lr": 1e-4, "end_lr": 0.3, "batch_size": 8, "shuffle": False}
+FIT = {"batch_size": 8, "shuffle": False, "verbose": 0}
+
+
+def arrays():
+    x = np.random.default_rng(2).normal(size=(40, 3)).astype("float32")
+    return x, x.sum(1, keepdims=True)
+
+
+def compiled(dropout=0.0):
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(4, activation="tanh")]
+    layers += [keras.layers.Dropout(dropout)] if dropout else []
+    model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1)])
+    loss = keras.losses.MeanSquaredError()
+    model.compile(keras.optimizers.Adam(1e-2), loss, metrics=["mae"])
+    return model
+
+
+def state(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [np.array(keras.ops.convert_to_numpy(v)).tobytes() for v in variables]
+
+
+def test_two_devices_give_the_curve_of_one(two_devices):
+    one = lr_find(compiled(), *arrays(), **SWEEP)
+    with two_devices:
+        two = lr_find(compiled(), *arrays(), **SWEEP)
+    np.testing.assert_allclose(two.loss, one.loss, rtol=1e-5)
+    assert len(one) == SWEEP["num_steps"]
+
+
+def test_training_goes_on_as_if_there_had_been_none(two_devices):
+    def trained(find):
+        model = compiled(dropout=0.3)
+        model.fit(*arrays(), **FIT)
+        if find:
+            lr_find(model, *arrays(), **SWEEP)
+        return model.fit(*arrays(), **FIT, epochs=2).history, state(model)
+
+    with two_devices:
+        assert trained(find=True) == trained(find=False)
+
+
+def test_parts_of_a_variable_stay_where_they_are(two_devices):
+    if keras.backend.backend() != "jax":
+        pytest.skip("JAX alone has variables with a layout")
+    with two_devices:
+        model = compiled()
+        model.fit(*arrays(), **FIT)
+        before = [v.value.sharding for v in model.variables]
+        lr_find(model, *arrays(), **SWEEP)
+        assert [v.value.sharding for v in model.variables] == before

@@ -1,0 +1,364 @@
+"""Training goes on from a range test bit for bit as if there had been none, in every setting."""
+
+import functools
+import itertools
+import os
+import random
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from lrsched_tf import LRFinder, lr_find
+from tests.lrsched_tf.backend.custom_steps import Own, Wrapping
+
+BACKEND = keras.backend.backend()
+SWEEP = {"num_steps": 12, "start_lr": 1e-4, "end_lr": 0.3, "stop_factor": None}
+SIZE, BATCH = 24, 8
+
+
+def arrays():
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(SIZE, 3)).astype("float32")
+    return x, (x.sum(1, keepdims=True) > 0).astype("float32")
+
+
+def dense(kind=keras.Sequential, **options):
+    options = {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "loss": "mse", **options}
+    layers = [keras.layers.Dense(4, activation="tanh"), keras.layers.Dropout(0.2)]
+    model = kind([keras.Input((3,)), *layers, keras.layers.Dense(1)])
+    model.compile(**options)
+    return model
+
+
+def two_outputs():
+    inputs = keras.Input((3,))
+    outputs = [keras.layers.Dense(1, name=name)(inputs) for name in "ab"]
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", ["mse", "mae"], loss_weights=[1.0, 0.3], metrics=[["mae"], ["mse"]])
+    return model
+
+
+def own_step():
+    model = Own()
+    model(np.zeros((1, 3), "float32"))
+    model.compile(keras.optimizers.Adam(1e-2))
+    return model
+
+
+def half_precision():
+    layers = [keras.layers.Dense(4, dtype="mixed_float16"), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+    model.compile(keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**20), "mse")
+    return model
+
+
+def scheduled():
+    decay = keras.optimizers.schedules.CosineDecay(0.1, 100)
+    return dense(optimizer=keras.optimizers.Adam(decay))
+
+
+SETTINGS = {
+    "custom step with own tracker": (own_step, {}),
+    "two outputs": (two_outputs, {"y": [arrays()[1]] * 2}),
+    "sample weights": (dense, {"sample_weight": np.linspace(0, 2, SIZE)}),
+    "class weights": (dense, {"class_weight": {0: 0.5, 1: 2.0}}),
+    "half precision": (half_precision, {}),
+    "compiled as a whole": (lambda: dense(jit_compile=True), {}),
+    "not compiled as a whole": (lambda: dense(jit_compile=False), {}),
+    "eager": (lambda: dense(run_eagerly=True), {}),
+    "lr from a schedule": (scheduled, {}),
+    "several steps per execution": (lambda: dense(steps_per_execution=2), {}),
+}
+
+
+def state(model):
+    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    return [np.array(keras.ops.convert_to_numpy(v)).tobytes() for v in variables]
+
+
+def attributes(thing):
+    return {name: value for name, value in vars(thing).items() if not name.startswith("_")}
+
+
+def training(build, between, *, epochs_before=1, **fit):
+    """What a training with `between(model)` in it comes to, down to the last bit."""
+    keras.utils.set_random_seed(1)
+    model = build()
+    x, y = arrays()
+    fit = {"x": x, "y": y, "verbose": 0, "batch_size": BATCH, **fit}
+    if epochs_before:
+        model.fit(**fit, epochs=epochs_before)
+        before = attributes(model), attributes(model.optimizer)
+        between(model)
+        assert (attributes(model), attributes(model.optimizer)) == before
+    else:
+        between(model)
+    history = model.fit(**fit, epochs=2).history
+    return history, state(model), random.random(), np.random.random()
+
+
+def nothing(model):
+    pass
+
+
+@functools.cache
+def untouched():
+    return training(dense, nothing)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_in_every_setting(setting):
+    if BACKEND == "torch":
+        if setting == "several steps per execution":
+            pytest.skip("the torch backend of Keras runs one step per execution")
+        if setting == "compiled as a whole":
+            pytest.skip("needs a C++ compiler and minutes on the torch backend")
+    build, options = SETTINGS[setting]
+    x, y = arrays()
+
+    def find(model):
+        curve = lr_find(model, **{"x": x, "y": y, "batch_size": BATCH, **SWEEP, **options})
+        assert len(curve) == SWEEP["num_steps"]
+        assert np.isfinite(curve.loss).all()
+
+    assert training(build, find, **options) == training(build, nothing, **options)
+
+
+def test_with_averaged_weights():
+    def build():
+        return dense(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.5))
+
+    def find(model):
+        lr_find(model, *arrays(), batch_size=BATCH, **SWEEP)
+
+    # On JAX, Keras cannot train such a model a second time.
+    assert training(build, find, epochs_before=0) == training(build, nothing, epochs_before=0)
+
+
+def test_after_a_thousand_steps():
+    x, y = arrays()
+
+    def find(model):
+        assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 1008
+        lr_find(model, x, y, batch_size=1, **SWEEP)
+
+    options = {"epochs_before": 42, "batch_size": 1}
+    assert training(dense, find, **options) == training(dense, nothing, **options)
+
+
+def test_twice_in_a_row_each_as_if_it_were_the_first():
+    x, y = arrays()
+
+    def find_twice(model):
+        traced = model.train_function
+        curves = [lr_find(model, x, y, batch_size=BATCH, **SWEEP) for _ in range(2)]
+        assert curves[0] == curves[1]
+        assert model.train_function is traced
+
+    assert training(dense, find_twice) == untouched()
+
+
+class Shuffled(keras.utils.PyDataset):
+    """Batches in an order that it draws itself; a Ctrl-C in the second batch if asked to."""
+
+    def __init__(self, interrupt=False):
+        super().__init__()
+        self.x, self.y = arrays()
+        self.generator, self.order = np.random.default_rng(0), np.arange(SIZE)
+        self.interrupt = interrupt
+
+    def __len__(self):
+        return SIZE // BATCH
+
+    def __getitem__(self, index):
+        if self.interrupt and index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        rows = self.order[index * BATCH : (index + 1) * BATCH]
+        return self.x[rows], self.y[rows]
+
+    def on_epoch_end(self):
+        self.generator.shuffle(self.order)
+
+
+def test_with_data_that_shuffles_itself():
+    def train(between):
+        data = Shuffled()
+        options = {"x": data, "y": None, "batch_size": None}
+        result = training(dense, lambda model: between(model, data), **options)
+        return result, data.order.tolist()
+
+    found = train(lambda model, data: lr_find(model, data, **SWEEP))
+    assert found == train(lambda model, data: None)
+
+
+def test_a_real_ctrl_c_in_the_middle():
+    def find(model):
+        with pytest.raises(KeyboardInterrupt):
+            lr_find(model, Shuffled(interrupt=True), num_steps=10_000)
+
+    assert training(dense, find) == untouched()
+
+
+def test_an_error_in_the_loss():
+    broken = []
+
+    def loss(y, outputs):
+        if broken:
+            raise ZeroDivisionError("in the loss")
+        return keras.ops.mean(keras.ops.square(y - outputs), axis=-1)
+
+    def find(model):
+        broken.append(True)
+        with pytest.raises(ZeroDivisionError, match="in the loss"):
+            lr_find(model, *arrays(), **SWEEP)
+        broken.clear()
+
+    def build():
+        return dense(loss=loss)
+
+    assert training(build, find) == training(build, nothing)
+
+
+def test_an_interrupted_callback_is_put_back_by_the_next_fit():
+    def find(model):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+
+    keras.utils.set_random_seed(1)
+    model = dense()
+    x, y = arrays()
+    model.fit(x, y, batch_size=BATCH, verbose=0)
+    find(model)
+    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+    assert state(model) == untouched()[1]
+    left = {*vars(model), *vars(model.optimizer)}
+    assert not {"apply", "make_train_function", "train_step"} & left
+
+
+def datasets():
+    tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
+    return tensorflow.data.Dataset.from_tensor_slices(arrays()).batch(BATCH)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # of Keras, in a plain fit
+def test_with_a_dataset_of_unknown_length():
+    def train(between):
+        data = datasets().filter(lambda x, y: True)
+        options = {"x": data, "y": None, "batch_size": None, "shuffle": False, "epochs_before": 0}
+        return training(dense, lambda model: between(model, data), **options)
+
+    def find(model, data):
+        curve = lr_find(model, data, shuffle=False, **SWEEP)
+        assert curve.notes == ("The data was read 4 times (number of batches: 3).",)
+
+    assert train(find) == train(lambda model, data: None)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_the_end_of_such_a_dataset_is_no_step_of_the_sweep():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(), "mse", jit_compile=False)
+    unsized = lr_find(model, datasets().filter(lambda x, y: True), shuffle=False, **SWEEP)
+    sized = lr_find(model, *arrays(), batch_size=BATCH, shuffle=False, **SWEEP)
+    np.testing.assert_allclose(unsized.loss, sized.loss, rtol=1e-5)
+
+
+def test_a_seeded_shuffle_is_warned_of_beforehand():
+    model = dense()
+    with pytest.warns(UserWarning, match="shuffles anew at each reading, from a seed"):
+        curve = lr_find(model, datasets().shuffle(9, seed=4).prefetch(1), shuffle=False, **SWEEP)
+    assert curve.notes[0].startswith("The data shuffles anew")
+    keras.utils.set_random_seed(1)
+    fixed = datasets().shuffle(9, seed=4, reshuffle_each_iteration=False)
+    assert "shuffles" not in str(lr_find(model, fixed, shuffle=False, **SWEEP).notes)
+
+
+def test_a_generator_is_warned_of_and_may_end():
+    x, y = arrays()
+
+    def batches():
+        for index in range(5):
+            yield x[index : index + 4], y[index : index + 4]
+
+    def find(model):
+        with pytest.warns(UserWarning, match="The data is a generator"):
+            curve = lr_find(model, batches(), shuffle=False, **SWEEP)
+        assert len(curve) == 5
+        assert curve.stop_reason == "the data ended before the sweep"
+        assert "gone from it" in curve.notes[0]
+
+    assert training(dense, find) == untouched()
+
+
+def test_python_state_is_put_back_and_what_cannot_be_is_named():
+    class Keeping(Wrapping):
+        def train_step(self, *arguments):
+            next(self.tally)
+            self.generator.random()
+            self.table["seen"][0] += 1
+            return super().train_step(*arguments)
+
+    keras.utils.set_random_seed(1)
+    model = dense(Keeping, run_eagerly=True)
+    x, y = arrays()
+    model.tally, model.generator = itertools.count(), np.random.default_rng(3)
+    model.table = {"seen": [0], "cache": np.zeros(3)}
+    with pytest.warns(UserWarning, match=r"could not put back: model\.tally\.$"):
+        curve = lr_find(model, x, y, **SWEEP)
+    assert "The range test could not put back: model.tally." in curve.notes
+    assert model.table["seen"] == [0]
+    assert "calls" not in vars(model)
+    assert model.generator.random() == np.random.default_rng(3).random()
+
+
+def test_the_global_generators_are_put_back():
+    if BACKEND == "jax":
+        pytest.skip("JAX draws no numbers from a global generator in a compiled step")
+
+    class Noisy(keras.layers.Layer):
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x))
+
+    def drawn(between):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((3,)), Noisy(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", run_eagerly=True)
+        if between:
+            lr_find(model, *arrays(), **SWEEP)
+        numbers = [keras.ops.convert_to_numpy(keras.random.normal((2,))).tolist()]
+        if BACKEND == "tensorflow":
+            import tensorflow
+
+            numbers.append(tensorflow.random.normal((2,)).numpy().tolist())
+        return numbers
+
+    assert drawn(True) == drawn(False)
+
+
+def test_gradients_buffers_and_modes_of_torch_modules():
+    if BACKEND != "torch":
+        pytest.skip("modules of torch are layers on that backend only")
+    import torch
+
+    class Counting(torch.nn.BatchNorm1d):
+        def forward(self, x):
+            self.calls = getattr(self, "calls", 0) + 1
+            return super().forward(x)
+
+    wrapped = keras.layers.TorchModuleWrapper(Counting(3))
+    model = keras.Sequential([keras.Input((3,)), wrapped, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(*arrays(), verbose=0)
+    wrapped.module.eval()
+    wrapped.module.weight.grad = gradient = torch.ones(3)
+    before = {name: value.clone() for name, value in wrapped.module.state_dict().items()}
+    calls = wrapped.module.calls
+    lr_find(model, *arrays(), **SWEEP)
+    after = wrapped.module.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert not wrapped.module.training
+    assert wrapped.module.weight.grad is gradient
+    assert wrapped.module.calls == calls
