@@ -219,18 +219,20 @@ def print_stopped(sets: dict[str, list[Task]]) -> None:
     """What a range test that stops at the divergence suggests, against the whole sweep."""
     tasks = [task for tasks in sets.values() for task in tasks]
     for steps, protocol in SWEEPS.items():
-        changes, told = [], 0
+        changes, differ = [], [0, 0]
         for task in tasks:
             for lr, loss in task.curves[protocol]:
                 stopped = stop(lr, loss, PROTOCOLS[protocol]).suggest().lr
                 whole = suggest(lr, loss).lr
                 if stopped and whole:
                     changes.append(abs(math.log(stopped / whole)))
-                told += (stopped is None) != (whole is None)
+                differ[0] += bool(stopped and not whole)
+                differ[1] += bool(whole and not stopped)
         print(
             f"Stopped at the divergence, {steps} steps: the lr is within 2% of that of the whole "
             f"sweep in {np.mean(np.array(changes) < 0.02):.0%} of {len(changes)}, at most "
-            f"{math.expm1(max(changes)):.0%} away; {told} of the others are silent only when whole"
+            f"{math.expm1(max(changes)):.0%} away; {differ[0]} of the others are silent only when "
+            f"whole, {differ[1]} only when stopped"
         )
 
 
