@@ -46,6 +46,8 @@ def test_the_snippets_of_the_range_test_run(repo):
         "criterion": torch.nn.MSELoss(),
         "loader": DataLoader(TensorDataset(inputs, inputs[:, :1]), batch_size=4),
     }
+    # Those of trainers are run where the trainers are tested.
+    page = page.split("## In Lightning")[0]
     snippets = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(snippets) == 2
     for snippet in snippets:

@@ -1,3 +1,3 @@
 """Programs that tests run in processes of their own, not modules of tests."""
 
-collect_ignore = ["range_worker.py", "worker.py"]
+collect_ignore = ["lightning_worker.py", "range_worker.py", "worker.py"]

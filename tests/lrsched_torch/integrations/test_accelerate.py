@@ -1,5 +1,7 @@
 """Accelerate in one process: prepare, accumulation, and its checkpoints."""
 
+import re
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
@@ -7,8 +9,10 @@ pytest.importorskip("accelerate", reason="needs accelerate, of the integrations 
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch.utils.data import DataLoader, TensorDataset
 
 import lrsched
+import lrsched_torch
 from lrsched_torch import CyclicLR, OneCycleLR
 
 STEPS, ACCUMULATE = 10, 3
@@ -78,3 +82,21 @@ def test_its_checkpoints_resume_the_schedule(accelerator, tmp_path):
     accelerator.load_state(tmp_path)
     rest = train(accelerator, weight, optimizer, scheduler, STEPS - 4)
     assert start + rest == list(lrsched.one_cycle(0.1, STEPS).values())
+
+
+def test_the_snippet_of_the_docs_runs(accelerator, repo):
+    page = (repo / "docs" / "range_test.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"```python\n(.*?)```", page.split("## In Lightning")[1], re.DOTALL)
+    inputs = torch.randn(40, 3)
+    model = torch.nn.Linear(3, 1)
+    names = {
+        "accelerator": accelerator,
+        "lrsched_torch": lrsched_torch,
+        "model": model,
+        "optimizer": torch.optim.Adam(model.parameters()),
+        "criterion": torch.nn.MSELoss(),
+        "loader": DataLoader(TensorDataset(inputs, inputs[:, :1]), batch_size=4, shuffle=True),
+    }
+    exec(snippets[1], names)
+    assert len(names["test"].curve) > 100
+    assert accelerator.step == 0

@@ -1,4 +1,4 @@
-"""The range test in DDP, FSDP2 and Accelerate: one curve for all processes, and no trace."""
+"""The range test in DDP, FSDP2, Accelerate and Lightning: one curve for all, and no trace."""
 
 from importlib.util import find_spec
 
@@ -94,3 +94,15 @@ def test_the_errors_did_happen(kind, reports):
     for report in reports[kind]:
         said = [value["said"] for name, value in report.items() if name.startswith("error")]
         assert said == [True] * (4 if kind == "fsdp" else 3)
+
+
+def test_lightning_finds_one_lr_for_all_processes_and_trains_as_with_it_by_hand():
+    pytest.importorskip("lightning", reason="needs lightning, of the integrations extra")
+    first, second = run("lightning_worker.py")
+    for kind in ("ddp", "fsdp"):
+        assert first[kind]["said"] == second[kind]["said"]
+        assert first[kind]["said"]["lr"] != 0.001
+        assert len(first[kind]["said"]["curve"]) > 20
+        for report in (first[kind], second[kind]):
+            assert report["found"] == report["by hand"]
+        assert first[kind]["found"]["losses"] != second[kind]["found"]["losses"]

@@ -2,7 +2,10 @@
 
 import os
 import random
+import re
+import runpy
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import lrsched
 from lrsched_torch import OneCycleLR, lr_find
+from lrsched_torch._lightning import find_lightning
 from lrsched_torch.lightning import LearningRateFinder
 
 EPOCHS, BATCHES = 2, 12
@@ -478,3 +482,34 @@ def test_what_cannot_work_is_an_error_at_the_start_of_fit(make, options, error, 
 def test_bad_arguments_are_errors_at_construction(options, error, message):
     with pytest.raises(error, match=message):
         LearningRateFinder(**options)
+
+
+def test_without_lightning_the_error_says_what_to_install(monkeypatch):
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r'pip install "onecycle-lr\[integrations\]"'):
+        find_lightning()
+
+
+def test_the_example_trains_with_the_lr_that_it_found(repo, capsys):
+    main = runpy.run_path(str(repo / "examples" / "torch_lightning_range_test.py"))["main"]
+    found, used, loss = main()
+    assert found == used
+    assert loss < 0.05
+    assert "Suggested lr for the peak" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:No learning rate", "ignore:Suggested lr")
+def test_the_snippet_of_the_docs_runs(repo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (repo / "docs" / "range_test.md").read_text(encoding="utf-8")
+    section = page.split("## In Lightning")[1]
+    snippet = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+
+    class Plain(Classifier):
+        def training_step(self, batch, index):
+            return nn.functional.cross_entropy(self.layers(batch[0]), batch[1])
+
+    names = {"lightning": lightning, "module": Plain(), "loader": loader(num_workers=0)}
+    exec(snippet, names)
+    assert len(names["finder"].curve) > 100

@@ -1,0 +1,98 @@
+"""One of two processes that Lightning trains in, with LearningRateFinder and without.
+
+Run by test_distributed_range_test.py as `python lightning_worker.py`, with the environment that
+torchrun sets. Prints as JSON, for DDP and for FSDP2, both trainings and what was found.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from functools import partial
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lrsched_torch import OneCycleLR
+from lrsched_torch.lightning import LearningRateFinder
+
+EPOCHS, BATCHES, BATCH = 2, 12, 32
+
+
+class Regression(lightning.LightningModule):
+    def __init__(self, lr: float) -> None:
+        super().__init__()
+        self.lr, self.losses = lr, []
+        self.layers = nn.Sequential(
+            nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1)
+        )
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            from torch.distributed.fsdp import fully_shard
+
+            for part in (self.layers[0], self.layers):
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        loss = nn.functional.mse_loss(self.layers(batch[0]), batch[1])
+        self.log("loss", loss, sync_dist=True)
+        self.losses.append(loss.item())
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr)
+        scheduler = OneCycleLR(optimizer, max_lr=self.lr, total_steps=EPOCHS * BATCHES)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+def fit(strategy: Any, lr: float, callbacks: list[Any]) -> tuple[float, dict[str, Any]]:
+    """The lr that the training used, and all that is left of it."""
+    lightning.seed_everything(1, verbose=False)
+    module = Regression(lr)
+    x = torch.randn(2 * BATCH * BATCHES, 8)
+    torch.manual_seed(int(os.environ["RANK"]))
+    trainer = lightning.Trainer(
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        devices=2,
+        strategy=strategy,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data = TensorDataset(x, x.sum(1, keepdim=True))
+    trainer.fit(module, DataLoader(data, BATCH, shuffle=True))
+    weights = [getattr(p, "to_local", lambda p=p: p)().tolist() for p in module.parameters()]
+    left = {"losses": module.losses, "weights": weights, "random": torch.get_rng_state().tolist()}
+    return module.lr, left
+
+
+def main() -> None:
+    report = {}
+    sharded = partial(ModelParallelStrategy, data_parallel_size=2, tensor_parallel_size=1)
+    for name, strategy in {"ddp": DDPStrategy, "fsdp": sharded}.items():
+        finder = LearningRateFinder(start_lr=1e-5, end_lr=10.0, num_steps=60, on_doubt="use")
+        lr, found = fit(strategy(), 0.001, [finder])
+        _, by_hand = fit(strategy(), lr, [])
+        said = {"lr": lr, "curve": list(finder.curve.loss), "notes": finder.curve.notes}
+        report[name] = {"said": said, "found": found, "by hand": by_hand}
+    print("REPORT" + json.dumps(report))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    main()
