@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
+
 
 class Accumulation:
     """Gradient accumulation: how many batches have gone in, and which loader is being read.
@@ -29,11 +31,21 @@ class Accumulation:
             counts["step"] = step
 
 
-def accumulations(optimizers: Iterable[Any]) -> Iterator[Accumulation]:
-    """Those of the optimizers that Accelerate has prepared."""
+def states_of(optimizers: Iterable[Any]) -> Iterator[Any]:
+    """What the optimizers that Accelerate has prepared bring with them."""
     for optimizer in optimizers:
         if hasattr(optimizer, "gradient_state"):
             yield Accumulation(optimizer)
+        scaler = scaler_of(optimizer)
+        if scaler is not None:
+            yield scaler
+
+
+def scaler_of(optimizer: Any) -> torch.amp.GradScaler | None:
+    """The GradScaler of an optimizer that Accelerate has prepared, if it is enabled."""
+    scaler = vars(optimizer).get("scaler")
+    enabled = isinstance(scaler, torch.amp.GradScaler) and scaler.is_enabled()
+    return scaler if enabled else None
 
 
 def counts_batches(part: Any) -> bool:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from lrsched.range_test import RangeTest
 from lrsched.refine import ProbeRun
+from lrsched_torch._accelerate import scaler_of
 from lrsched_torch._groups import Group, unalias, writer_for
 from lrsched_torch._updates import UpdateCounter
 
@@ -32,7 +33,8 @@ class Trial:
         test: Says which lr the next update uses and whether to go on, and takes the losses.
         groups: "ratio" keeps the ratios between the lrs of the groups, the highest following the
             sweep; "equal" gives all groups the same.
-        scaler: A GradScaler of the loop, whose skipped updates do not count.
+        scaler: A GradScaler of the loop, whose skipped updates do not count; None for that of an
+            optimizer that Accelerate has prepared.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Trial:
             self._lrs = [[lr * part for part in parts] for lr in self._lrs]
         self._losses: list[Tensor] = []
         self._skips = 0
+        scaler = scaler or scaler_of(optimizer)
         self._counter = UpdateCounter() if scaler is not None else None
 
     def batches(self, source: Iterable[Any]) -> Iterator[Any]:

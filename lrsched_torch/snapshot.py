@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lrsched_torch._accelerate import Accumulation, accumulations, counts_batches
+from lrsched_torch._accelerate import Accumulation, counts_batches, states_of
 from lrsched_torch._hold import PLAIN, Keeper, Restore
 from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import (
@@ -64,7 +64,7 @@ class Snapshot:
         rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
         keep = Keeper(None if device is None else torch.device(device))
         self._others = [_checked(part) for part in rest]
-        self._others += accumulations(self._optimizers)
+        self._others += states_of(self._optimizers)
         _check_values(self._modules)
         for module in self._modules:
             _reshard(module)

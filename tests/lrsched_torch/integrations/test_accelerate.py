@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 pytest.importorskip("accelerate", reason="needs accelerate, of the integrations extra")
 
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -100,3 +101,25 @@ def test_the_snippet_of_the_docs_runs(accelerator, repo):
     exec(snippets[1], names)
     assert len(names["test"].curve) > 100
     assert accelerator.step == 0
+
+
+def test_a_range_test_judges_and_puts_back_the_scaler_of_a_prepared_optimizer(accelerator):
+    accelerator.gradient_state._set_sync_gradients(True)
+    model = torch.nn.Linear(3, 1)
+    # Its first updates overflow, and are skipped.
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    optimizer = AcceleratedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1), scaler=scaler)
+    before = scaler.state_dict()
+    tried = 0
+    with lrsched_torch.range_test(model, optimizer, 1e-6, 1e-4, 20) as test:
+        for x in test.batches([torch.full((4, 3), 8.0)]):
+            loss = model(x).square().mean()
+            scaler.scale(loss).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            test.record(loss)
+            tried += 1
+        assert scaler.state_dict() != before
+    assert scaler.state_dict() == before
+    assert len(test.curve) == 20 < tried
+    assert test.curve.lr[0] == 1e-6
