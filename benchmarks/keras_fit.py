@@ -3,13 +3,14 @@
 python benchmarks/keras_fit.py             # TensorFlow, JAX and PyTorch, a process for each
 KERAS_BACKEND=jax python benchmarks/keras_fit.py --here
 
-Every case is a `fit` of its own in a thread that is let go for one epoch at a time, so all of them
-are warm and can be measured in turns. The first epoch, which traces the step, is shown apart.
+Every case is a `fit` of its own in a thread that is let go for some epochs at a time, so all of
+them are warm and can be measured in turns. The first sample, with its tracing, is shown apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -36,6 +37,8 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
 EPOCHS = 4096
+# Seconds that a sample takes at least; what is shorter is blurred by the switch between threads.
+SAMPLE = 0.4
 
 
 def build(layers: int, steps_per_execution: int) -> Any:
@@ -71,88 +74,135 @@ def callbacks() -> dict[str, Callable[[], list[Any]]]:
     }
 
 
-class Fit:
-    """A `fit` that runs one epoch each time it is called."""
+class Gate:
+    """Lets a training in another thread run for some epochs each time it is called.
 
-    def __init__(self, layers: int, steps_per_execution: int, others: list[Any]) -> None:
+    Args:
+        epochs: So many, so that the time is long enough to be measured.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self._epochs, self._begun, self._ended = epochs, 0, 0
+
+    def wait(self) -> None:
+        """Called before each epoch."""
+        if self._begun % self._epochs == 0:
+            self._go.acquire()
+        self._begun += 1
+
+    def tell(self) -> None:
+        """Called after each epoch."""
+        self._ended += 1
+        if self._ended % self._epochs == 0:
+            self._done.release()
+
+    def around(self, *callbacks: Any) -> list[Any]:
+        """The callbacks, between one that waits and one that tells."""
         import keras
-        import numpy as np
 
-        go, done = threading.Semaphore(0), threading.Semaphore(0)
-
-        class Wait(keras.callbacks.Callback):
-            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-                go.acquire()
-
-        class Tell(keras.callbacks.Callback):
-            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                done.release()
-
-        rng = np.random.default_rng(0)
-        x = rng.normal(size=(STEPS * BATCH, FEATURES)).astype("float32")
-        model = build(layers, steps_per_execution)
-        self._go, self._done = go, done
-        threading.Thread(
-            target=model.fit,
-            args=(x, x[:, :1]),
-            kwargs={
-                "batch_size": BATCH,
-                "epochs": EPOCHS,
-                "verbose": 0,
-                "shuffle": False,
-                "callbacks": [Wait(), *others, Tell()],
-            },
-            daemon=True,
-        ).start()
-        start = time.perf_counter()
-        self()
-        self.first_epoch = time.perf_counter() - start
+        first = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: self.wait())
+        last = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self.tell())
+        return [first, *callbacks, last]
 
     def __call__(self) -> None:
         self._go.release()
         self._done.acquire()
+
+    @staticmethod
+    def epochs_for(begin: Callable[[int], Callable[[], object]]) -> int:
+        """Epochs that take `SAMPLE` seconds, of a training that `begin(epochs)` starts."""
+        one = begin(1)
+        one()
+        start = time.perf_counter()
+        for _ in range(3):
+            one()
+        return math.ceil(SAMPLE / ((time.perf_counter() - start) / 3))
+
+
+def data() -> tuple[Any, Any]:
+    import numpy as np
+
+    x = np.random.default_rng(0).normal(size=(STEPS * BATCH, FEATURES)).astype("float32")
+    return x, x[:, :1]
+
+
+class Fit:
+    """A `fit` that runs some epochs each time it is called."""
+
+    def __init__(self, layers: int, steps_per_execution: int, others: list[Any], epochs: int):
+        self._gate = Gate(epochs)
+        options = {"batch_size": BATCH, "epochs": EPOCHS, "verbose": 0, "shuffle": False}
+        threading.Thread(
+            target=build(layers, steps_per_execution).fit,
+            args=data(),
+            kwargs={**options, "callbacks": self._gate.around(*others)},
+            daemon=True,
+        ).start()
+        start = time.perf_counter()
+        self()
+        self.first = time.perf_counter() - start
+
+    def __call__(self) -> None:
+        self._gate()
 
 
 def show(layers: str, steps_per_execution: int, rounds: int) -> None:
     names = callbacks()
     if steps_per_execution > 1:
         names = {name: names[name] for name in ("plain", "OneCycle")}
-    fits = {name: Fit(LAYERS[layers], steps_per_execution, make()) for name, make in names.items()}
+    depth = LAYERS[layers]
+    epochs = Gate.epochs_for(lambda count: Fit(depth, steps_per_execution, [], count))
+    fits = {name: Fit(depth, steps_per_execution, make(), epochs) for name, make in names.items()}
     measured = ratios(dict(fits), "plain", rounds=rounds)
     for name, ratio in measured.items():
         goal = f"{BOUND:.2f}" if name.startswith("OneCycle") else "    "
-        first = fits[name].first_epoch
         print(
-            f"{layers:<10} {steps_per_execution:>4}  {name:<20} {goal}  {ratio}   {first:6.2f} s",
+            f"{layers:<10} {steps_per_execution:>4}  {name:<20} {goal}  {ratio}   "
+            f"{fits[name].first:6.2f} s",
             flush=True,
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def in_each_backend(script: str, doc: str | None) -> int | None:
+    """Rounds to run, in a process for one backend; None where it has started one for each."""
+    parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--here", action="store_true", help="only the backend of this process")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    if not arguments.here:
-        for backend, package in BACKENDS.items():
-            if find_spec(package) is not None:
-                subprocess.run(
-                    [sys.executable, __file__, "--here", "--rounds", str(arguments.rounds)],
-                    env={**os.environ, **ONE_THREAD, "KERAS_BACKEND": backend},
-                    check=True,
-                )
+    if arguments.here:
+        return int(arguments.rounds)
+    for backend, package in BACKENDS.items():
+        if find_spec(package) is not None:
+            subprocess.run(
+                [sys.executable, script, "--here", "--rounds", str(arguments.rounds)],
+                env={**os.environ, **ONE_THREAD, "KERAS_BACKEND": backend},
+                check=True,
+            )
+    return None
+
+
+def leave() -> None:
+    """End the process, although its fits wait for one more epoch, for ever."""
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def main() -> None:
+    rounds = in_each_backend(__file__, __doc__)
+    if rounds is None:
         return
     import keras
 
     backend = keras.backend.backend()
-    print(f"{backend}: time of an epoch over that of a plain fit")
-    print("model       spe  callbacks            bound    ratio  [quartiles]           first epoch")
+    print(f"{backend}: time of some epochs over that of a plain fit")
+    print(
+        "model       spe  callbacks            bound    ratio  [quartiles]            first sample"
+    )
     for layers in LAYERS:
         for steps_per_execution in (1, 16) if backend != "torch" else (1,):
-            show(layers, steps_per_execution, arguments.rounds)
-    # The fits wait for one more epoch, for ever.
-    sys.stdout.flush()
-    os._exit(0)
+            show(layers, steps_per_execution, rounds)
+    leave()
 
 
 if __name__ == "__main__":

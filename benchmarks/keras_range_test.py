@@ -1,0 +1,163 @@
+"""What a range test costs in Keras, as ratios to a plain `fit` over the same batches.
+
+python benchmarks/keras_range_test.py             # TensorFlow, JAX and PyTorch, a process for each
+KERAS_BACKEND=jax python benchmarks/keras_range_test.py --here
+
+Every case is a loop of its own in a thread that is let go for some steps at a time, as in
+keras_fit.py. Peers run `train_on_batch` and write the lr from the host, or do so in a callback of
+`fit`. What a range test costs once is shown apart.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from keras_fit import BATCH, EPOCHS, LAYERS, STEPS, Gate, build, data, in_each_backend, leave
+from timing import ratios
+
+# Of the median ratio to a plain fit, on TensorFlow and JAX.
+BOUND = 1.10
+ONCE_ROUNDS = 5
+
+
+def reading(from_host: bool) -> Any:
+    """Reads the loss of each batch; writes lr and metrics from Python, too, if asked to."""
+    import keras
+
+    class Reading(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.losses: list[float] = []
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if from_host:
+                self.model.reset_metrics()
+                self.model.optimizer.learning_rate = 1e-5
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.losses.append((logs or {})["loss"])
+
+    return Reading()
+
+
+def plain(model: Any, gate: Gate) -> None:
+    model.fit(*data(), callbacks=gate.around(), **fit_arguments())
+
+
+def losses_read(model: Any, gate: Gate) -> None:
+    model.fit(*data(), callbacks=gate.around(reading(from_host=False)), **fit_arguments())
+
+
+def from_host(model: Any, gate: Gate) -> None:
+    """What finders in the form of a callback do."""
+    model.fit(*data(), callbacks=gate.around(reading(from_host=True)), **fit_arguments())
+
+
+def ours(model: Any, gate: Gate) -> None:
+    import lrsched_tf
+
+    sweep = {"start_lr": 1e-7, "end_lr": 1e-5, "num_steps": EPOCHS * STEPS, "stop_factor": None}
+    finder = lrsched_tf.LRFinder(**sweep)
+    model.fit(*data(), callbacks=gate.around(finder), **fit_arguments())
+
+
+def on_batches(model: Any, gate: Gate) -> None:
+    """As keras_lr_finder would on Keras 3."""
+    x, y = data()
+    losses = []
+    while True:
+        gate.wait()
+        for start in range(0, len(x), BATCH):
+            model.optimizer.learning_rate = 1e-5
+            rows = slice(start, start + BATCH)
+            losses.append(float(model.train_on_batch(x[rows], y[rows])))
+        gate.tell()
+
+
+CASES: dict[str, Callable[[Any, Gate], None]] = {
+    "plain": plain,
+    "losses read": losses_read,
+    "LRFinder": ours,
+    "lr from the host": from_host,
+    "train_on_batch": on_batches,
+}
+
+
+def fit_arguments() -> dict[str, Any]:
+    return {"batch_size": BATCH, "epochs": EPOCHS, "verbose": 0, "shuffle": False}
+
+
+def begin(case: str, layers: int, epochs: int) -> Callable[[], None]:
+    """The case under way, and what lets it go for so many epochs."""
+    gate = Gate(epochs)
+    threading.Thread(target=partial(CASES[case], build(layers, 1), gate), daemon=True).start()
+    return gate
+
+
+def show(layers: str, rounds: int) -> None:
+    epochs = Gate.epochs_for(lambda count: begin("plain", LAYERS[layers], count))
+    cases = {name: begin(name, LAYERS[layers], epochs) for name in CASES}
+    for name, ratio in ratios(dict(cases), "plain", rounds=rounds).items():
+        goal = f"{BOUND:.2f}" if name == "LRFinder" else "    "
+        print(f"{layers:<10}  {name:<18} {goal}  {ratio}", flush=True)
+
+
+def show_once(layers: str) -> None:
+    """Seconds of a whole test of 100 steps, and what in it is no step."""
+    import lrsched_tf
+    from lrsched_tf.snapshot import Snapshot
+
+    model, (x, y) = build(LAYERS[layers], 1), data()
+    fit = partial(model.fit, x, y, batch_size=BATCH, verbose=0, shuffle=False, steps_per_epoch=100)
+    find = partial(lrsched_tf.lr_find, model, x, y, batch_size=BATCH, shuffle=False, num_steps=100)
+    first = seconds(fit)
+    held: list[Snapshot] = []
+
+    def check() -> None:
+        held[-1].restore()
+        if held[-1].remains():
+            raise AssertionError(held[-1].remains())
+
+    names = {
+        "a fit of 100 steps": fit,
+        "lr_find of 100 steps": find,
+        "  of which the snapshot": lambda: held.append(Snapshot(model)),
+        "  of which restoring and checking": check,
+    }
+    print(f"{layers:<10}  {'the first fit, traced':<34} {first:8.4f} s")
+    for name, action in names.items():
+        taken = statistics.median(seconds(action) for _ in range(ONCE_ROUNDS))
+        print(f"{layers:<10}  {name:<34} {taken:8.4f} s", flush=True)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    rounds = in_each_backend(__file__, __doc__)
+    if rounds is None:
+        return
+    import keras
+
+    print(f"{keras.backend.backend()}: time of steps over that of a plain fit")
+    print("model       case               bound    ratio  [quartiles]")
+    for layers in LAYERS:
+        show(layers, rounds)
+    for layers in LAYERS:
+        show_once(layers)
+    leave()
+
+
+if __name__ == "__main__":
+    main()
