@@ -1,3 +1,9 @@
-"""Programs that tests run in processes of their own, not modules of tests."""
+"""What tests here import, or run in processes of its own, is no module of tests."""
 
-collect_ignore = ["lightning_worker.py", "range_worker.py", "worker.py"]
+collect_ignore = [
+    "lightning_training.py",
+    "lightning_worker.py",
+    "processes.py",
+    "range_worker.py",
+    "worker.py",
+]

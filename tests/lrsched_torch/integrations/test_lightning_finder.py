@@ -1,0 +1,220 @@
+"""LearningRateFinder in a real Trainer: where the lr goes, when it stays, and what is refused."""
+
+import re
+import runpy
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+pytest.importorskip("lightning", reason="needs lightning, of the integrations extra")
+
+import lightning
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+import lrsched
+from lrsched_torch._lightning import find_lightning
+from lrsched_torch.lightning import LearningRateFinder
+from tests.lrsched_torch.integrations.lightning_training import (
+    STEPS,
+    Classifier,
+    State,
+    finder,
+    fit,
+    loader,
+    one_cycle,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
+
+
+class InHparams(Classifier):
+    def __init__(self, lr=0.01, optim=None):
+        super().__init__()
+        del self.lr
+        self.save_hyperparameters({"lr": lr, "optim": optim or {"lr": lr}})
+
+
+class Dotted(InHparams):
+    def configure_optimizers(self):
+        return one_cycle(self, self.hparams.optim["lr"])
+
+
+class Undotted(InHparams):
+    def configure_optimizers(self):
+        return one_cycle(self, self.hparams.lr)
+
+
+class Both(InHparams):
+    def __init__(self):
+        super().__init__()
+        self.lr = self.hparams.lr
+
+
+class Property(InHparams):
+    @property
+    def lr(self):
+        return self.hparams.lr
+
+    @lr.deleter
+    def lr(self):
+        pass
+
+    @lr.setter
+    def lr(self, value):
+        assert value == 0.01
+
+
+@pytest.mark.parametrize(
+    ("make", "attr", "read"),
+    [
+        (Undotted, "lr", [lambda m: m.hparams.lr]),
+        (Dotted, "optim.lr", [lambda m: m.hparams.optim["lr"]]),
+        (Both, "lr", [lambda m: m.hparams.lr, lambda m: m.lr]),
+        (Property, "lr", [lambda m: m.hparams.lr, lambda m: m.lr]),
+    ],
+)
+def test_the_lr_goes_where_the_user_says(make, attr, read, tmp_path):
+    ours = finder(attr=attr)
+    module, _, trace = fit(tmp_path, make, [ours])
+    found = ours.suggestion.lr
+    assert [look(module) for look in read] == [found] * len(read)
+    assert trace["lrs"] == list(lrsched.one_cycle(found, STEPS).values())
+
+
+def test_without_an_attribute_the_groups_keep_their_ratios(tmp_path):
+    class Groups(Classifier):
+        def configure_optimizers(self):
+            *body, head = self.layers
+            groups = [
+                {"params": nn.Sequential(*body).parameters(), "lr": torch.tensor(0.001)},
+                {"params": head.parameters(), "lr": 0.01},
+            ]
+            return torch.optim.Adam(groups)
+
+    ours = finder(attr=None)
+    module, trainer, _ = fit(tmp_path, Groups, [ours])
+    lrs = [float(group["lr"]) for group in trainer.optimizers[0].param_groups]
+    assert lrs == pytest.approx([ours.suggestion.lr / 10, ours.suggestion.lr])
+    assert module.lr == 0.01
+
+
+FLAT = {"start_lr": 1e-9, "end_lr": 1e-8}
+
+
+def test_in_doubt_the_lr_stays_and_a_warning_says_so(tmp_path):
+    ours = LearningRateFinder(num_steps=40, **FLAT)
+    with pytest.warns(UserWarning, match="No learning rate .* left as it was"):
+        module, _, _ = fit(tmp_path, callbacks=[ours], max_steps=1)
+    assert module.lr == 0.01
+    assert ours.suggestion.lr is None
+
+
+def test_no_lr_at_all_is_never_set(tmp_path):
+    with pytest.warns(UserWarning, match="No learning rate .* left as it was"):
+        module, _, _ = fit(tmp_path, callbacks=[finder(**FLAT)], max_steps=1)
+    assert module.lr == 0.01
+
+
+def test_doubt_can_be_an_error(tmp_path):
+    with pytest.raises(RuntimeError, match="No learning rate suggested"):
+        fit(tmp_path, callbacks=[finder(on_doubt="raise", **FLAT)])
+
+
+def test_the_suggestion_is_printed(tmp_path, caplog):
+    ours = finder()
+    fit(tmp_path, callbacks=[ours], max_steps=1)
+    assert str(ours.suggestion) in caplog.text
+
+
+def test_resuming_and_dry_runs_go_on_without_it(tmp_path):
+    saving = ModelCheckpoint(tmp_path, "last")
+    fit(tmp_path, callbacks=[saving], enable_checkpointing=True, max_epochs=1)
+    ours = finder()
+    fit(tmp_path, callbacks=[ours], resume_from=tmp_path / "last.ckpt")
+    assert ours.curve is None
+    module, _, _ = fit(tmp_path, callbacks=[ours], fast_dev_run=2)
+    assert ours.curve is None
+    assert len(module.losses) == 2
+
+
+class Manual(Classifier):
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+
+class Other(Classifier):
+    def configure_optimizers(self):
+        return one_cycle(self, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "error", "message"),
+    [
+        (Manual, {}, ValueError, "got manual optimization .*lrsched_torch.range_test"),
+        (Classifier, {"attr": "learning_rate"}, ValueError, "attr must name an attribute"),
+        (Classifier, {"attr": "layers"}, TypeError, "attr must name a number"),
+        (Classifier, {"attr": None}, ValueError, "the scheduler would overwrite"),
+        (Other, {}, ValueError, "changes nothing in the optimizer"),
+    ],
+)
+def test_what_cannot_work_is_an_error_at_the_start_of_fit(make, options, error, message, tmp_path):
+    state = State()
+    with pytest.raises(error, match=message):
+        fit(tmp_path, make, [state, finder(**options)], lambda: loader(2))
+    assert state.seen[0]["counted"] == state.seen[1]["counted"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"attr": 3}, TypeError, "attr must be"),
+        ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
+        ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
+        ({"on_doubt": "ask"}, ValueError, "on_doubt must be one of"),
+        ({"schedule": "cosine"}, ValueError, "schedule must be one of"),
+        ({"groups": "mean"}, ValueError, "groups must be one of"),
+        ({"verify": 1}, TypeError, "verify must be a bool"),
+    ],
+)
+def test_bad_arguments_are_errors_at_construction(options, error, message):
+    with pytest.raises(error, match=message):
+        LearningRateFinder(**options)
+
+
+def test_without_lightning_the_error_says_what_to_install(monkeypatch):
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r'pip install "onecycle-lr\[integrations\]"'):
+        find_lightning()
+
+
+def test_the_example_trains_with_the_lr_that_it_found(repo, capsys):
+    main = runpy.run_path(str(repo / "examples" / "torch_lightning_range_test.py"))["main"]
+    found, used, loss = main()
+    assert found == used
+    assert loss < 0.05
+    assert "Suggested lr for the peak" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:No learning rate", "ignore:Suggested lr")
+def test_the_snippet_of_the_docs_runs(repo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (repo / "docs" / "range_test.md").read_text(encoding="utf-8")
+    section = page.split("## In Lightning")[1]
+    snippet = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+
+    class Plain(Classifier):
+        def training_step(self, batch, index):
+            return nn.functional.cross_entropy(self.layers(batch[0]), batch[1])
+
+    names = {"lightning": lightning, "module": Plain(), "loader": loader(num_workers=0)}
+    exec(snippet, names)
+    assert len(names["finder"].curve) > 100
