@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lrsched_tf import LRFinder, lr_find
+from lrsched_tf.snapshot import Snapshot
 from tests.lrsched_tf.backend.custom_steps import Own, Wrapping
 
 BACKEND = keras.backend.backend()
@@ -367,3 +368,25 @@ def test_gradients_buffers_and_modes_of_torch_modules():
     assert not wrapped.module.training
     assert wrapped.module.weight.grad is gradient
     assert wrapped.module.calls == calls
+
+
+def test_the_check_names_what_a_training_changes_and_nothing_after_the_restoring():
+    model = dense()
+    model.fit(*arrays(), verbose=0)
+    model.cache = {"seen": [1, 2]}
+    snapshot = Snapshot(model)
+    model.fit(*arrays(), verbose=0)
+    model.cache["seen"].append(3)
+    model.extra = 1
+    random.random()
+    changed = snapshot.remains()
+    kernel = "_kernel" if "_kernel" in vars(model.layers[0]) else "kernel"
+    assert f"layer {model.layers[0].name}.{kernel}" in changed
+    assert "random numbers of Python" in changed
+    assert "model.cache['seen']" in changed
+    assert "model" in changed
+    assert "optimizer._iterations" in changed
+    snapshot.restore()
+    assert snapshot.remains() == []
+    assert model.cache == {"seen": [1, 2]}
+    assert not hasattr(model, "extra")
