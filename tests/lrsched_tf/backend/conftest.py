@@ -68,20 +68,30 @@ def backend():
     return keras.backend.backend()
 
 
-@pytest.fixture
-def two_devices(backend):
-    """A context in which a model is made and trained on two devices."""
-    if backend == "tensorflow":
+@pytest.fixture(scope="session")
+def strategy():
+    """What spreads a training over two devices; one for all tests.
+
+    TensorFlow counts the collective operations of each strategy from the same number, and takes
+    those of a second one for the first one's.
+    """
+    if keras.backend.backend() == "tensorflow":
         import tensorflow
 
-        return tensorflow.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
-    if backend == "torch":
+        return tensorflow.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    if keras.backend.backend() == "torch":
         pytest.skip("Keras distributes no training on PyTorch")
     import jax
 
     if len(jax.devices()) < 2:
         pytest.skip("needs XLA_FLAGS=--xla_force_host_platform_device_count=2")
-    return keras.distribution.DataParallel(devices=keras.distribution.list_devices()).scope()
+    return keras.distribution.DataParallel(devices=keras.distribution.list_devices())
+
+
+@pytest.fixture
+def two_devices(strategy):
+    """A context in which a model is made and trained on two devices."""
+    return strategy.scope()
 
 
 @pytest.fixture
