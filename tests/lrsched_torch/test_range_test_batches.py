@@ -17,6 +17,9 @@ from lrsched_torch import lr_find, range_test
 from lrsched_torch._objective import mover
 from tests.lrsched_torch.seeded import training_after
 
+# Workers are forked, which JAX warns of where other tests have imported it.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
+
 SETTINGS = {"num_steps": 30, "start_lr": 1e-4, "end_lr": 0.1, "stop_factor": None}
 LOSS = nn.functional.cross_entropy
 

@@ -34,6 +34,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    # of JAX, where other tests have imported it
+    pytest.mark.filterwarnings("ignore:os.fork"),
 ]
 
 KINDS = {
