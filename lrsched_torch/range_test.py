@@ -337,13 +337,14 @@ class _Finder:
 
 @contextmanager
 def _undone(
-    snapshot: Snapshot, sources: Iterable[Batches | None], notes: list[str]
+    snapshot: Snapshot, sources: Sequence[Batches | None], notes: list[str]
 ) -> Iterator[None]:
     """Put everything back at the end; `notes` gets what the reader of the curve should know."""
     try:
         yield
     finally:
-        for source in sources:
+        # the last first: two of the same loader were begun in different states
+        for source in reversed(sources):
             if source is not None:
                 source.restore()
                 notes.extend(source.notes())

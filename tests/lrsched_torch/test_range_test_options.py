@@ -240,6 +240,25 @@ def test_in_the_middle_of_a_full_training_it_leaves_no_trace(steps, broken):
     assert training(find=True) == training(find=False)
 
 
+def test_a_loop_in_epochs_leaves_no_trace():
+    """The loader is begun several times, each time with its generator in another state."""
+
+    def find(run):
+        with range_test(run.model, run.optimizer, num_steps=40) as test:
+            while test.running:
+                for index, (x, y) in enumerate(test.batches(run.loader)):
+                    run.optimizer.zero_grad()
+                    loss = run.criterion(run.model(x), y)
+                    loss.backward()
+                    run.optimizer.step()
+                    test.record(loss)
+                    if index == 9:
+                        break
+        assert len(test.curve) > 20
+
+    assert training_after(find) == training_after(lambda run: None)
+
+
 def test_our_own_schedule_goes_on_where_it_was():
     def training(find):
         run = Run()
