@@ -106,7 +106,8 @@ def test_the_snippet_of_the_docs_runs(accelerator, repo):
 def test_a_range_test_judges_and_puts_back_the_scaler_of_a_prepared_optimizer(accelerator):
     accelerator.gradient_state._set_sync_gradients(True)
     model = torch.nn.Linear(3, 1)
-    # Its first updates overflow, and are skipped.
+    torch.nn.init.ones_(model.weight)
+    # The first updates overflow, and are skipped.
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     optimizer = AcceleratedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1), scaler=scaler)
     before = scaler.state_dict()
