@@ -1,10 +1,11 @@
 """What OneCycle costs in Keras, as ratios to a plain `fit` in the same process.
 
-python benchmarks/keras_fit.py             # TensorFlow, JAX and PyTorch, a process for each
-KERAS_BACKEND=jax python benchmarks/keras_fit.py --here
+python benchmarks/keras_fit.py             # TensorFlow, JAX and PyTorch
+KERAS_BACKEND=jax python benchmarks/keras_fit.py --only "3 layers, spe 16"
 
-Every case is a `fit` of its own in a thread that is let go for some epochs at a time, so all of
-them are warm and can be measured in turns. The first sample, with its tracing, is shown apart.
+Every model has a process of its own, and every case in it is a `fit` in a thread that is let go
+for some epochs at a time, so all of them are warm and can be measured in turns. A second plain
+fit shows what the noise alone does. The first sample, with its tracing, is shown apart.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from timing import ratios
 
 STEPS, BATCH, FEATURES = 256, 32, 16
 LAYERS = {"3 layers": 2, "31 layers": 30}
+# Models and steps_per_execution.
+CASES = [f"{layers}, spe {spe}" for layers in LAYERS for spe in (1, 16)]
 # Of the median ratio to a plain fit with the same steps_per_execution.
 BOUND = 1.05
 BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
@@ -67,6 +70,7 @@ def callbacks() -> dict[str, Callable[[], list[Any]]]:
     cyclical = lrsched.cyclical(1e-4, 1e-3, 2 * STEPS, mode="triangular2")
     return {
         "plain": list,
+        "plain, again": list,
         "OneCycle": lambda: [lrsched_tf.OneCycle(1e-3, EPOCHS * STEPS)],
         "OneCycle, lr alone": lambda: [lrsched_tf.OneCycle(1e-3, EPOCHS * STEPS, momentum=None)],
         "endless, computed": lambda: [lrsched_tf.ScheduleCallback(cyclical)],
@@ -147,35 +151,38 @@ class Fit:
         self._gate()
 
 
-def show(layers: str, steps_per_execution: int, rounds: int) -> None:
+def show(case: str, rounds: int) -> None:
+    layers, spe = case.split(", spe ")
+    depth, steps_per_execution = LAYERS[layers], int(spe)
     names = callbacks()
     if steps_per_execution > 1:
-        names = {name: names[name] for name in ("plain", "OneCycle")}
-    depth = LAYERS[layers]
+        if os.environ["KERAS_BACKEND"] == "torch":  # where Keras takes one step at a time
+            return
+        names = {name: names[name] for name in ("plain", "plain, again", "OneCycle")}
     epochs = Gate.epochs_for(lambda count: Fit(depth, steps_per_execution, [], count))
     fits = {name: Fit(depth, steps_per_execution, make(), epochs) for name, make in names.items()}
-    measured = ratios(dict(fits), "plain", rounds=rounds)
-    for name, ratio in measured.items():
+    for name, ratio in ratios(dict(fits), "plain", rounds=rounds).items():
         goal = f"{BOUND:.2f}" if name.startswith("OneCycle") else "    "
-        print(
-            f"{layers:<10} {steps_per_execution:>4}  {name:<20} {goal}  {ratio}   "
-            f"{fits[name].first:6.2f} s",
-            flush=True,
-        )
+        print(f"{case:<17} {name:<19} {goal}  {ratio}   {fits[name].first:6.2f} s", flush=True)
 
 
-def in_each_backend(script: str, doc: str | None) -> int | None:
-    """Rounds to run, in a process for one backend; None where it has started one for each."""
+def in_each_process(
+    script: str, doc: str | None, cases: Iterable[str], header: str
+) -> tuple[str, int] | None:
+    """The case to measure and the rounds to run; None where each has had a process for itself."""
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--here", action="store_true", help="only the backend of this process")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", choices=list(cases), help="this case, in this process")
+    parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
-    if arguments.here:
-        return int(arguments.rounds)
+    if arguments.only is not None:
+        return str(arguments.only), int(arguments.rounds)
     for backend, package in BACKENDS.items():
-        if find_spec(package) is not None:
+        if find_spec(package) is None:
+            continue
+        print(f"{backend}\n{header}", flush=True)
+        for case in cases:
             subprocess.run(
-                [sys.executable, script, "--here", "--rounds", str(arguments.rounds)],
+                [sys.executable, script, "--only", case, "--rounds", str(arguments.rounds)],
                 env={**os.environ, **ONE_THREAD, "KERAS_BACKEND": backend},
                 check=True,
             )
@@ -189,20 +196,14 @@ def leave() -> None:
 
 
 def main() -> None:
-    rounds = in_each_backend(__file__, __doc__)
-    if rounds is None:
-        return
-    import keras
-
-    backend = keras.backend.backend()
-    print(f"{backend}: time of some epochs over that of a plain fit")
-    print(
-        "model       spe  callbacks            bound    ratio  [quartiles]            first sample"
+    header = (
+        "model             callbacks           bound    ratio  [quartiles]"
+        "                                     first sample"
     )
-    for layers in LAYERS:
-        for steps_per_execution in (1, 16) if backend != "torch" else (1,):
-            show(layers, steps_per_execution, rounds)
-    leave()
+    chosen = in_each_process(__file__, __doc__, CASES, header)
+    if chosen is not None:
+        show(*chosen)
+        leave()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a range test costs in Keras, as ratios to a plain `fit` over the same batches.
 
-python benchmarks/keras_range_test.py             # TensorFlow, JAX and PyTorch, a process for each
-KERAS_BACKEND=jax python benchmarks/keras_range_test.py --here
+python benchmarks/keras_range_test.py             # TensorFlow, JAX and PyTorch
+KERAS_BACKEND=jax python benchmarks/keras_range_test.py --only "3 layers"
 
 Every case is a loop of its own in a thread that is let go for some steps at a time, as in
 keras_fit.py. Peers run `train_on_batch` and write the lr from the host, or do so in a callback of
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from keras_fit import BATCH, EPOCHS, LAYERS, STEPS, Gate, build, data, in_each_backend, leave
+from keras_fit import BATCH, EPOCHS, LAYERS, STEPS, Gate, build, data, in_each_process, leave
 from timing import ratios
 
 # Of the median ratio to a plain fit, on TensorFlow and JAX.
@@ -145,18 +145,12 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    rounds = in_each_backend(__file__, __doc__)
-    if rounds is None:
-        return
-    import keras
-
-    print(f"{keras.backend.backend()}: time of steps over that of a plain fit")
-    print("model       case               bound    ratio  [quartiles]")
-    for layers in LAYERS:
-        show(layers, rounds)
-    for layers in LAYERS:
-        show_once(layers)
-    leave()
+    header = "model       case               bound    ratio  [quartiles]"
+    chosen = in_each_process(__file__, __doc__, LAYERS, header)
+    if chosen is not None:
+        show(*chosen)
+        show_once(chosen[0])
+        leave()
 
 
 if __name__ == "__main__":

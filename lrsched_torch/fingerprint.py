@@ -24,6 +24,8 @@ from lrsched_torch._hold import MAX_ENTRIES, PLAIN, solid
 MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 # Where torch keeps what fully_shard and the like have set up, some of it at the first forward pass.
 COMPOSED = "__composable_api_state_key"
+# Odd, so that a change of one word always shows.
+MULTIPLIERS = np.random.default_rng(0).integers(2**63, size=1024, dtype=np.uint64) * 2 + 1
 Entry = tuple[str, int]
 
 
@@ -126,4 +128,14 @@ def _digest(value: Any, inside: bool = False) -> int:
 
 
 def _checksum(values: NDArray[Any]) -> int:
-    return zlib.crc32(values.data)
+    """A multilinear hash of rows of words (Lemire and Kaser 2014), at several times a CRC's speed.
+
+    Rows are told apart by a CRC of their hashes, which takes in what is left of the last row too.
+    """
+    octets = values.reshape(-1).view(np.uint8)
+    end = octets.size - octets.size % MULTIPLIERS.nbytes
+    if not end:
+        return zlib.crc32(octets.data)
+    rows = octets[:end].view(np.uint64).reshape(-1, len(MULTIPLIERS))
+    hashes = np.einsum("ij,j->i", rows, MULTIPLIERS)
+    return zlib.crc32(octets[end:].data, zlib.crc32(hashes.data))
