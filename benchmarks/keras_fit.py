@@ -3,9 +3,10 @@
 python benchmarks/keras_fit.py             # TensorFlow, JAX and PyTorch
 KERAS_BACKEND=jax python benchmarks/keras_fit.py --only "3 layers, spe 16"
 
-Every model has a process of its own, and every case in it is a `fit` in a thread that is let go
-for some epochs at a time, so all of them are warm and can be measured in turns. A second plain
-fit shows what the noise alone does. The first sample, with its tracing, is shown apart.
+Every model has a process of its own, and every case in it three fits, in threads that are let go
+for some epochs at a time, so all of them are warm and can be measured in turns. The same fit
+begun twice may differ by some percent, for as long as it runs; the second three plain ones
+show how much. The first sample of a case, with its tracing, is shown apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ ONE_THREAD = {
     "TF_NUM_INTEROP_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
-EPOCHS = 4096
+EPOCHS, COPIES = 4096, 3
 # Seconds that a sample takes at least; what is shorter is blurred by the switch between threads.
 SAMPLE = 0.4
 
@@ -58,7 +60,6 @@ def build(layers: int, steps_per_execution: int) -> Any:
 def callbacks() -> dict[str, Callable[[], list[Any]]]:
     import keras
 
-    import lrsched
     import lrsched_tf
 
     class FromHost(keras.callbacks.Callback):
@@ -67,13 +68,10 @@ def callbacks() -> dict[str, Callable[[], list[Any]]]:
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             self.model.optimizer.learning_rate = 1e-3
 
-    cyclical = lrsched.cyclical(1e-4, 1e-3, 2 * STEPS, mode="triangular2")
     return {
         "plain": list,
         "plain, again": list,
         "OneCycle": lambda: [lrsched_tf.OneCycle(1e-3, EPOCHS * STEPS)],
-        "OneCycle, lr alone": lambda: [lrsched_tf.OneCycle(1e-3, EPOCHS * STEPS, momentum=None)],
-        "endless, computed": lambda: [lrsched_tf.ScheduleCallback(cyclical)],
         "lr from the host": lambda: [FromHost()],
     }
 
@@ -154,16 +152,24 @@ class Fit:
 def show(case: str, rounds: int) -> None:
     layers, spe = case.split(", spe ")
     depth, steps_per_execution = LAYERS[layers], int(spe)
-    names = callbacks()
-    if steps_per_execution > 1:
-        if os.environ["KERAS_BACKEND"] == "torch":  # where Keras takes one step at a time
-            return
-        names = {name: names[name] for name in ("plain", "plain, again", "OneCycle")}
+    if steps_per_execution > 1 and os.environ["KERAS_BACKEND"] == "torch":
+        return  # Keras takes one step at a time there
     epochs = Gate.epochs_for(lambda count: Fit(depth, steps_per_execution, [], count))
-    fits = {name: Fit(depth, steps_per_execution, make(), epochs) for name, make in names.items()}
-    for name, ratio in ratios(dict(fits), "plain", rounds=rounds).items():
-        goal = f"{BOUND:.2f}" if name.startswith("OneCycle") else "    "
-        print(f"{case:<17} {name:<19} {goal}  {ratio}   {fits[name].first:6.2f} s", flush=True)
+
+    fits: dict[str, list[Fit]] = {name: [] for name in callbacks()}
+    for _ in range(COPIES):
+        for name, make in callbacks().items():
+            fits[name].append(Fit(depth, steps_per_execution, make(), epochs))
+    cases = {name: partial(run_all, copies) for name, copies in fits.items()}
+    for name, ratio in ratios(cases, "plain", rounds=rounds).items():
+        goal = f"{BOUND:.2f}" if name == "OneCycle" else "    "
+        first = fits[name][0].first
+        print(f"{case:<17} {name:<17} {goal}  {ratio}   {first:6.2f} s", flush=True)
+
+
+def run_all(fits: list[Fit]) -> None:
+    for fit in fits:
+        fit()
 
 
 def in_each_process(
@@ -172,7 +178,7 @@ def in_each_process(
     """The case to measure and the rounds to run; None where each has had a process for itself."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--only", choices=list(cases), help="this case, in this process")
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     if arguments.only is not None:
         return str(arguments.only), int(arguments.rounds)
@@ -197,7 +203,7 @@ def leave() -> None:
 
 def main() -> None:
     header = (
-        "model             callbacks           bound    ratio  [quartiles]"
+        "model             callbacks         bound    ratio  [quartiles]"
         "                                     first sample"
     )
     chosen = in_each_process(__file__, __doc__, CASES, header)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,12 @@ def store_records(records: str, entries: dict[str, Any], losses: dict[str, Any])
 def _number(loss: float | None) -> float | None:
     """To the precision of a float32."""
     return float(f"{loss:.7g}") if loss is not None and math.isfinite(loss) else None
+
+
+def add_optimizers(bench: Any, optimizers: Mapping[str, tuple[Any, str, bool]]) -> None:
+    """Tell the benchmark how optimizers are built, their family, and if their momentum cycles."""
+    for name, (build, family, cycles) in optimizers.items():
+        bench.OPTIMIZERS[name] = lambda p, lr, build=build: build(p, lr=lr)
+        bench.FAMILY[name] = family
+        if cycles:
+            bench.CYCLES_MOMENTUM.add(name)

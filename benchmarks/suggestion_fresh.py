@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from suggestion_data import add_optimizers
 from torch import nn
 
 Tensor = torch.Tensor
@@ -214,11 +215,7 @@ OPTIMIZERS: dict[str, tuple[Any, str, bool]] = {
 
 def define(bench: Any) -> list[Any]:
     """The tasks, out of the parts that the benchmark's `tasks` module has."""
-    for name, (build, family, cycles) in OPTIMIZERS.items():
-        bench.OPTIMIZERS[name] = lambda p, lr, build=build: build(p, lr=lr)
-        bench.FAMILY[name] = family
-        if cycles:
-            bench.CYCLES_MOMENTUM.add(name)
+    add_optimizers(bench, OPTIMIZERS)
 
     @functools.lru_cache(None)
     def moons() -> tuple[Tensor, ...]:

@@ -171,11 +171,7 @@ OPTIMIZERS: dict[str, tuple[Any, str, bool]] = {
 
 def define(bench: Any) -> list[Any]:
     """The tasks, out of the parts that the benchmark's `tasks` module has."""
-    for name, (build, family, cycles) in OPTIMIZERS.items():
-        bench.OPTIMIZERS[name] = lambda p, lr, build=build: build(p, lr=lr)
-        bench.FAMILY[name] = family
-        if cycles:
-            bench.CYCLES_MOMENTUM.add(name)
+    data.add_optimizers(bench, OPTIMIZERS)
 
     @functools.lru_cache(None)
     def cancer() -> tuple[torch.Tensor, ...]:

@@ -77,7 +77,8 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if steps_per_epoch is not None:
             steps_per_epoch = check_int("steps_per_epoch", steps_per_epoch, 1)
         self._steps_per_epoch = steps_per_epoch
-        if check_bool("log_batches", log_batches):
+        self._log_batches = check_bool("log_batches", log_batches)
+        if self._log_batches:
             # On the instance, since Keras runs a callback that has this hook out of step with
             # the device where it could run ahead.
             self.on_train_batch_end = self._log_batch
@@ -110,8 +111,8 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         # Not in on_train_begin: a BackupAndRestore later in the list has not loaded by then.
         if self._installation is None:
             self._install(epoch)
-        # The step of the first batch of the epoch, for the logs of batches.
-        self._batches = self._counters[0].batches()
+        if self._log_batches:
+            self._batches = self._counters[0].batches()
 
     def _install(self, epoch: int) -> None:
         steps, epochs = self._batches_per_epoch(), (self.params or {}).get("epochs")
