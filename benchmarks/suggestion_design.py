@@ -2,7 +2,7 @@
 
     python benchmarks/suggestion_design.py [--bench ../shared/suggestion_bench] [--record]
 
-Scores what `lrsched.refine` would say with other constants, and successive halving, on short
+Scores what `suggestion_probes.py` would say with other constants, and successive halving, on short
 trainings of the public tasks and the new kinds that are stored beside this file. `--record` runs
 them anew, about 10 minutes, with the data sets of the benchmark's folder. Rescaled copies of tasks
 are left out. The fresh tasks have no part in this.
@@ -23,15 +23,14 @@ from unittest import mock
 
 import numpy as np
 import suggestion_data as data
+import suggestion_probes as look
 
 import lrsched
-from lrsched import refine
-from lrsched.suggestion import calm_until
 
 RECORDS = data.HERE / "suggestion_design.json"
 SEEDS = (100, 101, 102)  # those of the stored sweeps
 LENGTHS = (20, 40, 60, 100)
-# What is recorded: seven probes around the centre of the design that ships.
+# What is recorded: seven probes around the centre of the design that was chosen.
 RECORDED = {"PROBES": 7, "PROBE_FACTOR": 10**0.25, "BELOW_RISE": 10.0}
 Levels = dict[float, list[float]]  # lr -> the level at which probes of each length end
 
@@ -45,14 +44,11 @@ class Case:
     use: str
     levels: Levels
 
-    def probes(self, lrs: Sequence[float], steps: int) -> list[refine.Probe]:
+    def probes(self, lrs: Sequence[float], steps: int) -> list[look.Probe]:
         """As they were recorded, each at the recorded lr that is nearest to the one wanted."""
         near = [min(self.levels, key=lambda lr: abs(math.log(lr / wanted))) for wanted in lrs]
         place = LENGTHS.index(steps)
-        return [
-            refine.Probe(lr, data.SCHEDULES[self.use], (self.levels[lr][place],) * steps)
-            for lr in dict.fromkeys(near)
-        ]
+        return [look.Probe(lr, (self.levels[lr][place],) * steps) for lr in dict.fromkeys(near)]
 
     def regret(self, lr: float | None) -> float:
         return self.task.truths[self.use].regret(lr or data.FALLBACK[self.task.family])
@@ -60,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Design:
-    """Of a second look: the constants of `lrsched.refine`, and what it does not have.
+    """Of a second look: the constants of `suggestion_probes.py`, and what it does not have.
 
     Attributes:
         probes, steps, decades: How many, how long, how far apart.
@@ -85,15 +81,15 @@ class Design:
             "BELOW_RISE": 10**self.below,
             "TIE_OVER_ERROR": self.tie,
         }
-        with mock.patch.multiple(refine, **constants):
-            lrs = refine.candidates(case.curve, data.SCHEDULES[case.use])
+        with mock.patch.multiple(look, **constants):
+            lrs = look.candidates(case.curve, data.SCHEDULES[case.use])
             found = case.curve.suggest(schedule=data.SCHEDULES[case.use])
             probes = case.probes(lrs, self.steps)
             if self.halving:
                 number, steps = self.halving
                 kept = sorted(probes, key=lambda probe: probe.level)[:number]
                 probes = case.probes(sorted(probe.lr for probe in kept), steps)
-            lr, learned = refine.choice(found, probes)
+            lr, learned = look.choice(found, probes)
         if all(probe.level == math.inf for probe in probes):
             return None
         if learned or self.unlearned == "middle":
@@ -108,7 +104,7 @@ class Design:
         )
 
 
-SHIPPED = Design(3, 100, 0.25)
+CHOSEN = Design(3, 100, 0.25)
 TIES = (0.5, 1.0, 2.0)
 DESIGNS = [
     Design(*shape, tie, below)
@@ -178,37 +174,22 @@ def record(bench: Path) -> None:
 def levels(
     recipe: Any, curve: lrsched.LossCurve, seed: int, schedule: str
 ) -> dict[str, list[float | None]]:
-    with mock.patch.multiple(refine, **RECORDED):
-        lrs = refine.candidates(curve, schedule)
+    with mock.patch.multiple(look, **RECORDED):
+        lrs = look.candidates(curve, schedule)
     found = {}
     for lr in lrs:
-        runs = [trained(recipe.make(seed), refine.ProbeRun(lr, schedule, n)) for n in LENGTHS]
+        runs = [look.trained(recipe.make(seed), lr, schedule, n) for n in LENGTHS]
         found[f"{lr:.7g}"] = [
             float(f"{run.level:.6g}") if math.isfinite(run.level) else None for run in runs
         ]
     return found
 
 
-def trained(instance: Any, run: refine.ProbeRun) -> refine.Probe:
-    """From the state and on the batches that a range test with this seed begins with."""
-    optimizer, batches = instance.optimizer(run.lr), instance.loader.forever()
-    while run.running:
-        for group in optimizer.param_groups:
-            group["lr"] = run.lr
-        x, y = next(batches)
-        optimizer.zero_grad()
-        loss = instance.criterion(instance.model(x), y)
-        loss.backward()
-        optimizer.step()
-        run.record(loss.detach())
-    return run.probe
-
-
 def rise_distances(every: Sequence[Case]) -> dict[str, float]:
     """Decades from the best one-cycle lr up to where the sweep's loss rises for good, by task."""
     gaps: dict[str, list[float]] = {}
     for case in every:
-        calm = calm_until(case.curve.lr, case.curve.loss)
+        calm = look.calm_until(case.curve)
         if case.use == "onecycle" and calm is not None:
             gap = math.log10(calm / case.task.truths[case.use].best_lr)
             gaps.setdefault(case.task.name, []).append(gap)
@@ -267,8 +248,8 @@ def report(every: Sequence[Case]) -> None:
 
     table = Table(every, {"plain": plain})
     table.row("plain suggestion", table.regrets[0])
-    table = Table(every, {design: design.lr for design in (SHIPPED, replace(SHIPPED, tie=0.0))})
-    table.row("second look as shipped", table.regrets[0])
+    table = Table(every, {design: design.lr for design in (CHOSEN, replace(CHOSEN, tie=0.0))})
+    table.row("second look as scored live", table.regrets[0])
     table.row("the probe with the lowest end", table.regrets[1])
     chosen: list[str] = []
     for title, designs in (
@@ -292,7 +273,7 @@ def report(every: Sequence[Case]) -> None:
 
 
 def unlearned() -> list[Design]:
-    return [replace(SHIPPED, unlearned=what) for what in ("middle", "lowest", "sweep")]
+    return [replace(CHOSEN, unlearned=what) for what in ("middle", "lowest", "sweep")]
 
 
 def main() -> None:

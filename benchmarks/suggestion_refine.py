@@ -1,4 +1,4 @@
-"""What a second look is worth: `lrsched_torch.lr_find(refine=True)`, live, on the tasks.
+"""What a second look would be worth: range tests and the probes of `suggestion_probes.py`, live.
 
     python benchmarks/suggestion_refine.py [--bench ../shared/suggestion_bench] [--jobs 2]
         [--tasks NAME,NAME]
@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import suggestion_data as data
 import suggestion_fresh
+import suggestion_probes as probes
 import suggestion_tasks
 import torch
 
-from lrsched.suggestion import PLATEAU
 from lrsched_torch.range_test import lr_find
 
 SEEDS = (100, 101, 102)
@@ -68,16 +68,16 @@ def one_run(task: Any, stored: data.Task, seed: int, schedule: str) -> tuple[flo
     # Under the name by which lr_find puts the order of the batches back.
     run.loader.generator = run.loader.g
     use = data.SCHEDULES[schedule]
-    curve = lr_find(
-        *(run.model, run.optimizer(1e-3), run.criterion, run.loader), refine=True, schedule=use
-    )
+    curve = lr_find(run.model, run.optimizer(1e-3), run.criterion, run.loader)
+    plain = curve.suggest(schedule=use)
+    made = [
+        probes.trained(task.make(seed), lr, use, probes.STEPS)
+        for lr in probes.candidates(curve, use)
+    ]
+    refined, confident = probes.second_look(plain, made)
     truth, fallback = stored.truths[schedule], data.FALLBACK[stored.family]
-    plain = curve.suggest(schedule=use, method=PLATEAU, fallback=fallback)
-    refined = curve.suggest(schedule=use, fallback=fallback)
-    assert plain.lr
-    assert refined.lr
-    found = (truth.regret(plain.lr), truth.regret(refined.lr))
-    return (*found, plain.confident, refined.confident)
+    regrets = (truth.regret(lr or fallback) for lr in (plain.lr, refined))
+    return (*regrets, plain.confident, confident)
 
 
 def report(title: str, rows: dict[str, np.ndarray]) -> None:

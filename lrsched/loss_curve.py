@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from lrsched._validate import check_int, check_positive, check_type
 from lrsched.peer_rules import PEERS
-from lrsched.refine import Probe, second_look
 from lrsched.suggestion import (
     PLATEAU,
     Suggestion,
     check_curve,
     cyclical_range,
-    or_fallback,
     suggest_for,
 )
 
@@ -46,7 +44,6 @@ class LossCurve:
         num_steps: Updates planned; None stands for n.
         start_lr: First learning rate planned; None stands for the first one used.
         end_lr: Last learning rate planned; None stands for the last one used.
-        probes: Short trainings around its suggestion, by rising lr, as `lrsched.refine` makes them.
         notes: What to know of how it was taken, a sentence each: data read more than once, say.
 
     Raises:
@@ -61,7 +58,6 @@ class LossCurve:
     num_steps: int | None = field(default=None, kw_only=True)
     start_lr: float | None = field(default=None, kw_only=True)
     end_lr: float | None = field(default=None, kw_only=True)
-    probes: tuple[Probe, ...] = field(default=(), kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
@@ -70,10 +66,9 @@ class LossCurve:
         planned = lr.size if self.num_steps is None else self.num_steps
         fields: dict[str, Any] = {"lr": lr, "loss": loss}
         fields["num_steps"] = check_int("num_steps", planned, lr.size)
-        for name, kind in (("probes", Probe), ("notes", str)):
-            entries = fields[name] = tuple(getattr(self, name))
-            for entry in entries:
-                check_type(name, entry, kind)
+        fields["notes"] = tuple(self.notes)
+        for note in fields["notes"]:
+            check_type("notes", note, str)
         for name, used in (("start_lr", lr[:1]), ("end_lr", lr[-1:])):
             value = getattr(self, name)
             if value is None:
@@ -90,14 +85,7 @@ class LossCurve:
         method: str | None = None,
         fallback: float | None = None,
     ) -> Suggestion:
-        """A learning rate for training, as `lrsched.suggest` finds it on this curve.
-
-        With probes for this schedule, and no `method`, they have the last word.
-        """
-        probes = [probe for probe in self.probes if probe.schedule == schedule]
-        if method is None and probes:
-            found = self.suggest(schedule=schedule, method=PLATEAU)
-            return or_fallback(second_look(found, probes), fallback)
+        """A learning rate for training, as `lrsched.suggest` finds it on this curve."""
         return suggest_for(
             self.lr,
             self.loss,
@@ -130,7 +118,7 @@ class LossCurve:
         fields = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         named = [v if math.isfinite(v) else str(v) for v in self.loss.tolist()]
         lists = {"lr": self.lr.tolist(), "loss": named, "notes": list(self.notes)}
-        return {"format": FORMAT, **fields, **lists, "probes": [p.to_dict() for p in self.probes]}
+        return {"format": FORMAT, **fields, **lists}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LossCurve:
@@ -152,9 +140,8 @@ class LossCurve:
         known = {entry.name for entry in dataclasses.fields(cls)}
         if not {"lr", "loss"} <= set(values) <= known:
             raise ValueError(f"data must have keys among {sorted(known)}, got {sorted(values)}")
-        probes = tuple(Probe.from_dict(probe) for probe in values.pop("probes", ()))
         losses = np.array([float(v) for v in values.pop("loss")])
-        return cls(values.pop("lr"), losses, probes=probes, **values)
+        return cls(values.pop("lr"), losses, **values)
 
     def to_json(self) -> str:
         """`to_dict` as a JSON text."""
@@ -247,7 +234,6 @@ def average(curves: Iterable[LossCurve]) -> LossCurve:
     return dataclasses.replace(
         shortest,
         loss=np.mean([curve.loss[:length] for curve in kept], axis=0),
-        probes=(),
         notes=(*notes, f"The mean of {len(kept)} sweeps."),
     )
 

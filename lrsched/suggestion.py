@@ -47,8 +47,8 @@ DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
 CONFIDENT_OVER_NOISE = 3.0
 FEW_UPDATES = 5.0  # 85 steps of an exponential sweep over 8 decades
 SWEEP_AGAIN = (
-    "sweep to a higher end_lr, use more steps or larger batches, or let probes decide "
-    "(lr_find(refine=True)); the curve of a model that is already trained looks like this too"
+    "sweep to a higher end_lr, or use more steps or larger batches; the curve of a model that is "
+    "already trained looks like this too"
 )
 
 
@@ -58,8 +58,7 @@ class Suggestion:
 
     Attributes:
         lr: The learning rate; None where the curve does not support one.
-        method: Name of the rule: "plateau", "probes" (see `lrsched.refine`), a peer's rule, or
-            "fallback".
+        method: Name of the rule: "plateau", a peer's rule, or "fallback".
         reason: Why this lr, or what is in doubt and what to do about it.
         band: (low, high): learning rates expected to do about as well; None with a peer's rule.
         confident: Whether the curve leaves no known doubt. Peers' rules do not say: False.
@@ -187,11 +186,6 @@ def suggest_for(
         found = _plateau(lr, loss, schedule)
     else:
         found = replace(_peer(ALIASES.get(name, name), lr, loss, num_steps), schedule=schedule)
-    return or_fallback(found, fallback)
-
-
-def or_fallback(found: Suggestion, fallback: float | None) -> Suggestion:
-    """The suggestion, with `fallback` for an lr where it has none."""
     if found.lr is None and fallback is not None:
         return replace(found, lr=fallback, method="fallback")
     return found
@@ -292,12 +286,6 @@ def read(lr: Array, loss: Array) -> Reading:
     quiet = np.flatnonzero(_running_median(level) <= CALM_OVER_NOISE * noise)
     calm = float(x[quiet[-1]] if quiet.size else x[0])
     return Reading(x, smooth, noise, error, scale, start, calm)
-
-
-def calm_until(lr: Array, loss: Array) -> float | None:
-    """The lr after which the loss stays above its start level; None for under 10 finite losses."""
-    lr, loss = _finite_part(lr, loss)
-    return 10 ** read(lr, loss).calm if lr.size >= MIN_POINTS else None
 
 
 def smooth_losses(lr: Array, loss: Array) -> Array:

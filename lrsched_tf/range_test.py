@@ -12,13 +12,9 @@ from typing import Any
 import keras
 
 from lrsched._progress import Progress
-from lrsched._validate import check_bool, check_choice
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
-from lrsched.refine import REFINE_STEPS, ProbeRun, check_refine_steps
-from lrsched.refine import refine as refine_curve
 from lrsched.schedule import Schedule
-from lrsched.suggestion import SCHEDULE_FACTORS
 from lrsched_tf.install import leaf_optimizers
 from lrsched_tf.snapshot import DataSnapshot
 from lrsched_tf.trial import Trial
@@ -97,18 +93,10 @@ def lr_find(
     num_steps: int = 300,
     sweep: str | Schedule = "exponential",
     stop_factor: float | None = 2.0,
-    refine: bool = False,
-    refine_steps: int = REFINE_STEPS,
-    schedule: str = "one_cycle",
     progress: bool = False,
     **data: Any,
 ) -> LossCurve:
     """Find a learning rate: train for `num_steps` updates with a growing one, then undo it all.
-
-    With `refine=True`, three short trainings follow, around the suggestion and with the schedule
-    that it is for, each from the state of before; then `curve.suggest(schedule=schedule)` goes by
-    them. They are undone too. Batches come in the same order each time, except that TensorFlow
-    shuffles anew.
 
     Afterwards the model, its optimizer, its history and the random number generators are as they
     were, also after an exception or Ctrl-C; what differs, if anything does, is warned of. What
@@ -125,9 +113,6 @@ def lr_find(
         num_steps: Number of updates, int >= 10; data that ends sooner is read again.
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
-        refine: Check the suggestion with short trainings.
-        refine_steps: Updates of all of them together, int >= 60.
-        schedule: What the lr is for, where `refine` is set: "one_cycle" or "constant".
         progress: Show a progress bar over all updates (needs tqdm).
         data: Other arguments of `fit` about the data: `batch_size`, `shuffle`, `class_weight`,
             `sample_weight`, `steps_per_epoch`.
@@ -146,8 +131,6 @@ def lr_find(
     if own:
         raise ValueError(f"data must be arguments of fit about the training data, got {own}")
     test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
-    check_choice("schedule", schedule, SCHEDULE_FACTORS)
-    probed = check_refine_steps(refine_steps) if check_bool("refine", refine) else 0
     leaf_optimizers(model)
     if _is_empty(x):
         raise ValueError(NO_BATCHES)
@@ -156,7 +139,10 @@ def lr_find(
         warnings.warn(lasting, UserWarning, stacklevel=2)
         test.note(lasting)
 
-    def train(test: RangeTest | ProbeRun) -> Trial:
+    with (
+        Progress(len(test.planned_lr), "LR range test", progress) as bar,
+        _prepared(model),
+    ):
         trial, before = Trial(test, bar, once), DataSnapshot(model, x)
         try:
             model.fit(x, y, epochs=10**6, verbose=0, callbacks=[trial], **data)
@@ -166,21 +152,12 @@ def lr_find(
         finally:
             trial.restore()
             trial.put_back(before)
-        if not trial.batches:
-            raise ValueError(NO_BATCHES)
-        return trial
-
-    with (
-        Progress(len(test.planned_lr) + probed, "LR range test", progress) as bar,
-        _prepared(model),
-    ):
-        trial = train(test)
-        if trial.passes > 1 and not data.get("steps_per_epoch"):
-            length = trial.first_pass
-            test.note(f"The data was read {trial.passes} times (number of batches: {length}).")
-        if not refine:
-            return test.curve
-        return refine_curve(test.curve, train, schedule=schedule, num_steps=probed)
+    if not trial.batches:
+        raise ValueError(NO_BATCHES)
+    if trial.passes > 1 and not data.get("steps_per_epoch"):
+        length = trial.first_pass
+        test.note(f"The data was read {trial.passes} times (number of batches: {length}).")
+    return test.curve
 
 
 @contextmanager

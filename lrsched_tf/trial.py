@@ -14,7 +14,6 @@ from keras import ops
 from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
-from lrsched.refine import ProbeRun
 from lrsched_tf.install import Installation, StepCounter, leaf_optimizers
 from lrsched_tf.snapshot import Held, Snapshot
 
@@ -44,7 +43,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         first_pass: Batches of the first time.
     """
 
-    def __init__(self, test: RangeTest | ProbeRun, bar: Progress, once: bool = False) -> None:
+    def __init__(self, test: RangeTest, bar: Progress, once: bool = False) -> None:
         super().__init__()
         self._test, self._bar, self._once = test, bar, once
         self._snapshot: Snapshot | None = None

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrsched.range_test import RangeTest
-from lrsched.refine import ProbeRun
 from lrsched_torch._accelerate import scaler_of
 from lrsched_torch._groups import Group, unalias, writer_for
 from lrsched_torch._updates import UpdateCounter
@@ -40,7 +39,7 @@ class Trial:
     def __init__(
         self,
         optimizer: Optimizer,
-        test: RangeTest | ProbeRun,
+        test: RangeTest,
         groups: str = "ratio",
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:

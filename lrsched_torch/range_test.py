@@ -17,10 +17,7 @@ from lrsched._progress import Progress
 from lrsched._validate import check_bool, check_choice, check_int, check_loss, check_type
 from lrsched.loss_curve import LossCurve, average
 from lrsched.range_test import RangeTest
-from lrsched.refine import REFINE_STEPS, ProbeRun, check_refine_steps
-from lrsched.refine import refine as refine_curve
 from lrsched.schedule import Schedule
-from lrsched.suggestion import SCHEDULE_FACTORS
 from lrsched_torch._batches import Batches
 from lrsched_torch._objective import objective
 from lrsched_torch._training_step import training_step
@@ -197,16 +194,9 @@ def lr_find(
     device: Any = None,
     snapshot_device: Any = None,
     verify: bool = True,
-    refine: bool = False,
-    refine_steps: int = REFINE_STEPS,
-    schedule: str = "one_cycle",
     progress: bool = False,
 ) -> LossCurve:
     """Find a learning rate: train for `num_steps` updates with a growing one, then undo it all.
-
-    With `refine=True`, three short trainings follow, around the suggestion and with the schedule
-    that it is for, each from the state of before and on the same batches; then
-    `curve.suggest(schedule=schedule)` goes by them. They are undone too.
 
     The model trains on the device that its first parameter is on. Afterwards the model, the
     optimizer, the loader's order and the random number generators are as they were, also after an
@@ -238,9 +228,6 @@ def lr_find(
         device: Where the model must be; None takes it as it is.
         snapshot_device: As for `range_test`.
         verify: As for `range_test`.
-        refine: Check the suggestion with short trainings.
-        refine_steps: Updates of all of them together, int >= 60.
-        schedule: What the lr is for, where `refine` is set: "one_cycle" or "constant".
         progress: Show a progress bar over all updates (needs tqdm).
 
     Returns:
@@ -257,8 +244,6 @@ def lr_find(
         RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
         for _ in range(check_int("repeats", repeats, 1))
     ]
-    check_choice("schedule", schedule, SCHEDULE_FACTORS)
-    probed = check_refine_steps(refine_steps) if check_bool("refine", refine) else 0
     place = _place(model, optimizer, device)
     stateful, scaler = _with_scaler(tuple(stateful), amp, place)
     validation = None if val_loader is None else Batches(val_loader)
@@ -276,7 +261,7 @@ def lr_find(
             scaler=scaler,
             validation=validation,
         ),
-        Progress(len(sweeps) * len(sweeps[0].planned_lr) + probed, "LR range test", progress),
+        Progress(len(sweeps) * len(sweeps[0].planned_lr), "LR range test", progress),
         Snapshot(
             *(model, optimizer),
             stateful=stateful,
@@ -287,8 +272,6 @@ def lr_find(
     notes: list[str] = []
     with _undone(finder.snapshot, (finder.source, validation), notes), finder.bar:
         curve = finder.sweep(sweeps)
-        if refine:
-            curve = refine_curve(curve, finder.probe, schedule=schedule, num_steps=probed)
     return dataclasses.replace(curve, notes=(*curve.notes, *notes))
 
 
@@ -317,13 +300,7 @@ class _Finder:
             test.stop(LOADER_ENDED)
         return average(test.curve for test in tests)
 
-    def probe(self, run: ProbeRun) -> None:
-        """A short training on the first batches."""
-        self.snapshot.restore()
-        self.source.restore()
-        self._train(run, iter(self.source))
-
-    def _train(self, test: RangeTest | ProbeRun, stream: Iterator[Any]) -> None:
+    def _train(self, test: RangeTest, stream: Iterator[Any]) -> None:
         if not self.model.training:
             self.model.train()
         trial = Trial(self.optimizer, test, self.groups, self.scaler)

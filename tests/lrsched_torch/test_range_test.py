@@ -1,7 +1,6 @@
 """The range test of PyTorch: what it measures, and that it leaves the training as it was."""
 
 import os
-import runpy
 import signal
 
 import numpy as np
@@ -28,60 +27,7 @@ def test_training_after_it_is_bitwise_training_without_it(optimizer, epochs_befo
     assert training_after(find_twice, optimizer, epochs_before) == untouched
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_second_look_leaves_no_trace_either(optimizer):
-    def look(run):
-        assert len(run.find(refine=True).probes) == 3
-
-    untouched = training_after(lambda run: None, optimizer)
-    assert training_after(look, optimizer) == untouched
-
-
-def test_a_second_look_broken_off_in_a_probe_leaves_no_trace():
-    def break_off(run):
-        real, count = run.criterion, iter(range(1000))
-
-        def criterion(output, target):
-            if next(count) == 60:
-                raise ZeroDivisionError
-            return real(output, target)
-
-        run.criterion = criterion
-        with pytest.raises(ZeroDivisionError):
-            run.find(refine=True, stop_factor=None)
-        run.criterion = real
-
-    assert training_after(break_off) == training_after(lambda run: None)
-
-
-@pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
-def test_a_probe_is_the_training_that_its_lr_stands_for(schedule):
-    """The losses of each probe are those of a training by hand on the loader's own batches."""
-    run = Run()
-    run.train(1)
-    curve = run.find(refine=True, refine_steps=150, schedule=schedule)
-    assert curve.suggest(schedule=schedule).method == "probes"
-    for probe in curve.probes:
-        by_hand = Run()
-        by_hand.train(1)
-        whole = {
-            "one_cycle": lrsched.one_cycle(probe.lr, 50),
-            "constant": lrsched.constant(probe.lr),
-        }
-        losses = []
-        batches = (batch for _ in range(9) for batch in by_hand.loader)
-        for lr, (x, y) in zip(whole[schedule].values(50), batches, strict=False):
-            for group in by_hand.optimizer.param_groups:
-                group["lr"] = float(lr)
-            loss = by_hand.criterion(by_hand.model(x), y)
-            by_hand.optimizer.zero_grad()
-            loss.backward()
-            by_hand.optimizer.step()
-            losses.append(loss.item())
-        assert list(probe.losses) == losses
-
-
-def test_the_progress_bar_counts_the_whole_budget(monkeypatch):
+def test_the_progress_bar_counts_the_updates_of_all_sweeps(monkeypatch):
     import tqdm.auto
 
     bars = []
@@ -98,8 +44,8 @@ def test_the_progress_bar_counts_the_whole_budget(monkeypatch):
             self.closed = True
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
-    Run().find(refine=True, refine_steps=90, stop_factor=None, progress=True)
-    assert [(bar.total, bar.steps, bar.closed) for bar in bars] == [(130, 130, True)]
+    Run().find(repeats=2, stop_factor=None, progress=True)
+    assert [(bar.total, bar.steps, bar.closed) for bar in bars] == [(80, 80, True)]
 
 
 def test_a_trace_would_be_seen():
@@ -219,9 +165,6 @@ def test_a_nan_loss_ends_the_test_and_says_so():
         ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
         ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
         ({"progress": 1}, TypeError, "progress must be a bool"),
-        ({"refine": 3}, TypeError, "refine must be a bool"),
-        ({"refine": True, "refine_steps": 30}, ValueError, "refine_steps must be an int >= 60"),
-        ({"schedule": "cosine"}, ValueError, "schedule must be one of"),
     ],
 )
 def test_bad_arguments_change_nothing(change, error, message):
@@ -286,12 +229,3 @@ def test_it_is_used_inside_with_and_once():
         pass
     with pytest.raises(RuntimeError, match="a second time"):
         test.__enter__()
-
-
-def test_the_example_of_a_second_look_runs(repo, capsys):
-    main = runpy.run_path(str(repo / "examples" / "torch_second_look.py"))["main"]
-    plain, refined = main()
-    printed = capsys.readouterr().out
-    assert printed.count("probe with peak lr") == 3
-    assert "probes of 100 steps" in printed
-    assert 0.5 < refined / plain < 2

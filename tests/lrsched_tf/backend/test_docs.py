@@ -57,10 +57,3 @@ def test_the_cyclical_example_tells_the_values(capsys):
     callback = example("cyclical")()
     assert len(callback.history["step"]) == 8 * 45
     assert "beta_1 was lowest: 0.85" in capsys.readouterr().out
-
-
-def test_the_second_look_is_followed_by_the_training(capsys):
-    assert example("second_look")() > 0.85
-    said = capsys.readouterr().out
-    assert said.count("probe with peak lr") == 3
-    assert said.count("Suggested lr for the peak of one-cycle training") == 2

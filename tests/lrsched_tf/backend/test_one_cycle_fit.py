@@ -58,22 +58,6 @@ def test_without_a_peak_it_finds_one_says_so_and_trains(digits, capsys):
     assert cycle.history["val_accuracy"][-1] > 0.75
 
 
-def test_the_range_test_can_take_a_second_look(digits, capsys):
-    cycle, test = keras.callbacks.History(), {"num_steps": 150, "refine": True, "refine_steps": 150}
-    fit_one_cycle(
-        classifier(), *digits, epochs=2, batch_size=32, verbose=2, range_test=test,
-        callbacks=[cycle],
-    )  # fmt: skip
-    said = capsys.readouterr().out
-    peak = float(re.search(r"peak of one-cycle training: (\S+)", said)[1])
-    probed = re.search(r"3 probes of 50 steps \(lr ([^)]+)\)", said)[1]
-    assert any(peak == pytest.approx(float(lr), rel=0.05) for lr in probed.split(", "))
-    steps = 2 * 57
-    expected = lrsched.one_cycle(peak, steps)(np.arange(56, steps, 57))
-    np.testing.assert_allclose(cycle.history["learning_rate"], expected, rtol=5e-3)
-    assert cycle.history["accuracy"][-1] > 0.75
-
-
 def test_the_samples_kept_for_validation_are_not_looked_at(digits, capsys):
     """They have no targets here, so one of them would end the range test at once."""
     x, y = digits

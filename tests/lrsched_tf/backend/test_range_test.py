@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lrsched
-from lrsched_tf import LRFinder, OneCycle, ScheduleCallback, lr_find
+from lrsched_tf import LRFinder, OneCycle, lr_find
 
 FIND = {"num_steps": 40, "start_lr": 1e-5, "end_lr": 1.0, "batch_size": 8}
 OPTIMIZERS = {
@@ -77,29 +77,6 @@ def test_found_twice_it_leaves_no_trace_either():
         assert first == second
 
     assert training_after(find_twice) == training_after(lambda model: None)
-
-
-@pytest.mark.parametrize(("optimizer", "schedule"), [("sgd", "constant"), ("adamw", "one_cycle")])
-def test_a_second_look_leaves_no_trace_either(optimizer, schedule):
-    def look(model):
-        curve = lr_find(model, *data(), **FIND, refine=True, refine_steps=60, schedule=schedule)
-        assert [len(probe.losses) for probe in curve.probes] == [20, 20, 20]
-        assert curve.suggest(schedule=schedule).method == "probes"
-
-    untouched = training_after(lambda model: None, optimizer)
-    assert training_after(look, optimizer) == untouched
-
-
-def test_a_probe_is_the_training_that_its_lr_stands_for():
-    x, y = data()
-    options = {"batch_size": 8, "shuffle": False}
-    curve = lr_find(compiled(), x, y, **{**FIND, **options}, refine=True, refine_steps=60)
-    for probe in curve.probes:
-        losses = Losses()
-        model = compiled()
-        cycle = ScheduleCallback(lr=lrsched.one_cycle(probe.lr, 20).then(lrsched.constant(1e-9)))
-        model.fit(x, y, epochs=3, verbose=0, callbacks=[cycle, losses], **options)
-        assert probe.losses == pytest.approx(losses.seen[:20], rel=1e-4)
 
 
 def test_a_trace_would_be_seen():
