@@ -3,10 +3,10 @@
 python benchmarks/keras_fit.py             # TensorFlow, JAX and PyTorch
 KERAS_BACKEND=jax python benchmarks/keras_fit.py --only "3 layers, spe 16"
 
-Every model has a process of its own, and every case in it three fits, in threads that are let go
-for some epochs at a time, so all of them are warm and can be measured in turns. The same fit
-begun twice may differ by some percent, for as long as it runs; the second three plain ones
-show how much. The first sample of a case, with its tracing, is shown apart.
+Every model has a process of its own, and every case in it is one fit or several, in threads that
+are let go for some epochs at a time, so all of them are warm and can be measured in turns. The
+same fit begun twice may differ by some percent, for as long as it runs; a second plain case shows
+how much. The first sample of a case, with its tracing, is shown apart.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ ONE_THREAD = {
     "TF_NUM_INTEROP_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
-EPOCHS, COPIES = 4096, 3
+EPOCHS = 4096
+# Fits of each case. With a dozen at a time, TensorFlow's pipelines may wait for each other for ever.
+COPIES = {"tensorflow": 1, "jax": 3, "torch": 1}
 # Seconds that a sample takes at least; what is shorter is blurred by the switch between threads.
 SAMPLE = 0.4
 
@@ -157,7 +159,7 @@ def show(case: str, rounds: int) -> None:
     epochs = Gate.epochs_for(lambda count: Fit(depth, steps_per_execution, [], count))
 
     fits: dict[str, list[Fit]] = {name: [] for name in callbacks()}
-    for _ in range(COPIES):
+    for _ in range(COPIES[os.environ["KERAS_BACKEND"]]):
         for name, make in callbacks().items():
             fits[name].append(Fit(depth, steps_per_execution, make(), epochs))
     cases = {name: partial(run_all, copies) for name, copies in fits.items()}
