@@ -42,7 +42,7 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
 EPOCHS = 4096
-# Fits of each case. With a dozen at a time, TensorFlow's pipelines may wait for each other for ever.
+# Fits of each case. Among a dozen, pipelines of TensorFlow may wait for each other for ever.
 COPIES = {"tensorflow": 1, "jax": 3, "torch": 1}
 # Seconds that a sample takes at least; what is shorter is blurred by the switch between threads.
 SAMPLE = 0.4
