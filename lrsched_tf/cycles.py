@@ -101,7 +101,8 @@ class OneCycle(ScheduleCallback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._learn and self._epoch == 0 and epoch == 1 and not self._batches_per_epoch():
             # The first epoch is over: its schedule, of no known length, makes room for the real.
-            self._learned_steps = self._counters[0].batches() - self._batches
+            counter = self._counters[0]
+            self._learned_steps = counter.batches() - counter.origin
             self._remove()
         super().on_epoch_begin(epoch, logs)
 

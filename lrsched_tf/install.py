@@ -125,6 +125,9 @@ class StepCounter:
         first_batch: Batches of the schedule that are behind it now; None takes the optimizer's
             own count for that.
         count_batches: With gradient accumulation, a step is a batch and not an update.
+
+    Attributes:
+        origin: The optimizer's count of batches at step 0.
     """
 
     def __init__(self, optimizer: Any, first_batch: int | None, count_batches: bool) -> None:
@@ -132,7 +135,7 @@ class StepCounter:
         self.batches_per_step = 1
         if not count_batches and optimizer.gradient_accumulation_steps:
             self.batches_per_step = optimizer.gradient_accumulation_steps
-        self._origin = 0 if first_batch is None else self.batches() - first_batch
+        self.origin = 0 if first_batch is None else self.batches() - first_batch
 
     def batches(self) -> int:
         """Batches that the optimizer has seen, read from the device."""
@@ -140,7 +143,7 @@ class StepCounter:
 
     def step_at(self, batches: Any) -> Any:
         """The step of the schedule at a count of batches, an int or a tensor."""
-        return batches // self.batches_per_step - self._origin // self.batches_per_step
+        return batches // self.batches_per_step - self.origin // self.batches_per_step
 
     def traced(self) -> Any:
         """The current step, an integer tensor of the optimizer's counter."""
