@@ -29,6 +29,7 @@ from lrsched.suggestion import cyclical_range, suggest
 
 # (lr, loss, updates planned, schedule, family) -> lr, None for no answer, NaN for a breakdown
 Rule = Callable[[np.ndarray, np.ndarray, int, str, str], float | None]
+COLUMNS = "rule | mean regret [95% interval] | median | worst | failures | no answer (tasks)"
 RETURNS_NOTHING = ("lightning",)  # where the other peers raise or return NaN
 NO_FINDER = {
     "no finder: 3e-4 / 1e-2": {"adam": 3e-4, "sgd": 1e-2},
@@ -53,8 +54,8 @@ class Score:
     def row(self) -> str:
         name = f"**{self.name}**" if self.name.startswith("ours") else self.name
         return (
-            f"| {name} | {self.mean:.3f} [{self.low:.2f}, {self.high:.2f}] | {self.median:.3f} | "
-            f"{self.worst:.2f} | {self.fails} of {self.count} | {self.silent_tasks} |"
+            f"{name} | {self.mean:.3f} [{self.low:.2f}, {self.high:.2f}] | {self.median:.3f} | "
+            f"{self.worst:.2f} | {self.fails} of {self.count} | {self.silent_tasks}"
         )
 
 
@@ -122,12 +123,11 @@ def interval(regrets: np.ndarray, bases: list[str]) -> tuple[float, float]:
     return low, high
 
 
-def print_table(title: str, scores: list[Score]) -> None:
-    print(f"\n### {title}\n")
-    print("| rule | mean regret [95% interval] | median | worst | failures | no answer (tasks) |")
-    print("|---|---|---|---|---|---|")
-    for entry in scores:
-        print(entry.row())
+def print_table(title: str, columns: str, rows: list[str]) -> None:
+    print(f"\n### {title}\n\n| {columns} |")
+    print("|---" * len(columns.split(" | ")) + "|")
+    for row in rows:
+        print(f"| {row} |")
 
 
 def print_left_out(sets: dict[str, list[Task]]) -> None:
@@ -137,27 +137,30 @@ def print_left_out(sets: dict[str, list[Task]]) -> None:
         "left out by kind": left_out(every, lambda task: task.kind),
         "left out one by one": left_out(every, lambda task: task.base),
     }
-    steps = list(SWEEPS)
-    print("\n### Ours, calibrated on other tasks\n")
-    print("| mean regret | " + " | ".join(f"{n} steps" for n in steps) + " |")
-    print("|---" * (1 + len(steps)) + "|")
+    rows = []
     for title, tasks in reversed(sets.items()):
         for how, regrets in found.items():
-            means = np.mean([[regrets[task.base][n] for n in steps] for task in tasks], 0)
-            print(f"| {title}, {how} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+            means = np.mean([[regrets[task.base][n] for n in SWEEPS] for task in tasks], 0)
+            rows.append(" | ".join([f"{title}, {how}", *(f"{mean:.3f}" for mean in means)]))
+    columns = " | ".join(["mean regret", *(f"{steps} steps" for steps in SWEEPS)])
+    print_table("Ours, calibrated on other tasks", columns, rows)
 
 
 def print_confidence(sets: dict[str, list[Task]]) -> None:
     """How the suggestions differ in regret by what they say of themselves."""
-    print("\n### Ours, by what it says of itself\n")
-    print(
-        "| tasks, steps | confident: regret < 0.25 | mean | in doubt: number | mean | no answer | "
-        "band's ends < 0.25 |"
+    columns = (
+        "tasks, steps | confident: regret < 0.25 | mean | in doubt: number | mean | no answer | "
+        "band's ends < 0.25"
     )
-    print("|---|---|---|---|---|---|---|")
-    for title, tasks in sets.items():
-        for steps, protocol in SWEEPS.items():
-            print(f"| {title}, {steps} | {confidence(tasks, protocol)} |")
+    print_table("Ours, by what it says of itself", columns, by_sweep(confidence, sets))
+
+
+def by_sweep(row: Callable[[list[Task], str], str], sets: dict[str, list[Task]]) -> list[str]:
+    return [
+        f"{title}, {steps} | {row(tasks, protocol)}"
+        for title, tasks in sets.items()
+        for steps, protocol in SWEEPS.items()
+    ]
 
 
 def confidence(tasks: list[Task], protocol: str) -> str:
@@ -186,15 +189,11 @@ def print_cyclical(sets: dict[str, list[Task]]) -> None:
 
     The lower one should train, but more slowly than the best constant lr.
     """
-    print("\n### The cyclical range\n")
-    print(
-        "| tasks, steps | max_lr: regret < 0.25 | base_lr: regret < 0.9 | below the best lr | "
-        "all three | max_lr / base_lr | no answer |"
+    columns = (
+        "tasks, steps | max_lr: regret < 0.25 | base_lr: regret < 0.9 | below the best lr | "
+        "all three | max_lr / base_lr | no answer"
     )
-    print("|---|---|---|---|---|---|---|")
-    for title, tasks in sets.items():
-        for steps, protocol in SWEEPS.items():
-            print(f"| {title}, {steps} | {cyclical(tasks, protocol)} |")
+    print_table("The cyclical range", columns, by_sweep(cyclical, sets))
 
 
 def cyclical(tasks: list[Task], protocol: str) -> str:
@@ -326,7 +325,7 @@ def main() -> None:
     for title, tasks in sets.items():
         scores = [score(name, *rule, tasks) for name, rule in rules().items()]
         tables[title] = sorted(scores, key=lambda entry: entry.mean)
-        print_table(f"{len(tasks)} {title}", tables[title])
+        print_table(f"{len(tasks)} {title}", COLUMNS, [entry.row() for entry in tables[title]])
         print(f"\nOne perfect lr for each task: {best_single(tasks):.3f}")
     print_confidence(sets)
     print_cyclical(sets)
