@@ -200,7 +200,7 @@ def cyclical(tasks: list[Task], protocol: str) -> str:
     rows = []
     sweeps = [(task, *curve) for task in tasks for curve in task.curves[protocol]]
     for task, lr, loss in sweeps:
-        if found := cyclical_range(lr, loss):
+        if found := cyclical_range(lr, loss, len(PROTOCOLS[protocol])):
             base, top = found
             constant = task.truths["constant"]
             works = task.truths["onecycle"].regret(top) < 0.25

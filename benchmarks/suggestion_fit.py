@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from unittest import mock
 
 import numpy as np
-from suggestion_data import FALLBACK, SCHEDULES, Task
+from suggestion_data import FALLBACK, PROTOCOLS, SCHEDULES, Task
 
 from lrsched import suggestion
 
@@ -55,7 +55,7 @@ def _regrets(tasks: Sequence[Task], names: list[str], reading: dict[str, float])
         place = names.index(task.base)
         for sweep, protocol in enumerate(SWEEPS.values()):
             for lr, loss in task.curves[protocol]:
-                positions = _positions(lr, loss, reading)
+                positions = _positions(lr, loss, len(PROTOCOLS[protocol]), reading)
                 for use, schedule in enumerate(SCHEDULES):
                     truth = task.truths[schedule]
                     if positions is None:
@@ -67,13 +67,15 @@ def _regrets(tasks: Sequence[Task], names: list[str], reading: dict[str, float])
     return total / count
 
 
-def _positions(lr: np.ndarray, loss: np.ndarray, reading: dict[str, float]) -> np.ndarray | None:
+def _positions(
+    lr: np.ndarray, loss: np.ndarray, planned: int, reading: dict[str, float]
+) -> np.ndarray | None:
     """log10 of the suggestions [setting, factor], as `lrsched.suggestion` has them."""
-    if suggestion.suggest(lr, loss).lr is None:
+    if suggestion.suggest(lr, loss, num_steps=planned).lr is None:
         return None
-    finite = np.isfinite(loss)
+    count, _ = suggestion.readable(loss, planned)
     with mock.patch.multiple(suggestion, **reading):
-        curve = suggestion.read(lr[finite], loss[finite])
+        curve = suggestion.read(lr[:count], loss[:count])
         done, updates, edge = curve.done, curve.updates, curve.edge
     edge = float(curve.x[-1]) if edge is None else edge
     rows = []

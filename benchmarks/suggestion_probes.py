@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from lrsched import LossCurve, constant, one_cycle
+from lrsched.divergence import MIN_POINTS
 from lrsched.suggestion import (
     CONFIDENT_OVER_NOISE,
-    MIN_POINTS,
     SCHEDULE_FACTORS,
     Suggestion,
     read,
+    readable,
 )
 
 PROBES = 3
@@ -88,11 +89,10 @@ def candidates(curve: LossCurve, schedule: str) -> list[float]:
 
 def calm_until(curve: LossCurve) -> float | None:
     """The lr after which the loss stays above its start level; None for under 10 finite losses."""
-    finite = np.isfinite(curve.loss)
-    length = len(curve) if finite.all() else int(finite.argmin())
-    if length < MIN_POINTS:
+    count, _ = readable(curve.loss, curve.num_steps or len(curve))
+    if count < MIN_POINTS:
         return None
-    return float(10 ** read(curve.lr[:length], curve.loss[:length]).calm)
+    return float(10 ** read(curve.lr[:count], curve.loss[:count]).calm)
 
 
 def second_look(found: Suggestion, probes: Sequence[Probe]) -> tuple[float | None, bool]:

@@ -24,7 +24,10 @@ def check_real(name: str, value: Any, rule: str = "a finite number", hint: str =
     """A finite real number; bool, strings, arrays and tensors are `TypeError`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise _fail(TypeError, name, rule, value, hint)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int like 10**400
+        number = math.inf
     if not math.isfinite(number):
         raise _fail(ValueError, name, rule, value, hint)
     return number
@@ -80,10 +83,10 @@ def check_int(name: str, value: Any, minimum: int, hint: str = "") -> int:
     return int(value)
 
 
-def check_bool(name: str, value: Any) -> bool:
+def check_bool(name: str, value: Any, hint: str = "") -> bool:
     """A bool, nothing merely truthy."""
     if not isinstance(value, (bool, np.bool_)):
-        raise _fail(TypeError, name, "a bool", value)
+        raise _fail(TypeError, name, "a bool", value, hint)
     return bool(value)
 
 
@@ -130,6 +133,7 @@ def check_loss(value: Any) -> float:
 
     Raises:
         TypeError: not a number, or more than one element.
+        ValueError: an int that no float can hold.
     """
     if value.__class__ is float:
         return float(value)
@@ -141,4 +145,7 @@ def check_loss(value: Any) -> float:
         value = value.item()
     if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
         raise TypeError(f"{rule}, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{rule}, got an int too large for a float") from None

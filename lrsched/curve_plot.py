@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import html as escaping
 import io
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrsched._validate import check_choice, check_int
+from lrsched._validate import check_at_most, check_bool, check_choice, check_int
+from lrsched.divergence import MIN_POINTS
 from lrsched.plot import new_axes
-from lrsched.suggestion import MIN_POINTS, Suggestion, smooth_losses
+from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion, smooth_losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 RAW_COLOR, SMOOTH_COLOR, SUGGESTION_COLOR = "0.75", "tab:blue", "tab:red"
 SCALES = ("log", "linear")
+LARGEST = 1e306  # beyond, matplotlib overflows: losses are left out as infinite ones are
 
 
 def plot_curve(
@@ -51,18 +54,23 @@ def plot_curve(
 
     Returns:
         The Axes.
+
+    Raises:
+        TypeError: an option of the wrong kind.
+        ValueError: an unknown `xscale` or `schedule`, nothing is left to show, or an lr > 1e306.
     """
-    check_choice("xscale", xscale, SCALES)
+    _check_options([curve], xscale, schedule, full_range)
+    check_bool("smooth", smooth)
     shown = _shown(curve, skip_start, skip_end)
-    if suggestion is True:
+    default = not isinstance(suggestion, Suggestion)
+    if default and check_bool("suggestion", suggestion, "or a Suggestion, as suggest() gives it"):
         suggestion = curve.suggest(schedule=schedule)
-    lr, loss = curve.lr[shown], curve.loss[shown]
+    lr, loss = curve.lr[shown], _drawable(curve.loss[shown])
     ax = new_axes(ax)
     ax.plot(lr, loss, color=RAW_COLOR, linewidth=0.8, label="raw loss", zorder=1)
-    smoothed = smooth_losses(curve.lr, curve.loss)
+    smoothed = _smoothed(curve)
     if smooth and smoothed.size:
-        inside = range(curve.lr.size)[shown]
-        part = slice(inside.start, min(inside.stop, smoothed.size))
+        part = slice(shown.start, min(shown.stop, smoothed.size))
         ax.plot(curve.lr[part], smoothed[part], color=SMOOTH_COLOR, label="smoothed", zorder=3)
     if isinstance(suggestion, Suggestion):
         _mark(ax, suggestion)
@@ -96,13 +104,18 @@ def plot_comparison(
 
     Returns:
         The Axes.
+
+    Raises:
+        TypeError: an option of the wrong kind.
+        ValueError: an unknown `xscale` or `schedule`, or an lr > 1e306.
     """
-    check_choice("xscale", xscale, SCALES)
+    _check_options(comparison.curves, xscale, schedule, full_range)
     ax = new_axes(ax)
     for index, (label, curve) in enumerate(zip(comparison.labels, comparison.curves, strict=True)):
         color = f"C{index}"
-        ax.plot(curve.lr, curve.loss, color=color, linewidth=0.6, alpha=0.3, label="_raw")
-        smoothed = smooth_losses(curve.lr, curve.loss)
+        loss = _drawable(curve.loss)
+        ax.plot(curve.lr, loss, color=color, linewidth=0.6, alpha=0.3, label="_raw")
+        smoothed = _smoothed(curve)
         lr = curve.lr[: smoothed.size]
         best = curve.suggest(schedule=schedule).lr
         name = f"{label}: no suggestion" if best is None else f"{label}: lr {best:.2g}"
@@ -113,7 +126,7 @@ def plot_comparison(
     ax.set_xlabel("learning rate")
     ax.set_ylabel("loss")
     if not full_range:
-        _limit_loss(ax, *(curve.loss for curve in comparison.curves))
+        _limit_loss(ax, *(_drawable(curve.loss) for curve in comparison.curves))
     ax.legend(loc="best", fontsize="small")
     return ax
 
@@ -127,11 +140,32 @@ def html(curve: LossCurve) -> str:
         return f"<p>{text}</p>"
     # A Figure of its own: pyplot would keep it, and show it a second time.
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    plot_curve(curve, figure.subplots())
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    try:
+        plot_curve(curve, figure.subplots())
+        figure.savefig(buffer, format="png", dpi=100)
+    except Exception:  # a picture that fails must not hide the sentence
+        return f"<p>{text}</p>"
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<p>{text}</p><img alt="loss against learning rate" src="data:image/png;base64,{data}">'
+
+
+def _check_options(
+    curves: Iterable[LossCurve], xscale: str, schedule: str, full_range: bool
+) -> None:
+    check_choice("xscale", xscale, SCALES)
+    check_choice("schedule", schedule, SCHEDULE_FACTORS)
+    check_bool("full_range", full_range)
+    for curve in curves:
+        check_at_most("lr", float(curve.lr.max(initial=0)), "what can be drawn", LARGEST)
+
+
+def _drawable(loss: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.abs(loss) <= LARGEST, loss, np.nan)
+
+
+def _smoothed(curve: LossCurve) -> NDArray[np.float64]:
+    return _drawable(smooth_losses(curve.lr, curve.loss, curve.num_steps or len(curve)))
 
 
 def _shown(curve: LossCurve, skip_start: int, skip_end: int) -> slice:

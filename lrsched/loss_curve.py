@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrsched._validate import check_int, check_positive, check_type
+from lrsched._validate import (
+    check_at_most,
+    check_int,
+    check_positive,
+    check_real,
+    check_sequence,
+    check_type,
+)
 from lrsched.peer_rules import PEERS
 from lrsched.suggestion import (
     PLATEAU,
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FINISHED = "finished"
+NOT_FINITE = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,7 +55,7 @@ class LossCurve:
         notes: What to know of how it was taken, a sentence each: data read more than once, say.
 
     Raises:
-        TypeError: not numbers, or notes that are not text.
+        TypeError: not numbers, a masked array, or notes that are no list of text.
         ValueError: lengths differ, learning rates that are not positive and increasing, or a plan
             that the points do not fit.
     """
@@ -66,17 +74,17 @@ class LossCurve:
         planned = lr.size if self.num_steps is None else self.num_steps
         fields: dict[str, Any] = {"lr": lr, "loss": loss}
         fields["num_steps"] = check_int("num_steps", planned, lr.size)
-        fields["notes"] = tuple(self.notes)
+        fields["notes"] = tuple(check_sequence("notes", self.notes, "a list or tuple of str"))
         for note in fields["notes"]:
             check_type("notes", note, str)
         for name, used in (("start_lr", lr[:1]), ("end_lr", lr[-1:])):
-            value = getattr(self, name)
-            if value is None:
-                fields[name] = float(used[0]) if used.size else None
-            else:
-                fields[name] = check_positive(name, value)
+            fields[name] = _planned_end(name, getattr(self, name), used.tolist())
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def _planned(self) -> int:
+        return self.num_steps or len(self)
 
     def suggest(
         self,
@@ -89,7 +97,7 @@ class LossCurve:
         return suggest_for(
             self.lr,
             self.loss,
-            self.num_steps or self.lr.size,
+            self._planned,
             schedule=schedule,
             method=method,
             fallback=fallback,
@@ -103,9 +111,10 @@ class LossCurve:
         """(base_lr, max_lr) for a cyclical schedule; None where there is no usable drop.
 
         From the lr at which the loss begins to fall to the one suggested for a one-cycle peak, at
-        least a factor of 3 apart. For one cycle only, take `suggest().lr` as `max_lr`.
+        least a factor of 3 apart, both inside the sweep. For one cycle only, take `suggest().lr`
+        as `max_lr`.
         """
-        return cyclical_range(self.lr, self.loss)
+        return cyclical_range(self.lr, self.loss, self._planned)
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the curve; the arguments are those of `lrsched.curve_plot.plot_curve`."""
@@ -125,23 +134,29 @@ class LossCurve:
         """The curve that `to_dict` wrote.
 
         Raises:
-            TypeError: `data` is not a mapping.
+            TypeError: `data` is not a mapping, or a value is of the wrong kind.
             ValueError: a newer format, a missing or unknown key, or a bad value.
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping as to_dict writes, got {data!r}")
         values = dict(data)
-        version = check_int("format", values.pop("format", None), 1, "as LossCurve.to_dict writes")
-        if version > FORMAT:
+        if check_int("format", values.get("format", FORMAT), 1) > FORMAT:
             raise ValueError(
-                f"format must be <= {FORMAT}, got {version} "
+                f"format must be <= {FORMAT}, got {values['format']} "
                 "(written by a newer version of this package: upgrade it)"
             )
-        known = {entry.name for entry in dataclasses.fields(cls)}
-        if not {"lr", "loss"} <= set(values) <= known:
-            raise ValueError(f"data must have keys among {sorted(known)}, got {sorted(values)}")
-        losses = np.array([float(v) for v in values.pop("loss")])
-        return cls(values.pop("lr"), losses, **values)
+        needed = {"format", "lr", "loss"}
+        known = {*needed, *(entry.name for entry in dataclasses.fields(cls))}
+        if not needed <= set(values) <= known:
+            raise ValueError(
+                f"data must have keys among {sorted(known)}, and {sorted(needed)}, "
+                f"got {sorted(map(str, values))}"
+            )
+        del values["format"]
+        for name in ("lr", "loss"):
+            numbers = check_sequence(name, values[name], "a list of numbers")
+            values[name] = np.array([_number(name, number) for number in numbers])
+        return cls(**values)
 
     def to_json(self) -> str:
         """`to_dict` as a JSON text."""
@@ -164,20 +179,15 @@ class LossCurve:
         Raises:
             ValueError: a column is missing, or a cell is not a number.
         """
-        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-        if not {"lr", "loss"} <= set(reader.fieldnames or ()):
+        # Excel begins its UTF-8 files with a byte order mark.
+        lines = io.StringIO(text.removeprefix("\ufeff"), newline="")
+        reader = csv.DictReader(lines, skipinitialspace=True)
+        try:
+            points = _points(reader)
+        except csv.Error as error:
             raise ValueError(
-                f"text must have a header with the columns lr and loss, got {reader.fieldnames}"
-            )
-        points = []
-        for number, row in enumerate(reader, start=2):
-            try:
-                points.append((float(row["lr"]), float(row["loss"])))
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"lr and loss must be numbers, got {row['lr']!r} and {row['loss']!r} "
-                    f"in line {number}"
-                ) from None
+                f"text must be CSV, got {error} in line {reader.line_num + 1}"
+            ) from None
         lrs, losses = np.array(points).reshape(-1, 2).T
         return cls(lrs, losses)
 
@@ -188,7 +198,9 @@ class LossCurve:
         return self.to_dict() == other.to_dict() if isinstance(other, LossCurve) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self.to_json())
+        # Python floats hash 0.0 and -0.0 alike; all NaNs are equal here, and must hash so.
+        losses = np.nan_to_num(self.loss).tolist()
+        return hash((*self.lr.tolist(), *losses, self.num_steps, self.stop_reason))
 
     def __repr__(self) -> str:
         if not len(self):
@@ -206,6 +218,45 @@ class LossCurve:
         from lrsched.curve_plot import html
 
         return html(self)
+
+
+def _planned_end(name: str, planned: float | None, used: list[float]) -> float | None:
+    """The planned end of a sweep; by default the one used, of which an empty curve has none."""
+    if planned is None:
+        return used[0] if used else None
+    planned = check_positive(name, planned)
+    for lr in used:
+        if math.isclose(planned, lr, rel_tol=1e-6):  # loggers round
+            continue
+        if name == "start_lr":
+            check_at_most(name, planned, "the first lr", lr)
+        else:
+            check_at_most("the last lr", lr, name, planned)
+    return planned
+
+
+def _number(name: str, value: Any) -> float:
+    """As `to_dict` writes it: a number, or the name of one that is not finite."""
+    if value.__class__ is float or value in NOT_FINITE:
+        return float(value)
+    return check_real(name, value, "a list of numbers")
+
+
+def _points(reader: csv.DictReader[str]) -> list[tuple[float, float]]:
+    if not {"lr", "loss"} <= set(reader.fieldnames or ()):
+        raise ValueError(
+            f"text must have a header with the columns lr and loss, got {reader.fieldnames}"
+        )
+    points = []
+    for row in reader:
+        try:
+            points.append((float(row["lr"]), float(row["loss"])))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"lr and loss must be numbers, got {row['lr']!r} and {row['loss']!r} "
+                f"in line {reader.line_num}"
+            ) from None
+    return points
 
 
 def average(curves: Iterable[LossCurve]) -> LossCurve:
@@ -231,9 +282,11 @@ def average(curves: Iterable[LossCurve]) -> LossCurve:
         if not np.array_equal(curve.lr[:length], shortest.lr):
             raise ValueError(f"curves must be sweeps of one plan, got {shortest!r} and {curve!r}")
     notes = dict.fromkeys(note for curve in kept for note in curve.notes)
+    with np.errstate(invalid="ignore"):  # inf and -inf have the mean NaN
+        mean = np.sum([curve.loss[:length] / len(kept) for curve in kept], axis=0)
     return dataclasses.replace(
         shortest,
-        loss=np.mean([curve.loss[:length] for curve in kept], axis=0),
+        loss=mean,
         notes=(*notes, f"The mean of {len(kept)} sweeps."),
     )
 
@@ -268,7 +321,7 @@ def compare(curves: Iterable[LossCurve], labels: Sequence[str] | None = None) ->
         labels: A name for each, all different; None numbers them.
 
     Raises:
-        TypeError: something that is not a LossCurve or a str.
+        TypeError: something that is not a LossCurve or a str, or labels that are no list.
         ValueError: no curves, or labels that do not fit them.
     """
     kept = tuple(curves)
@@ -276,7 +329,9 @@ def compare(curves: Iterable[LossCurve], labels: Sequence[str] | None = None) ->
         raise ValueError("curves must hold at least one LossCurve, got none")
     for curve in kept:
         check_type("curves", curve, LossCurve)
-    names = tuple(f"curve {i + 1}" for i in range(len(kept))) if labels is None else tuple(labels)
+    if labels is None:
+        labels = [f"curve {i + 1}" for i in range(len(kept))]
+    names = tuple(check_sequence("labels", labels, "a list or tuple of str"))
     for name in names:
         check_type("labels", name, str)
     if len(names) != len(kept) or len(set(names)) != len(names):

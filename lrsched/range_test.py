@@ -6,19 +6,17 @@ No model and no loop here: whoever trains asks for `lr`, makes one update, and r
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterable, Sequence
-from statistics import median
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrsched._validate import check_choice, check_int, check_loss, check_positive, check_type
+from lrsched.divergence import MIN_POINTS, STOP_FACTOR, Divergence
 from lrsched.loss_curve import FINISHED, LossCurve
 from lrsched.schedule import Schedule
 from lrsched.schedules import exponential_sweep, linear_sweep
-from lrsched.suggestion import MIN_POINTS
 
 SWEEPS = {"exponential": exponential_sweep, "linear": linear_sweep}
 DEFAULT_SWEEP = (1e-7, 10.0, 300)
@@ -27,57 +25,6 @@ DEFAULT_SWEEP = (1e-7, 10.0, 300)
 DIVERGED = "diverged"
 NON_FINITE = "non-finite loss"
 RUNNING = "running"
-
-
-class Divergence:
-    """Says when the losses of a sweep have left the range in which anything can be learned.
-
-    The median of the last five losses must exceed the start level by `factor` times the larger of
-    the drop so far (start level - lowest median) and the spread of the early losses. Only
-    differences of losses count, so sign, offset and scale of the loss do not matter; the median
-    lets two bad batches in a row pass; and the first fifth of the sweep, whose spread is measured,
-    never ends it.
-    """
-
-    def __init__(self, factor: float, num_steps: int) -> None:
-        self._factor = factor
-        self._early = max(MIN_POINTS, num_steps // 5)
-        self._head: list[float] = []
-        self._last: deque[float] = deque(maxlen=5)
-        self._start = self._spread = 0.0
-        self._best = self._limit = math.inf
-        # Losses that cannot have ended the sweep, and are not looked at before it matters.
-        self._waiting: list[float] = []
-
-    def first(self, losses: Sequence[float]) -> int | None:
-        """Take finite losses, in order; index of the one at which the sweep has diverged."""
-        # The limit only rises: medians of losses that are all below it are, and will be, too.
-        if len(self._head) == self._early and max(losses) <= self._limit:
-            self._waiting += losses
-            return None
-        for loss in self._waiting:
-            self._update(loss)
-        self._waiting.clear()
-        return next((i for i, loss in enumerate(losses) if self._update(loss)), None)
-
-    def _update(self, loss: float) -> bool:
-        self._last.append(loss)
-        middle = sorted(self._last)[len(self._last) // 2]
-        if middle < self._best:
-            self._best = middle
-            self._set_limit()
-        if len(self._head) < self._early:
-            self._head.append(loss)
-            if len(self._head) == self._early:
-                self._start = median(self._head[:MIN_POINTS])
-                self._spread = max(self._head) - min(self._head)
-                self._set_limit()
-            return False
-        return middle > self._limit
-
-    def _set_limit(self) -> None:
-        scale = max(self._start - self._best, self._spread)
-        self._limit = self._start + self._factor * scale
 
 
 class RangeTest:
@@ -119,7 +66,7 @@ class RangeTest:
         num_steps: int = DEFAULT_SWEEP[2],
         *,
         sweep: str | Schedule = "exponential",
-        stop_factor: float | None = 2.0,
+        stop_factor: float | None = STOP_FACTOR,
     ) -> None:
         if isinstance(sweep, Schedule):
             if (start_lr, end_lr, num_steps) != DEFAULT_SWEEP:
@@ -174,6 +121,7 @@ class RangeTest:
 
         Raises:
             TypeError: `loss` is not one real number; nothing is recorded.
+            ValueError: an int too large for a float; nothing is recorded.
             RuntimeError: the test has ended.
         """
         if self._stop_reason is not None:

@@ -15,17 +15,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrsched._validate import check_choice, check_int, check_positive
+from lrsched.divergence import MIN_POINTS, STOP_FACTOR, Divergence
 from lrsched.peer_rules import ALIASES, PEERS, RuleError
 
 Array = NDArray[np.float64]
 
-MIN_POINTS = 10
 PLATEAU = "plateau"
 
 # How the curve is read.
-START_DECADES = 0.5  # the losses over this stretch give the start level and the noise
+TIE = 1e-9  # grids may divide these stretches evenly: rounding must not say what is within reach
+START_DECADES = 0.5 + TIE  # the losses over this stretch give the start level and the noise
 START_POINTS = 5  # ... but at least so many of them
-SMOOTH_DECADES = 0.15  # reach of each of three box averages; narrower than any descent
+SMOOTH_DECADES = 0.15 + TIE  # reach of each of three box averages; narrower than any descent
+# A loss so far below or above its neighbours is that of an odd batch; tails are longer upwards.
+LOW_OVER_NOISE, HIGH_OVER_NOISE = 5.0, 12.0
+STEP_OVER_NOISE = 0.954  # median of |a - b|, for two draws of a Gaussian, over its deviation
 DROP_DONE = 0.9  # left point: this part of the drop is done. Steepest or lowest points are noisier
 DROP_BEGUN = 0.2  # the loss has begun to fall
 DROP_LOST = 0.5  # right point: this part of the drop is left again
@@ -111,7 +115,8 @@ def suggest(
     """A learning rate for training, from the raw losses of a range test.
 
     Never raises for a well-formed curve, however ugly: where no lr can be defended, `lr` is None
-    and `reason` says what to do. The curve is cut at its first NaN or infinite loss.
+    and `reason` says what to do. Ours reads the curve as far as a `RangeTest` with its default
+    `stop_factor` would have gone, so stopping there or going on leads to the same answer.
 
     Args:
         lr: Learning rates of the sweep, shape [n], n >= 10, > 0 and strictly increasing.
@@ -120,7 +125,8 @@ def suggest(
         method: None or "plateau" for the rule of this package, or a peer's rule: "fastai_valley"
             ("valley"), "lightning", "ignite" ... as `lrsched.peer_rules.PEERS` lists them.
         fallback: lr to return, without confidence, where there would be none; > 0.
-        num_steps: Updates that were planned, >= n; None stands for n. Peers' rules depend on it.
+        num_steps: Updates that were planned, >= n; None stands for n. Where a sweep has diverged,
+            and peers' rules, depend on it.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -144,12 +150,15 @@ def check_curve(lr: ArrayLike, loss: ArrayLike) -> tuple[Array, Array]:
     """Both as read-only float64 arrays; raises on anything that is no curve."""
     arrays = []
     for name, values in (("lr", lr), ("loss", loss)):
+        if isinstance(values, np.ma.MaskedArray):
+            raise TypeError(f"{name} must not be a masked array (leave the masked points out)")
         array = np.asarray(values)
         if array.size and array.dtype.kind not in "iuf":
             raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
         if array.ndim != 1:
             raise ValueError(f"{name} must have one dimension, got shape {array.shape}")
-        array = array.astype(np.float64)
+        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf
+            array = array.astype(np.float64)
         array.flags.writeable = False
         arrays.append(array)
     lrs, losses = arrays
@@ -183,7 +192,7 @@ def suggest_for(
     if fallback is not None:
         fallback = check_positive("fallback", fallback)
     if name == PLATEAU:
-        found = _plateau(lr, loss, schedule)
+        found = _plateau(lr, loss, num_steps, schedule)
     else:
         found = replace(_peer(ALIASES.get(name, name), lr, loss, num_steps), schedule=schedule)
     if found.lr is None and fallback is not None:
@@ -197,7 +206,10 @@ def _peer(name: str, lr: Array, loss: Array, num_steps: int) -> Suggestion:
         found = rule(lr, loss, num_steps)
     except RuleError as failure:
         return Suggestion(None, name, f"this rule fails on the curve ({failure})")
-    return Suggestion(found, name, "as its own package would compute it from these losses")
+    reason = "as its own package would compute it from these losses"
+    if not lr[0] <= found <= lr[-1]:
+        reason += f"; it lies outside the sweep, which went from {lr[0]:.2g} to {lr[-1]:.2g}"
+    return Suggestion(found, name, reason)
 
 
 @dataclass(frozen=True)
@@ -280,7 +292,8 @@ def read(lr: Array, loss: Array) -> Reading:
     head = level[_head(x)]
     # The median of differences forgives trends, the deviation at the start sees heavy tails.
     steps = np.abs(np.diff(level[: max(lowest, MIN_POINTS)]))
-    noise = max(float(np.median(steps)) / 0.954, float(head.std()))
+    spread = float(_without_outliers(head).std())
+    noise = max(float(np.median(steps)) / STEP_OVER_NOISE, spread)
     around = int(np.count_nonzero(np.abs(x - x[lowest]) <= SMOOTH_DECADES))
     error = noise * math.sqrt(1 / head.size + 1 / max(around, 3))
     quiet = np.flatnonzero(_running_median(level) <= CALM_OVER_NOISE * noise)
@@ -288,13 +301,13 @@ def read(lr: Array, loss: Array) -> Reading:
     return Reading(x, smooth, noise, error, scale, start, calm)
 
 
-def smooth_losses(lr: Array, loss: Array) -> Array:
-    """The centred smooth that suggestions are read from, up to the first NaN or infinite loss."""
-    lr, loss = _finite_part(lr, loss)
-    if not lr.size:
-        return loss
-    x = np.log10(lr)
-    level, start, scale = _levels(x, loss)
+def smooth_losses(lr: Array, loss: Array, num_steps: int) -> Array:
+    """The centred smooth that suggestions are read from, as far as they read a curve."""
+    count, _ = readable(loss, num_steps)
+    if count < MIN_POINTS:
+        return loss[:0]
+    x = np.log10(lr[:count])
+    level, start, scale = _levels(x, loss[:count])
     return np.clip(_smooth(x, level) + start, -1, 1) * scale
 
 
@@ -314,48 +327,51 @@ def _smooth(x: Array, level: Array) -> Array:
     """Three centred box averages of losses above (+) and below (-) the start level."""
     depth = -float(_running_median(level).min())
     # An explosion must not leak into its neighbours: kept at most as high as the drop is deep.
-    smooth = np.minimum(level, max(depth, 0.0))
+    smooth = _without_outliers(np.minimum(level, max(depth, 0.0)))
+    low, high = _boxes(x)
     for _ in range(3):
-        smooth = _box_mean(x, smooth)
-    return smooth
+        total = np.concatenate(([0.0], np.cumsum(smooth)))
+        smooth = (total[high] - total[low]) / (high - low)
+    return np.asarray(smooth)
 
 
-def cyclical_range(lr: Array, loss: Array) -> tuple[float, float] | None:
+def cyclical_range(lr: Array, loss: Array, num_steps: int) -> tuple[float, float] | None:
     """(base_lr, max_lr) for a cyclical schedule, or None where there is no usable drop.
 
     The lr at which the loss begins to fall, and the one suggested for a one-cycle peak, which lies
-    after the drop and before the loss turns ragged; at least a factor of 3 apart.
+    after the drop and before the loss turns ragged; at least a factor of 3 apart, and None where
+    the sweep has no room for that.
     """
-    found = _plateau(lr, loss, "one_cycle")
-    if found.lr is None:
+    found = _plateau(lr, loss, num_steps, "one_cycle")
+    if found.lr is None or found.lr / 3 < lr[0]:
         return None
-    reading = read(*_finite_part(lr, loss))
-    begun = 10 ** (reading.begun + reading.shift)
-    return min(max(begun, float(lr[0])), found.lr / 3), found.lr
+    count, _ = readable(loss, num_steps)
+    reading = read(lr[:count], loss[:count])
+    return min(_inside(reading.begun + reading.shift, lr), found.lr / 3), found.lr
 
 
-def _plateau(lr: Array, loss: Array, schedule: str) -> Suggestion:
-    finite_lr, finite_loss = _finite_part(lr, loss)
-    count = finite_lr.size
-    blown_up = float(lr[count]) if count < lr.size else None
+def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestion:
+    count, end = readable(loss, num_steps)
+    blown_up = None if end is None else float(lr[end])
     found = Suggestion(None, PLATEAU, "", schedule=schedule, diverged_at=blown_up)
     if count < MIN_POINTS:
         where = "" if blown_up is None else f" before NaN or inf at lr {blown_up:.2g}"
         return replace(
             found, reason=f"only {count} finite losses{where}; sweep from a lower start_lr"
         )
-    reading = read(finite_lr, finite_loss)
+    lr = lr[:count]
+    reading = read(lr, loss[:count])
     drop, noise = reading.drop, reading.noise
     start, scale = reading.start, reading.scale
     found = replace(found, start=start * scale, drop=drop * scale, noise=noise * scale)
-    silent = replace(found, diverged_at=_rise(reading, blown_up))
+    silent = replace(found, diverged_at=_rise(reading, lr, blown_up))
     if drop <= 0:
         return replace(silent, reason=f"the loss never fell below its start level; {SWEEP_AGAIN}")
     if drop <= max(DROP_OVER_NOISE * noise, DROP_OVER_ERROR * reading.error):
         what = f"the loss fell by {found.drop:.2g}, which its noise ({found.noise:.2g}) can explain"
         return replace(silent, reason=f"{what}; {SWEEP_AGAIN}")
     if reading.edge is not None:
-        found = replace(found, diverged_at=10**reading.edge)
+        found = replace(found, diverged_at=_inside(reading.edge, lr))
 
     low, high = float(reading.x[0]), float(reading.x[-1])
     edge = high if reading.edge is None else reading.edge
@@ -365,15 +381,20 @@ def _plateau(lr: Array, loss: Array, schedule: str) -> Suggestion:
     reach = math.log10(BAND_FACTOR)
     return replace(
         found,
-        lr=10**inside,
+        lr=_inside(inside, lr),
         reason="; ".join(doubts) or _why(reading),
-        band=(10 ** max(inside - reach, low), 10 ** min(inside + reach, edge)),
+        band=(_inside(inside - reach, lr), _inside(min(inside + reach, edge), lr)),
         confident=not doubts,
     )
 
 
-def _rise(reading: Reading, blown_up: float | None) -> float | None:
-    return 10**reading.calm if reading.calm < reading.x[-1] else blown_up
+def _rise(reading: Reading, lr: Array, blown_up: float | None) -> float | None:
+    return _inside(reading.calm, lr) if reading.calm < reading.x[-1] else blown_up
+
+
+def _inside(x: float, lr: Array) -> float:
+    """10**x, which must not miss an end of the sweep by its rounding."""
+    return min(max(10**x, float(lr[0])), float(lr[-1]))
 
 
 def _between(left: float, edge: float) -> float:
@@ -407,23 +428,46 @@ def _doubts(reading: Reading, *, diverged: bool, outside: bool) -> list[str]:
     return doubts
 
 
-def _finite_part(lr: Array, loss: Array) -> tuple[Array, Array]:
+def readable(loss: Array, num_steps: int) -> tuple[int, int | None]:
+    """(number of losses to read, index of the one that ended the sweep or None).
+
+    A sweep ends where it has diverged, and before a NaN or infinite loss. Had it been stopped
+    there, the answer would be the same.
+    """
     finite = np.isfinite(loss)
     count = loss.size if finite.all() else int(finite.argmin())
-    return lr[:count], loss[:count]
+    diverged = Divergence(STOP_FACTOR, num_steps).first(loss[:count].tolist()) if count else None
+    if diverged is not None:
+        return diverged + 1, diverged
+    return count, count if count < loss.size else None
 
 
-def _running_median(values: Array, width: int = 5) -> Array:
-    padded = np.pad(values, width // 2, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=-1)
+def _without_outliers(level: Array) -> Array:
+    """The losses, with the running median for those that the noise around them cannot explain."""
+    middle = _running_median(level)
+    steps = np.abs(np.diff(level))
+    around = _middle_of_windows(np.pad(steps, 5, mode="reflect"), 10)
+    noise = np.maximum(around, np.median(steps)) / STEP_OVER_NOISE
+    away = level - middle
+    odd = (away < -LOW_OVER_NOISE * noise) | (away > HIGH_OVER_NOISE * noise)
+    return np.where(odd, middle, level)
 
 
-def _box_mean(x: Array, values: Array) -> Array:
-    """Mean over the points within SMOOTH_DECADES, and at least over the two neighbours."""
+def _running_median(values: Array) -> Array:
+    # Reflected: a last loss that is repeated would outvote its neighbours.
+    return _middle_of_windows(np.pad(values, 2, mode="reflect"), 5)
+
+
+def _middle_of_windows(values: Array, width: int) -> Array:
+    """Medians, the upper one of an even number; np.median takes five times as long."""
+    windows = np.lib.stride_tricks.sliding_window_view(values, width)
+    return np.asarray(np.partition(windows, width // 2, axis=-1)[:, width // 2])
+
+
+def _boxes(x: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """For each point, the first and the end of those within reach, at least its neighbours."""
     index = np.arange(x.size)
-    low = np.minimum(np.searchsorted(x, x - SMOOTH_DECADES, "left"), np.maximum(index - 1, 0))
-    high = np.maximum(
-        np.searchsorted(x, x + SMOOTH_DECADES, "right"), np.minimum(index + 2, x.size)
-    )
-    total = np.concatenate(([0.0], np.cumsum(values)))
-    return np.asarray((total[high] - total[low]) / (high - low), dtype=np.float64)
+    low = np.searchsorted(x, x - SMOOTH_DECADES, "left")
+    high = np.searchsorted(x, x + SMOOTH_DECADES, "right")
+    before, after = np.maximum(index - 1, 0), np.minimum(index + 2, x.size)
+    return np.minimum(low, before), np.maximum(high, after)

@@ -23,6 +23,7 @@ WRONG_VALUE = {
     "negative pct_start": (lambda: lrsched.one_cycle(0.1, 100, pct_start=-0.1), "pct_start"),
     "max_lr of zero": (lambda: lrsched.one_cycle(0, 100), "max_lr must be > 0, got 0"),
     "negative max_lr": (lambda: lrsched.one_cycle(-0.1, 100), "max_lr must be > 0, got -0.1"),
+    "max_lr beyond floats": (lambda: lrsched.one_cycle(10**400, 100), "max_lr must be a finite"),
     "infinite max_lr": (lambda: lrsched.one_cycle(float("inf"), 100), "max_lr.*got inf"),
     "nan max_lr": (lambda: lrsched.one_cycle(float("nan"), 100), "max_lr.*got nan"),
     "one step": (lambda: lrsched.one_cycle(0.1, 1), "total_steps must be an int >= 2, got 1"),

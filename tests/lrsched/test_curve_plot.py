@@ -60,6 +60,12 @@ def test_the_smooth_has_no_lag():
     assert lr[np.argmax(smooth < 1.5)] == pytest.approx(1e-3, rel=0.05)
 
 
+def test_the_smooth_ends_where_suggestions_stop_reading():
+    curve = curve_at()
+    smooth = lines(curve.plot())["smoothed"].get_xdata()
+    assert curve.suggest().diverged_at <= smooth[-1] < curve.lr[-10]
+
+
 def test_a_divergence_does_not_flatten_the_picture():
     curve = curve_at()
     low, high = curve.plot().get_ylim()
@@ -75,11 +81,11 @@ def test_the_axis_can_be_log_or_linear(xscale):
 
 def test_ends_can_be_skipped():
     curve = curve_at()
-    ax = curve.plot(skip_start=10, skip_end=20, suggestion=False)
+    ax = curve.plot(skip_start=10, skip_end=60, suggestion=False)
     drawn = lines(ax)
-    np.testing.assert_array_equal(drawn["raw loss"].get_xdata(), curve.lr[10:-20])
-    assert len(drawn["smoothed"].get_xdata()) == 170
     assert set(drawn) == {"raw loss", "smoothed"}
+    for line in drawn.values():
+        np.testing.assert_array_equal(line.get_xdata(), curve.lr[10:-60])
     assert set(lines(curve.plot(smooth=False, suggestion=False))) == {"raw loss"}
 
 
@@ -124,12 +130,39 @@ def test_it_draws_on_the_axes_it_is_given():
         ({"skip_end": 200}, ValueError),
         ({"skip_start": 1.5}, TypeError),
         ({"schedule": "cosine"}, ValueError),
+        ({"schedule": "cosine", "suggestion": False}, ValueError),
+        ({"suggestion": "valley"}, TypeError),
+        ({"suggestion": 1}, TypeError),
+        ({"smooth": "yes"}, TypeError),
+        ({"full_range": None}, TypeError),
     ],
 )
 def test_bad_options_are_refused_before_a_figure_is_made(options, error):
     with pytest.raises(error, match="must be"):
         curve_at().plot(**options)
+    if options.keys() <= {"xscale", "schedule", "full_range"}:
+        with pytest.raises(error, match="must be"):
+            compare([curve_at()]).plot(**options)
     assert not pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("options", [{}, {"full_range": True}, {"xscale": "linear"}])
+@pytest.mark.parametrize("end", [[5e307, -5e307], [1.7e308, 1.7e308], [math.inf, 1.0]])
+def test_losses_that_no_axis_can_hold_are_left_out(end, options):
+    lr = np.geomspace(1e-6, 1, 50)
+    curve = LossCurve(lr, [*(2 / (1 + lr[:-2] / 1e-3)), *end])
+    for ax in (curve.plot(**options), compare([curve]).plot(**options)):
+        ax.figure.canvas.draw()
+        assert np.isfinite(ax.get_lines()[0].get_ydata()[:-2]).all()
+        assert max(map(abs, ax.get_ylim())) < 10
+
+
+def test_learning_rates_that_no_axis_can_hold_are_refused():
+    curve = LossCurve(np.geomspace(1e302, 1.7e308, 50), np.ones(50))
+    with pytest.raises(ValueError, match="lr must be <= what can be drawn"):
+        curve.plot()
+    assert not pyplot.get_fignums()
+    assert "No learning rate suggested" in curve._repr_html_()
 
 
 def test_a_comparison_overlays_its_curves_with_a_legend():

@@ -149,6 +149,13 @@ def test_anything_else_is_an_error_and_leaves_no_point(loss):
     assert test.lr == 1e-7
 
 
+def test_an_int_that_no_float_holds_is_an_error_and_leaves_no_point():
+    test = RangeTest()
+    with pytest.raises(ValueError, match="too large for a float"):
+        test.record(10**400)
+    assert test.recorded == 0
+
+
 def test_nothing_can_be_recorded_after_the_end():
     test = RangeTest(num_steps=10)
     while test.running:
@@ -234,12 +241,23 @@ def test_csv_round_trip_keeps_every_bit(curve):
     np.testing.assert_array_equal(again.loss, curve.loss)
 
 
+def test_zero_has_no_sign_and_nan_one_value_where_curves_are_equal():
+    lr = [0.1, 0.2]
+    for one, other in ((0.0, -0.0), (math.nan, -math.nan)):
+        pair = LossCurve(lr, [1.0, one]), LossCurve(lr, [1.0, other])
+        assert len(set(pair)) == 1
+
+
 def test_different_curves_are_not_equal():
     curve = LossCurve([0.1, 0.2], [1.0, math.nan])
     assert curve != LossCurve([0.1, 0.2], [1.0, math.inf])
     assert curve != LossCurve([0.1, 0.2], [1.0, math.nan], stop_reason="diverged")
     assert curve != LossCurve([0.1, 0.3], [1.0, math.nan])
     assert curve != "curve"
+
+
+def test_csv_as_excel_writes_it_is_read():
+    assert LossCurve.from_csv("\ufefflr,loss\r\n0.1,2\r\n") == LossCurve([0.1], [2.0])
 
 
 def test_csv_columns_are_found_by_name():
@@ -256,6 +274,8 @@ def test_csv_columns_are_found_by_name():
         ("1,2\n3,4\n", "columns lr and loss"),
         ("lr,loss\n0.1,high\n", "got '0.1' and 'high' in line 2"),
         ("lr,loss\n0.1\n", "in line 2"),
+        ("lr,loss\n\n\n0.1,high\n", "in line 4"),
+        ("lr,loss\n0.1," + "1" * 200_000, "text must be CSV, got field larger than .* in line 2"),
         ("lr,loss\n0.1,1\n0.1,1\n", "strictly increasing"),
     ],
 )
@@ -272,12 +292,37 @@ def test_a_malformed_csv_says_where(text, message):
         ({"num_steps": 1}, "num_steps must be"),
         ({"lr": [0.1, -0.2]}, "lr must hold finite numbers > 0"),
         ({"end_lr": -1.0}, "end_lr must be > 0"),
+        ({"end_lr": 0.15}, r"the last lr must be <= end_lr \(0.15\), got 0.2"),
+        ({"start_lr": 0.15}, r"start_lr must be <= the first lr \(0.1\), got 0.15"),
+        ({"loss": [1.0, 10**400]}, "loss must be a list of numbers, got 1000"),
+        ({"lr": [0.1, 10**400]}, "lr must be a list of numbers, got 1000"),
     ],
 )
 def test_a_malformed_json_is_refused(change, message):
     data = LossCurve([0.1, 0.2], [1.0, 2.0]).to_dict() | change
     with pytest.raises(ValueError, match=message):
         LossCurve.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("missing", ["format", "lr", "loss"])
+def test_a_json_without_a_key_is_refused(missing):
+    data = LossCurve([0.1, 0.2], [1.0, 2.0]).to_dict()
+    del data[missing]
+    with pytest.raises(ValueError, match="data must have keys"):
+        LossCurve.from_dict(data)
+
+
+@pytest.mark.parametrize("name", ["lr", "loss"])
+@pytest.mark.parametrize("value", ["12", 3.0, True, None, [0.1, True], [0.1, "2"], [0.1, [0.2]]])
+def test_a_json_with_something_else_than_numbers_is_refused(name, value):
+    data = LossCurve([0.1, 0.2], [1.0, 2.0]).to_dict() | {name: value}
+    with pytest.raises(TypeError, match=f"{name} must be a list of numbers"):
+        LossCurve.from_dict(data)
+
+
+@pytest.mark.parametrize("planned", [{"start_lr": 0.1 * (1 + 1e-8)}, {"end_lr": 0.2 * (1 - 1e-8)}])
+def test_a_plan_may_be_rounded(planned):
+    LossCurve([0.1, 0.2], [1.0, 2.0], **planned)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +361,14 @@ def test_cyclical_range_spans_the_descent():
     assert LossCurve(lr, np.ones(300)).cyclical_range() is None
 
 
+def test_cyclical_range_does_not_leave_the_sweep():
+    """Its ends are a factor of 3 apart, for which this sweep has no room below the suggestion."""
+    lr = np.geomspace(1e-3, 0.0645358664366641, 17)
+    curve = LossCurve(lr, [2.0] * 5 + [1.0] * 3 + [4.0] * 9)
+    assert lr[0] < curve.suggest().lr < 3 * lr[0]
+    assert curve.cyclical_range() is None
+
+
 def test_notes_are_part_of_the_curve():
     test = RangeTest(num_steps=20)
     for _ in range(2):
@@ -325,9 +378,11 @@ def test_notes_are_part_of_the_curve():
     assert curve.notes == ("The data was read 3 times.",)
     assert str(curve).endswith("\nThe data was read 3 times.")
     assert LossCurve.from_json(curve.to_json()) == curve
-    for bad in (3, [3]):
-        with pytest.raises(TypeError, match="must be"):
-            LossCurve([1], [1], notes=bad) if isinstance(bad, list) else test.note(bad)
+    with pytest.raises(TypeError, match="must be"):
+        test.note(3)
+    for bad in ([3], "abc", None):
+        with pytest.raises(TypeError, match="notes must be"):
+            LossCurve([1], [1], notes=bad)
 
 
 def test_average_is_the_mean_as_far_as_the_shortest_sweep_went():
@@ -342,6 +397,14 @@ def test_average_is_the_mean_as_far_as_the_shortest_sweep_went():
     assert (mean.stop_reason, mean.num_steps) == ("diverged", 30)
     assert mean.notes == ("a", "b", "The mean of 2 sweeps.")
     assert average([long]) is long
+
+
+def test_average_of_huge_and_infinite_losses_is_no_accident():
+    lr = [0.1, 0.2, 0.3]
+    mean = average([LossCurve(lr, [1e308, math.inf, math.inf])] * 2)
+    np.testing.assert_array_equal(mean.loss, [1e308, math.inf, math.inf])
+    mixed = average([LossCurve(lr, [1, 2, math.inf]), LossCurve(lr, [3, 4, -math.inf])])
+    np.testing.assert_array_equal(mixed.loss, [2.0, 3.0, math.nan])
 
 
 @pytest.mark.parametrize(
@@ -374,6 +437,7 @@ def test_compare_names_its_curves():
         ([[1, 2]], None, TypeError),
         ([LossCurve([1], [1])], ["a", "b"], ValueError),
         ([LossCurve([1], [1])], [3], TypeError),
+        ([LossCurve([1], [1])] * 2, "ab", TypeError),
         ([LossCurve([1], [1])] * 2, ["a", "a"], ValueError),
     ],
 )

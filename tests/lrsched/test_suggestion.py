@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsched.loss_curve import LossCurve
+from lrsched.peer_rules import PEERS
 from lrsched.range_test import RangeTest
 from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion, smooth_losses, suggest
 
@@ -56,15 +57,107 @@ def test_offset_scale_and_the_unit_of_the_lr_change_nothing(offset, scale, unit,
     assert np.array(other.band) / unit == pytest.approx(np.array(plain.band), rel=1e-6)
 
 
+# Steps by decades: on some of these grids a whole number of steps makes 0.15 or 0.5 decades.
+GRIDS = ((101, 5), (121, 6), (161, 8), (300, 8), (321, 8), (801, 8))
+
+
+@given(grid=st.sampled_from(GRIDS), unit=st.floats(1e-6, 1e6), seed=st.integers(0, 50))
+def test_the_unit_of_the_lr_changes_nothing_where_the_grid_divides_the_window(grid, unit, seed):
+    num_steps, decades = grid
+    lr, loss = typical(num_steps, start_lr=10.0 ** (1 - decades), noise=0.2, seed=seed)
+    plain, other = suggest(lr, loss), suggest(lr * unit, loss)
+    assert other.lr / unit == pytest.approx(plain.lr, rel=1e-6)
+    assert other.noise == plain.noise
+
+
+def stopped(lr, loss, planned):
+    """The curve of a range test that meets these losses."""
+    test = RangeTest(planned[0], planned[-1], len(planned))
+    test.record_all(loss.tolist())
+    end = len(test.curve)
+    return LossCurve(lr[:end], loss[:end], num_steps=len(planned)), test.curve.stop_reason
+
+
 @pytest.mark.parametrize("num_steps", [100, 300, 1852])
 def test_stopping_at_the_divergence_does_not_change_the_answer(num_steps):
     lr, loss = typical(num_steps)
-    test = RangeTest(lr[0], lr[-1], num_steps)
-    for value in loss:
-        if not test.record(value):
-            break
-    assert test.curve.stop_reason == "diverged"
-    assert test.curve.suggest().lr == pytest.approx(suggest(lr, loss).lr, rel=0.02)
+    curve, reason = stopped(lr, loss, lr)
+    assert reason == "diverged"
+    assert len(curve) < num_steps
+    assert curve.suggest() == suggest(lr, loss)
+    assert curve.cyclical_range() == LossCurve(lr, loss).cyclical_range()
+
+
+def test_a_sweep_that_was_stopped_has_diverged():
+    lr, loss = typical()
+    loss[200:] = 50 + np.arange(100)
+    assert suggest(lr, loss).diverged_at <= lr[210]
+    rising = np.where(lr < 0.05, 1.0, 9.0)
+    rising[-20:] = 1.0
+    found = suggest(lr, rising)
+    assert found.lr is None
+    assert found.diverged_at == pytest.approx(0.05, rel=0.2)
+
+
+def noisy(level, seed=0, num_steps=300):
+    return level + 0.05 * np.random.default_rng(seed).standard_normal(num_steps)
+
+
+@pytest.mark.parametrize("low", [1.5, 0.0, -1e3, -1.7e308])
+@pytest.mark.parametrize("at", [20, 150, 298, 299])
+def test_one_low_batch_is_no_drop(low, at):
+    lr = np.geomspace(1e-7, 10, 300)
+    for seed in range(5):
+        loss = noisy(2.3, seed)
+        loss[at] = low
+        assert suggest(lr, loss).lr is None
+
+
+@pytest.mark.parametrize("odd", [-1.7e308, -100.0, 100.0])
+def test_one_odd_batch_does_not_move_the_lr(odd):
+    lr, loss = typical()
+    plain = suggest(lr, loss)
+    for at in range(0, 300, 7):
+        spoilt = loss.copy()
+        spoilt[at] = odd
+        found = suggest(lr, spoilt)
+        assert found.lr == pytest.approx(plain.lr, rel=0.02), at
+        assert found.confident
+
+
+def test_one_high_batch_at_the_start_does_not_hide_a_drop():
+    lr = np.geomspace(1e-7, 10, 300)
+    loss = noisy(0.3 + 2 / (1 + lr / 1e-3))
+    plain = suggest(lr, loss)
+    loss[5] = 10.0
+    found = suggest(lr, loss)
+    assert found.lr == pytest.approx(plain.lr, rel=0.02)
+    assert found.noise == pytest.approx(plain.noise, rel=0.3)
+
+
+def test_nothing_lies_outside_the_sweep_by_a_rounding():
+    for start in np.random.default_rng(0).uniform(-7, -6, 300):
+        lr = np.geomspace(10**start, 10 ** (start + 5), 60)
+        found = suggest(lr, 2 - np.linspace(0, 1, 60) ** 4)
+        for value in (found.lr, *found.band):
+            assert lr[0] <= value <= lr[-1]
+
+
+@pytest.mark.parametrize("names", [("lr",), ("loss",)])
+def test_masked_points_are_not_read_as_if_they_were_there(names):
+    curve = dict(zip(("lr", "loss"), typical(), strict=True))
+    curve |= {name: np.ma.masked_greater(curve[name], 1.0) for name in names}
+    with pytest.raises(TypeError, match=f"{names[0]} must not be a masked array"):
+        suggest(**curve)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max <= np.finfo(float).max, reason="needs longdouble")
+def test_a_loss_beyond_float64_is_infinite():
+    lr, loss = typical()
+    wide = loss.astype(np.longdouble)
+    wide[250:] = np.longdouble(10) ** 1000
+    loss[250:] = np.inf
+    assert suggest(lr, wide) == suggest(lr, loss)
 
 
 def test_what_follows_a_nan_is_not_looked_at():
@@ -194,16 +287,27 @@ def check_no_valid_curve_raises_or_leads_out_of_the_sweep(lr, loss, schedule):
         assert not found.confident
         assert found.band is None
     else:
-        assert lr[0] * (1 - 1e-9) <= found.lr <= lr[-1] * (1 + 1e-9)
-        assert found.band[0] <= found.lr <= found.band[1]
+        assert lr[0] <= found.band[0] <= found.lr <= found.band[1] <= lr[-1]
     assert str(found)
-    assert smooth_losses(lr, loss).size <= lr.size
+    if ends := LossCurve(lr, loss).cyclical_range():
+        assert lr[0] <= ends[0] <= ends[1] / 3
+        assert ends[1] == suggest(lr, loss).lr
+    assert smooth_losses(lr, loss, lr.size).size <= lr.size
 
 
 @settings(max_examples=200)
 @given(ugly_curves(), st.sampled_from(sorted(SCHEDULE_FACTORS)))
 def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
     check_no_valid_curve_raises_or_leads_out_of_the_sweep(*curve, schedule)
+
+
+@given(ugly_curves())
+def test_a_peer_that_leads_out_of_the_sweep_says_so(curve):
+    lr, loss = curve
+    for name in PEERS:
+        found = suggest(lr, loss, method=name)
+        outside = found.lr is not None and not lr[0] <= found.lr <= lr[-1]
+        assert ("outside the sweep" in found.reason) == outside, name
 
 
 @settings(max_examples=150)
@@ -216,6 +320,18 @@ def test_nor_do_thousands_of_curves_of_a_few_values_each(pool, schedule, seed):
     """Twenty curves an example: drawing one value by value takes far longer than reading it."""
     for curve in shuffled_curves(pool, np.random.default_rng(seed), 20):
         check_no_valid_curve_raises_or_leads_out_of_the_sweep(*curve, schedule)
+
+
+@given(
+    low=st.floats(-1e300, -1.0) | st.sampled_from([-1.7e308, -100.0]),
+    high=st.floats(1.0, 1e300),
+    places=st.lists(st.integers(0, 299), min_size=2, max_size=2, unique=True),
+    seed=st.integers(0, 50),
+)
+def test_two_odd_batches_never_make_a_sure_suggestion(low, high, places, seed):
+    loss = noisy(0.0, seed)
+    loss[places] = low, high
+    assert not suggest(np.geomspace(1e-7, 10, 300), loss).confident
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e30, 1e307])
@@ -295,6 +411,29 @@ def stored(repo):
     sys.modules[spec.name] = module  # its dataclass looks itself up
     spec.loader.exec_module(module)
     return module
+
+
+def check_stopping_changes_nothing(lr, loss, planned):
+    curve, _ = stopped(lr, loss, planned)
+    assert curve.suggest() == suggest(lr, loss, num_steps=len(planned))
+    whole = LossCurve(lr, loss, num_steps=len(planned))
+    assert curve.cyclical_range() == whole.cyclical_range()
+
+
+@pytest.mark.parametrize("tasks", ["new_tasks", "fresh_tasks"])
+def test_stopping_changes_no_answer_on_the_stored_curves(stored, tasks):
+    for task in getattr(stored, tasks)():
+        for protocol, curves in task.curves.items():
+            for lr, loss in curves:
+                check_stopping_changes_nothing(lr, loss, stored.PROTOCOLS[protocol])
+
+
+def test_stopping_changes_no_answer_on_the_curves_of_the_benchmark(bench):
+    for task in bench.store.tasks():
+        for protocol, curves in bench.store.curves(task).items():
+            for curve in curves.values():
+                planned = bench.store.PROTOCOLS[protocol]
+                check_stopping_changes_nothing(curve["lr"], curve["loss"], planned)
 
 
 @pytest.mark.parametrize("protocol", ["e7_100", "e7_300", "kt_1852"])
