@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 Rule = Callable[[Array, Array, int], float]
 Points = tuple[Array, Array]
 
+LONGEST = 10**7  # steps of a plan that is continued, point by point
+
 
 class RuleError(Exception):
     """A rule has no answer for a curve, where its owner raises, fails or returns nothing."""
@@ -39,6 +41,8 @@ def _peer(rule: Rule) -> Rule:
     """Enter a rule under its function's name."""
 
     def checked(lr: Array, loss: Array, num_steps: int) -> float:
+        if not lr.size:
+            raise RuleError("there are no points")
         # Losses that overflow where an owner squares or adds them give it inf or NaN, not an error.
         with np.errstate(all="ignore"):
             return rule(*_to_the_end(lr, loss, num_steps), num_steps)
@@ -53,6 +57,8 @@ def _to_the_end(lr: Array, loss: Array, num_steps: int) -> Points:
     bad = np.flatnonzero(~np.isfinite(loss))
     if lr.size < 2 or not bad.size:
         return lr, loss
+    if num_steps > LONGEST:
+        raise RuleError(f"a plan of {num_steps} steps that ended early is too long to continue")
     count = int(bad[0])
     missing = max(num_steps, lr.size) - lr.size
     more = lr[-1] * (lr[-1] / lr[-2]) ** np.arange(1, missing + 1)
@@ -65,11 +71,11 @@ def _to_the_end(lr: Array, loss: Array, num_steps: int) -> Points:
 
 def debiased_mean(loss: Array, extra: int = 0, beta: float = 0.98) -> Array:
     """Exponential moving average over its total weight; Lightning takes a power one too high."""
-    out, mean, weight = [], 0.0, beta**extra
-    for value in loss.tolist():
+    out, mean = [], 0.0
+    for i, value in enumerate(loss.tolist()):
         mean = beta * mean + (1 - beta) * value
-        weight *= beta
-        out.append(mean / (1 - weight))
+        # A power, as the owners take, and not a product: on a plateau its rounding decides ties.
+        out.append(mean / (1 - beta ** (i + 1 + extra)))
     return np.array(out)
 
 
@@ -215,7 +221,7 @@ def torch_lr_finder(lr: Array, loss: Array, num_steps: int) -> float:
     return float(lr[np.gradient(smooth).argmin()])
 
 
-# ktrain, keras_lr_finder.
+# ktrain, Dehaene's, keras_lr_finder.
 
 
 def _ktrain_points(lr: Array, loss: Array) -> Points:
@@ -244,6 +250,15 @@ def ktrain_min10(lr: Array, loss: Array, num_steps: int) -> float:
     """A tenth of the lr of the lowest smoothed loss."""
     lr, smooth = _ktrain_points(lr, loss)
     return float(lr[smooth.argmin()] / 10)
+
+
+@_peer
+def dehaene_min10(lr: Array, loss: Array, num_steps: int) -> float:
+    """A tenth of the lr of the lowest smoothed loss, whatever NaN comes before it."""
+    lr, smooth = _stop_above(lr, debiased_mean(loss), 4)
+    if np.isnan(smooth).all():
+        raise RuleError("every smoothed loss is NaN")
+    return float(lr[np.nanargmin(smooth)] / 10)
 
 
 @_peer
