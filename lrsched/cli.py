@@ -129,7 +129,9 @@ def suggest(
     Example: `lrsched suggest curve.csv --schedule constant`
     """
     try:
-        text = curve.read_text()
+        if compare and method is not None:
+            raise ValueError(f"--all must not come with --method, got {method!r} too")
+        text = curve.read_text(encoding="utf-8-sig")
         read = LossCurve.from_json if curve.suffix == ".json" else LossCurve.from_csv
         record = read(text)
         if compare:

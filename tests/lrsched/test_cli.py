@@ -78,6 +78,23 @@ def test_suggest_reads_a_curve(tmp_path, curve, suffix):
     assert set(curve.suggestions()) <= set(run("suggest", path, "--all").output.split())
 
 
+def test_suggest_reads_a_curve_that_begins_with_a_byte_order_mark(tmp_path, curve):
+    for path, text in (
+        (tmp_path / "a.csv", curve.to_csv()),
+        (tmp_path / "a.json", curve.to_json()),
+    ):
+        path.write_text(text, encoding="utf-8-sig")
+        assert run("suggest", path).output.strip() == str(curve.suggest())
+
+
+def test_suggest_takes_one_method_or_all(tmp_path, curve):
+    path = tmp_path / "curve.csv"
+    path.write_text(curve.to_csv())
+    result = run("suggest", path, "--all", "--method", "valley")
+    assert result.exit_code == 1
+    assert "error: --all must not come with --method, got 'valley' too" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
