@@ -9,21 +9,18 @@ rate reaches, 1 is no better than not training.
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import suggestion_data as data
-from suggestion_data import FALLBACK, PROTOCOLS, PUBLIC, SCHEDULES, Task
+from suggestion_data import FALLBACK, PROTOCOLS, SCHEDULES, Task
 from suggestion_fit import SWEEPS, left_out
 
-from lrsched import LossCurve, RangeTest
 from lrsched.peer_rules import PEERS, RuleError, valley_index
 from lrsched.suggestion import cyclical_range, suggest
 
@@ -123,13 +120,6 @@ def interval(regrets: np.ndarray, bases: list[str]) -> tuple[float, float]:
     return low, high
 
 
-def print_table(title: str, columns: str, rows: list[str]) -> None:
-    print(f"\n### {title}\n\n| {columns} |")
-    print("|---" * len(columns.split(" | ")) + "|")
-    for row in rows:
-        print(f"| {row} |")
-
-
 def print_left_out(sets: dict[str, list[Task]]) -> None:
     """Tasks of these sets take part in every calibration."""
     every = [task for tasks in sets.values() for task in tasks]
@@ -143,7 +133,7 @@ def print_left_out(sets: dict[str, list[Task]]) -> None:
             means = np.mean([[regrets[task.base][n] for n in SWEEPS] for task in tasks], 0)
             rows.append(" | ".join([f"{title}, {how}", *(f"{mean:.3f}" for mean in means)]))
     columns = " | ".join(["mean regret", *(f"{steps} steps" for steps in SWEEPS)])
-    print_table("Ours, calibrated on other tasks", columns, rows)
+    data.print_table(columns, rows, "Ours, calibrated on other tasks")
 
 
 def print_confidence(sets: dict[str, list[Task]]) -> None:
@@ -152,7 +142,7 @@ def print_confidence(sets: dict[str, list[Task]]) -> None:
         "tasks, steps | confident: regret < 0.25 | mean | in doubt: number | mean | no answer | "
         "band's ends < 0.25"
     )
-    print_table("Ours, by what it says of itself", columns, by_sweep(confidence, sets))
+    data.print_table(columns, by_sweep(confidence, sets), "Ours, by what it says of itself")
 
 
 def by_sweep(row: Callable[[list[Task], str], str], sets: dict[str, list[Task]]) -> list[str]:
@@ -193,7 +183,7 @@ def print_cyclical(sets: dict[str, list[Task]]) -> None:
         "tasks, steps | max_lr: regret < 0.25 | base_lr: regret < 0.9 | below the best lr | "
         "all three | max_lr / base_lr | no answer"
     )
-    print_table("The cyclical range", columns, by_sweep(cyclical, sets))
+    data.print_table(columns, by_sweep(cyclical, sets), "The cyclical range")
 
 
 def cyclical(tasks: list[Task], protocol: str) -> str:
@@ -212,35 +202,6 @@ def cyclical(tasks: list[Task], protocol: str) -> str:
         " | ".join(f"{share:.0%}" for share in shares)
         + f" | {middle:.0f} ({low:.0f} to {high:.0f}) | {len(sweeps) - len(rows)} of {len(sweeps)}"
     )
-
-
-def print_stopped(sets: dict[str, list[Task]]) -> None:
-    """What a range test that stops at the divergence suggests, against the whole sweep."""
-    tasks = [task for tasks in sets.values() for task in tasks]
-    for steps, protocol in SWEEPS.items():
-        changes, differ = [], [0, 0]
-        for task in tasks:
-            for lr, loss in task.curves[protocol]:
-                stopped = stop(lr, loss, PROTOCOLS[protocol]).suggest().lr
-                whole = suggest(lr, loss).lr
-                if stopped and whole:
-                    changes.append(abs(math.log(stopped / whole)))
-                differ[0] += bool(stopped and not whole)
-                differ[1] += bool(whole and not stopped)
-        print(
-            f"Stopped at the divergence, {steps} steps: the lr is within 2% of that of the whole "
-            f"sweep in {np.mean(np.array(changes) < 0.02):.0%} of {len(changes)}, at most "
-            f"{math.expm1(max(changes)):.0%} away; {differ[0]} of the others are silent only when "
-            f"whole, {differ[1]} only when stopped"
-        )
-
-
-def stop(lr: np.ndarray, loss: np.ndarray, planned: np.ndarray) -> LossCurve:
-    test = RangeTest(planned[0], planned[-1], len(planned))
-    for value in loss:
-        if not test.record(value):
-            break
-    return test.curve
 
 
 def best_single(tasks: list[Task]) -> float:
@@ -310,8 +271,7 @@ def draw(tables: dict[str, list[Score]], path: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bench", type=Path, default=PUBLIC, help=f"its folder ({PUBLIC})")
+    parser = data.arguments(__doc__)
     parser.add_argument("--plot", metavar="PNG", help="draw regret by rule")
     options = parser.parse_args()
     sets = {"public tasks": data.public_tasks(options.bench), "new kinds": data.new_tasks()}
@@ -325,12 +285,11 @@ def main() -> None:
     for title, tasks in sets.items():
         scores = [score(name, *rule, tasks) for name, rule in rules().items()]
         tables[title] = sorted(scores, key=lambda entry: entry.mean)
-        print_table(f"{len(tasks)} {title}", COLUMNS, [entry.row() for entry in tables[title]])
+        rows = [entry.row() for entry in tables[title]]
+        data.print_table(COLUMNS, rows, f"{len(tasks)} {title}")
         print(f"\nOne perfect lr for each task: {best_single(tasks):.3f}")
     print_confidence(sets)
     print_cyclical(sets)
-    print()
-    print_stopped(sets)
     print(f"\n{valley_times()}")
     if options.plot:
         draw(tables, options.plot)

@@ -2,16 +2,20 @@
 
 The public tasks lie in a folder beside the repository. Those of other kinds lie next to this file,
 where `suggestion_tasks.py` records them, as do the fresh ones, which had no part in any choice.
-NumPy is enough to read them.
+NumPy is enough to read them. What the scripts that read them share is here too.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -164,11 +168,15 @@ def store_records(records: str, entries: dict[str, Any], losses: dict[str, Any])
             schedule: [[_number(loss) for loss in run] for run in runs]
             for schedule, runs in entry["validation_loss"].items()
         }
-    lines = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(entries.items()))
-    trainings = HERE / f"{records}.json"
-    trainings.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf8")
+    write_entries(HERE / f"{records}.json", entries)
     arrays = {key: np.asarray(losses[key], np.float32) for key in sorted(losses)}
     np.savez_compressed(HERE / f"{records}.npz", **arrays)
+
+
+def write_entries(path: Path, entries: Mapping[str, Any]) -> None:
+    """JSON with a line for each entry."""
+    lines = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(entries.items()))
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf8")
 
 
 def _number(loss: float | None) -> float | None:
@@ -183,3 +191,26 @@ def add_optimizers(bench: Any, optimizers: Mapping[str, tuple[Any, str, bool]]) 
         bench.FAMILY[name] = family
         if cycles:
             bench.CYCLES_MOMENTUM.add(name)
+
+
+def arguments(doc: str) -> argparse.ArgumentParser:
+    """A parser with the option for the benchmark's folder; `doc` is that of the script."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--bench", type=Path, default=PUBLIC, help=f"the public tasks ({PUBLIC})")
+    return parser
+
+
+def bench_modules(folder: Path, *names: str) -> list[ModuleType]:
+    """Modules of the benchmark's folder, which need torch."""
+    sys.path.insert(0, str(folder.resolve()))
+    return [import_module(name) for name in names]
+
+
+def print_table(columns: str, rows: Sequence[str], title: str | None = None) -> None:
+    """Markdown; columns and cells are separated by " | "."""
+    if title:
+        print(f"\n### {title}\n")
+    print(f"| {columns} |")
+    print("|---" * len(columns.split(" | ")) + "|")
+    for row in rows:
+        print(f"| {row} |")

@@ -10,11 +10,9 @@ are left out. The fresh tasks have no part in this.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,9 +140,7 @@ def swept(task: data.Task, seed: int) -> lrsched.LossCurve:
     """A stored sweep as a range test sees it: up to where it stops."""
     lr, loss = task.curves["e7_300"][SEEDS.index(seed)]
     test = lrsched.RangeTest(lr[0], data.PROTOCOLS["e7_300"][-1], len(data.PROTOCOLS["e7_300"]))
-    for value in loss:
-        if not test.record(value):
-            break
+    test.record_all(loss.tolist())
     return test.curve
 
 
@@ -152,9 +148,7 @@ def record(bench: Path) -> None:
     import suggestion_tasks
     import torch
 
-    sys.path.insert(0, str(bench.resolve()))
-    import tasks
-
+    (tasks,) = data.bench_modules(bench, "tasks")
     torch.set_num_threads(1)
     recipes = {task.name: task for task in (*tasks.TASKS, *suggestion_tasks.define(tasks))}
     records = {}
@@ -167,8 +161,7 @@ def record(bench: Path) -> None:
             for use, schedule in data.SCHEDULES.items()
         }
         print(f"recorded {task.name}", flush=True)
-    lines = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(records.items()))
-    RECORDS.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf8")
+    data.write_entries(RECORDS, records)
 
 
 def levels(
@@ -235,22 +228,20 @@ class Table:
         picks = [self.best(self.kinds != kind) for kind in self.kinds]
         return self.regrets[picks, np.arange(len(picks))], [self.rules[pick] for pick in picks]
 
-    def row(self, title: str, regrets: np.ndarray) -> None:
+    def row(self, title: str, regrets: np.ndarray) -> str:
         public = f"{regrets[~self.new].mean():.3f}" if (~self.new).any() else ""
-        print(f"| {title} | {regrets[self.new].mean():.3f} | {public} |")
+        return f"{title} | {regrets[self.new].mean():.3f} | {public}"
 
 
 def report(every: Sequence[Case]) -> None:
-    print("| mean regret | new kinds | public tasks |\n|---|---|---|")
-
     def plain(case: Case) -> float | None:
         return case.curve.suggest(schedule=data.SCHEDULES[case.use]).lr
 
     table = Table(every, {"plain": plain})
-    table.row("plain suggestion", table.regrets[0])
+    rows = [table.row("plain suggestion", table.regrets[0])]
     table = Table(every, {design: design.lr for design in (CHOSEN, replace(CHOSEN, tie=0.0))})
-    table.row("second look as scored live", table.regrets[0])
-    table.row("the probe with the lowest end", table.regrets[1])
+    rows.append(table.row("second look as scored live", table.regrets[0]))
+    rows.append(table.row("the probe with the lowest end", table.regrets[1]))
     chosen: list[str] = []
     for title, designs in (
         (f"one round, of {len(DESIGNS)}", DESIGNS),
@@ -260,14 +251,15 @@ def report(every: Sequence[Case]) -> None:
     ):
         table = Table(every, {design: design.lr for design in designs})
         regrets, picks = table.left_out()
-        table.row(f"{title}: chosen by kind", regrets)
+        rows.append(table.row(f"{title}: chosen by kind", regrets))
         if (~table.new).any():
-            on_public = table.best(~table.new)
-            table.row(f"{title}: chosen on the public tasks", table.regrets[on_public])
+            on_public = table.regrets[table.best(~table.new)]
+            rows.append(table.row(f"{title}: chosen on the public tasks", on_public))
         chosen += [
             f"{title}: by kind, for {picks.count(pick)} of {len(picks)} tasks: {pick}"
             for pick in sorted(set(picks), key=picks.count, reverse=True)
         ]
+    data.print_table("mean regret | new kinds | public tasks", rows)
     print("", *chosen, sep="\n")
     report_distances(every)
 
@@ -277,8 +269,7 @@ def unlearned() -> list[Design]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bench", type=Path, default=data.PUBLIC, help=f"({data.PUBLIC})")
+    parser = data.arguments(__doc__)
     parser.add_argument("--record", action="store_true", help="train anew")
     options = parser.parse_args()
     if options.record:

@@ -213,59 +213,68 @@ OPTIMIZERS: dict[str, tuple[Any, str, bool]] = {
 # Data: (x, y) to train on and (x, y) to validate with, split by the benchmark's own function.
 
 
+@functools.lru_cache(None)
+def moons(bench: Any) -> tuple[Tensor, ...]:
+    from sklearn.datasets import make_moons
+
+    x, y = make_moons(2000, noise=0.08, random_state=0)
+    return bench._split(x.astype(np.float32), y, 500)
+
+
+@functools.lru_cache(None)
+def iris(bench: Any) -> tuple[Tensor, ...]:
+    from sklearn.datasets import load_iris
+
+    return bench._tabular(load_iris, 50, np.int64)
+
+
+@functools.lru_cache(None)
+def entries(bench: Any) -> tuple[Tensor, ...]:
+    """Single pixels of the digits: (image, place) -> brightness."""
+    images = np.concatenate([bench.digits()[0], bench.digits()[2]])
+    places = np.stack(np.divmod(np.arange(images.size), 64), 1)
+    kept = np.random.RandomState(3).choice(images.size, 48000, replace=False)
+    return bench._split(places[kept], images.reshape(-1)[kept], 8000)
+
+
+@functools.lru_cache(None)
+def word_pairs(bench: Any) -> tuple[Tensor, ...]:
+    text = (Path(bench.DATA) / "stdlib.txt").read_text(encoding="utf8")
+    words = re.findall(r"[A-Za-z_]+", text)
+    number = {word: i for i, (word, _) in enumerate(Counter(words).most_common(WORDS))}
+    ids = np.array([number[word] for word in words if word in number])
+    draw = np.random.RandomState(4)
+    at = draw.randint(2, len(ids) - 2, 40000)
+    neighbour = at + draw.choice([-2, -1, 1, 2], at.size)
+    others = ids[draw.randint(0, len(ids), (at.size, NEGATIVES))]
+    x = np.concatenate([ids[at][:, None], ids[neighbour][:, None], others], 1)
+    return bench._split(x, np.zeros(len(x)), 4000)
+
+
+@functools.lru_cache(None)
+def photograph(bench: Any) -> tuple[Tensor, ...]:
+    """(row, column) in [-1, 1] -> colour, of an image of 71 x 106 pixels."""
+    from sklearn.datasets import load_sample_image
+
+    image = load_sample_image("china.jpg")[:426, :636].astype(np.float32) / 255
+    image = image.reshape(71, 6, 106, 6, 3).mean((1, 3))
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (71, 106)), indexing="ij"), -1)
+    return bench._split(grid.reshape(-1, 2).astype(np.float32), image.reshape(-1, 3), 1000)
+
+
+@functools.lru_cache(None)
+def halves(bench: Any) -> tuple[Tensor, ...]:
+    """The upper half of a digit -> the lower one, in counts from 0 to 16."""
+    x, _, x_val, _ = bench.digits()
+    return x[:, :32], x[:, 32:] * 16, x_val[:, :32], x_val[:, 32:] * 16
+
+
 def define(bench: Any) -> list[Any]:
     """The tasks, out of the parts that the benchmark's `tasks` module has."""
     add_optimizers(bench, OPTIMIZERS)
 
-    @functools.lru_cache(None)
-    def moons() -> tuple[Tensor, ...]:
-        from sklearn.datasets import make_moons
-
-        x, y = make_moons(2000, noise=0.08, random_state=0)
-        return bench._split(x.astype(np.float32), y, 500)
-
-    @functools.lru_cache(None)
-    def iris() -> tuple[Tensor, ...]:
-        from sklearn.datasets import load_iris
-
-        return bench._tabular(load_iris, 50, np.int64)
-
-    @functools.lru_cache(None)
-    def entries() -> tuple[Tensor, ...]:
-        """Single pixels of the digits: (image, place) -> brightness."""
-        images = np.concatenate([bench.digits()[0], bench.digits()[2]])
-        places = np.stack(np.divmod(np.arange(images.size), 64), 1)
-        kept = np.random.RandomState(3).choice(images.size, 48000, replace=False)
-        return bench._split(places[kept], images.reshape(-1)[kept], 8000)
-
-    @functools.lru_cache(None)
-    def word_pairs() -> tuple[Tensor, ...]:
-        text = (Path(bench.DATA) / "stdlib.txt").read_text(encoding="utf8")
-        words = re.findall(r"[A-Za-z_]+", text)
-        number = {word: i for i, (word, _) in enumerate(Counter(words).most_common(WORDS))}
-        ids = np.array([number[word] for word in words if word in number])
-        draw = np.random.RandomState(4)
-        at = draw.randint(2, len(ids) - 2, 40000)
-        neighbour = at + draw.choice([-2, -1, 1, 2], at.size)
-        others = ids[draw.randint(0, len(ids), (at.size, NEGATIVES))]
-        x = np.concatenate([ids[at][:, None], ids[neighbour][:, None], others], 1)
-        return bench._split(x, np.zeros(len(x)), 4000)
-
-    @functools.lru_cache(None)
-    def photograph() -> tuple[Tensor, ...]:
-        """(row, column) in [-1, 1] -> colour, of an image of 71 x 106 pixels."""
-        from sklearn.datasets import load_sample_image
-
-        image = load_sample_image("china.jpg")[:426, :636].astype(np.float32) / 255
-        image = image.reshape(71, 6, 106, 6, 3).mean((1, 3))
-        grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (71, 106)), indexing="ij"), -1)
-        return bench._split(grid.reshape(-1, 2).astype(np.float32), image.reshape(-1, 3), 1000)
-
-    @functools.lru_cache(None)
-    def halves() -> tuple[Tensor, ...]:
-        """The upper half of a digit -> the lower one, in counts from 0 to 16."""
-        x, _, x_val, _ = bench.digits()
-        return x[:, :32], x[:, 32:] * 16, x_val[:, :32], x_val[:, 32:] * 16
+    def of(data: Callable[[Any], tuple[Tensor, ...]]) -> Callable[[], tuple[Tensor, ...]]:
+        return functools.partial(data, bench)
 
     def small_tanh() -> nn.Module:
         return bench.mlp([4, 16, 3], nn.Tanh)
@@ -276,17 +285,17 @@ def define(bench: Any) -> list[Any]:
     def factors() -> nn.Module:
         return Factors(1797, 64)
 
-    b, nll = bench, negative_log_likelihood
+    b, nll, pairs, photo = bench, negative_log_likelihood, of(word_pairs), of(photograph)
     rows: tuple[tuple[Any, ...], ...] = (
         ("f_digits_diffusion_llm_b96", b.digits_ae, Denoiser, "llm", 96, 400, noise_error),
-        ("f_moons_flow_amsgrad_b200", moons, Flow, "amsgrad", 200, 250, nll),
+        ("f_moons_flow_amsgrad_b200", of(moons), Flow, "amsgrad", 200, 250, nll),
         ("f_digits_rnn_clipped_b20", b.digits, RowReader, "clipped", 20, 300, b.ce),
-        ("f_digits_factors_heavy_b500", entries, factors, "heavy", 500, 300, half_squares),
-        ("f_code_skipgram_radam_b100", word_pairs, SkipGram, "radam", 100, 400, negative_sampling),
-        ("f_iris_full_sgd_b100", iris, small_tanh, "sgd", 100, 200, b.ce),
+        ("f_digits_factors_heavy_b500", of(entries), factors, "heavy", 500, 300, half_squares),
+        ("f_code_skipgram_radam_b100", pairs, SkipGram, "radam", 100, 400, negative_sampling),
+        ("f_iris_full_sgd_b100", of(iris), small_tanh, "sgd", 100, 200, b.ce),
         ("f_digits_focal_muon_b40", b.digits, unbiased_mlp, "muon", 40, 250, focal),
-        ("f_china_sine_amsgrad_b1024", photograph, sine_net, "amsgrad", 1024, 300, colour_error),
-        ("f_digits_poisson_light_b24", halves, counter, "light", 24, 300, poisson),
+        ("f_china_sine_amsgrad_b1024", photo, sine_net, "amsgrad", 1024, 300, colour_error),
+        ("f_digits_poisson_light_b24", of(halves), counter, "light", 24, 300, poisson),
         ("f_mnist_patches_bigeps_b48", b.mnist14, patches_net, "bigeps", 48, 150, b.ce),
     )
     return [bench.Task(*row) for row in rows]

@@ -10,11 +10,9 @@ folder; regret is read from the stored trainings, as `suggestion.py` does.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import multiprocessing
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,9 +40,7 @@ def stored_tasks(folder: Path) -> dict[str, list[data.Task]]:
 @functools.cache
 def prepared(folder: Path) -> tuple[dict[str, Any], dict[str, data.Task]]:
     """(what makes the models and the data, what is stored of their trainings), by task."""
-    sys.path.insert(0, str(folder.resolve()))
-    import tasks as bench
-
+    (bench,) = data.bench_modules(folder, "tasks")
     torch.set_num_threads(1)
     recipes = (*bench.TASKS, *suggestion_tasks.define(bench), *suggestion_fresh.define(bench))
     stored = itertools.chain(*stored_tasks(folder).values())
@@ -82,13 +78,14 @@ def one_run(task: Any, stored: data.Task, seed: int, schedule: str) -> tuple[flo
 
 def report(title: str, rows: dict[str, np.ndarray]) -> None:
     """Means over runs and schedules, task by task."""
-    print(f"\n### {len(rows)} {title}\n\n| task | plain | refined |\n|---|---|---|")
-    for name, found in rows.items():
-        plain, refined = found.mean(0)[:2]
-        print(f"| {name} | {plain:.3f} | {refined:.3f} |")
     means = np.array([found.mean(0)[:2] for found in rows.values()])
     every = np.concatenate(list(rows.values()))
-    print(f"| **mean** | **{means[:, 0].mean():.3f}** | **{means[:, 1].mean():.3f}** |")
+    lines = [
+        f"{name} | {plain:.3f} | {refined:.3f}"
+        for name, (plain, refined) in zip(rows, means, strict=True)
+    ]
+    lines.append("**mean** | **{:.3f}** | **{:.3f}**".format(*means.mean(0)))
+    data.print_table("task | plain | refined", lines, f"{len(rows)} {title}")
     for column, name in enumerate(("plain", "refined")):
         sure = every[every[:, 2 + column] > 0, column]
         print(
@@ -99,8 +96,7 @@ def report(title: str, rows: dict[str, np.ndarray]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bench", type=Path, default=data.PUBLIC, help=f"({data.PUBLIC})")
+    parser = data.arguments(__doc__)
     parser.add_argument("--tasks", help="comma-separated names; all by default")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
     options = parser.parse_args()

@@ -8,10 +8,6 @@ and models are those of the benchmark's folder; regret is read from the stored t
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
-
 import numpy as np
 import suggestion_data as data
 import suggestion_tasks
@@ -45,18 +41,13 @@ SWEEPS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bench", type=Path, default=data.PUBLIC, help=f"({data.PUBLIC})")
-    options = parser.parse_args()
-    sys.path.insert(0, str(options.bench.resolve()))
-    import curves
-    import tasks as bench
-
+    options = data.arguments(__doc__).parse_args()
+    curves, bench = data.bench_modules(options.bench, "curves", "tasks")
     torch.set_num_threads(1)
     recipes = {task.name: task for task in (*bench.TASKS, *suggestion_tasks.define(bench))}
     every = (*data.public_tasks(options.bench), *data.new_tasks())
     stored = {task.name: task for task in every}
-    print("| sweep | mean regret | confident | no answer |\n|---|---|---|---|")
+    rows = []
     for title, lrs in SWEEPS.items():
         regrets, sure, silent = [], 0, 0
         for name in TASKS:
@@ -67,7 +58,8 @@ def main() -> None:
                 sure += found.confident
                 silent += found.lr is None
         count = len(regrets)
-        print(f"| {title} | {np.mean(regrets):.3f} | {sure} of {count} | {silent} |", flush=True)
+        rows.append(f"{title} | {np.mean(regrets):.3f} | {sure} of {count} | {silent}")
+    data.print_table("sweep | mean regret | confident | no answer", rows)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,9 @@ seeds its runs, so it must not change.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
-import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -247,15 +244,10 @@ def record(task: Any, bench: Any, curves: Any, truth: Any) -> tuple[dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bench", type=Path, default=data.PUBLIC, help=f"({data.PUBLIC})")
+    parser = data.arguments(__doc__)
     parser.add_argument("--tasks", help="comma-separated names; all by default")
     options = parser.parse_args()
-    sys.path.insert(0, str(options.bench.resolve()))
-    import curves
-    import tasks as bench
-    import truth
-
+    bench, curves, truth = data.bench_modules(options.bench, "tasks", "curves", "truth")
     wanted = options.tasks and options.tasks.split(",")
     for records, tasks in ((data.NEW, define(bench)), (data.FRESH, fresh.define(bench))):
         entries, losses = data.stored_records(records)
