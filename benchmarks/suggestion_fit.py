@@ -1,7 +1,9 @@
 """Regret of our rule on tasks whose curves had no part in its calibration.
 
-Every constant between a curve and the suggestion is chosen anew on the other tasks, those of the
-reading included. Only the test for a drop that stands out of the noise is as shipped.
+Chosen anew on the other tasks: the width of the smoothing, the parts of the drop that are done and
+lost, the exponent of the updates, the weight and reach of the edge, the factor of each schedule.
+As shipped: the stretch of the start, where a sweep has diverged, what is an odd batch, and whether
+the drop stands out of the noise.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ A rule is `rule(lr, loss, num_steps) -> lr`: what its owner would suggest had it
 owner stops at a NaN, so after a last loss that is not finite the rest of the plan counts as NaN.
 The owners' sweeps differ in their ends and lengths; a rule takes the curve that it is given.
 
-Versions: fastai 2.8, Lightning 2.6, ignite 0.5, torch-lr-finder 0.2, ktrain 0.41, keras_lr_finder.
+Versions: fastai 2.8, Lightning 2.6, ignite 0.5, torch-lr-finder 0.2, ktrain 0.41, keras_lr_finder,
+and Dehaene's rule.
 """
 
 from __future__ import annotations

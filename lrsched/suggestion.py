@@ -38,7 +38,7 @@ DROP_LOST = 0.5  # right point: this part of the drop is left again
 # A sweep of more steps trains longer near each lr and so finishes the drop at a lower one. If only
 # lr x updates counted, the exponent would be 1; if only stability did, 0. The truth is in between.
 UPDATES_EXPONENT = 0.5
-UPDATES_REFERENCE = 16.0  # of an exponential sweep with 37 steps a decade
+UPDATES_REFERENCE = 16.0  # of an exponential sweep with 36 steps a decade
 EDGE_WEIGHT = 0.35  # how far towards the right point, in log lr
 EDGE_REACH = 1.5  # an edge further than this many decades from the left point says no more
 SCHEDULE_FACTORS = {"constant": 0.45, "one_cycle": 1.1}  # a peak bears more than a constant lr
@@ -49,7 +49,7 @@ DROP_OVER_NOISE = 1.2
 CALM_OVER_NOISE = 2.0  # the loss of a model that is no worse than at the start
 DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
 CONFIDENT_OVER_NOISE = 3.0
-FEW_UPDATES = 5.0  # 85 steps of an exponential sweep over 8 decades
+FEW_UPDATES = 5.0  # 84 steps of an exponential sweep over 8 decades
 SWEEP_AGAIN = (
     "sweep to a higher end_lr, or use more steps or larger batches; the curve of a model that is "
     "already trained looks like this too"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lrsched
 from lrsched.loss_curve import LossCurve
 from lrsched.peer_rules import PEERS
 from lrsched.range_test import RangeTest
@@ -411,6 +413,21 @@ def stored(repo):
     sys.modules[spec.name] = module  # its dataclass looks itself up
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_snippet_of_the_page_runs(repo):
+    lr, loss = typical()
+    page = (repo / "docs" / "suggestion.md").read_text(encoding="utf8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    values = []
+    for line in snippet.splitlines():
+        values.append(
+            eval(line, {"lrsched": lrsched, "curve": LossCurve(lr, loss), "lr": lr, "loss": loss})
+        )
+    best, constant, peer, every, same = values
+    assert best.lr / constant.lr == pytest.approx(2.4, abs=0.1)
+    assert (best, peer) == (every["plateau"], every["fastai_valley"])
+    assert same == best
 
 
 def check_stopping_changes_nothing(lr, loss, planned):
