@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,7 +54,7 @@ class Trial:
         scaler = scaler or scaler_of(optimizer)
         self._counter = UpdateCounter() if scaler is not None else None
 
-    def batches(self, source: Iterable[Any]) -> Iterator[Any]:
+    def batches(self, source: Iterable[Any]) -> Generator[Any]:
         """Entries of `source`, each to be used for one update, as long as the test runs.
 
         Raises:
@@ -92,7 +92,8 @@ class Trial:
     def read(self) -> bool:
         """Judge the losses that have been recorded so far; whether the test goes on."""
         if self._losses:
-            values = torch.stack(self._losses).reshape(-1)
+            # Of shape () and (1,), and as single numbers of another dtype.
+            values = torch.cat(list(map(torch.flatten, self._losses)))
             self._losses.clear()
             self._test.record_all(_averaged(values, self._optimizer).tolist())
         return self._test.running
@@ -127,6 +128,13 @@ class Trial:
 
 def shares(groups: Iterable[Group], how: str) -> list[float]:
     """The lr of each group as a part of the highest, in [0, 1]."""
+    groups = list(groups)
+    for index, group in enumerate(groups):
+        if group["lr"] is None:
+            raise ValueError(
+                f"optimizer must have a lr in each group, got None in group {index} "
+                "(an optimizer that chooses its own needs no range test)"
+            )
     lrs = [float(group["lr"]) for group in groups]
     if not max(lrs):
         # At the very start of a warmup; schedulers leave here what it leads to.
