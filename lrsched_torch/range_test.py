@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 GROUPS = ("ratio", "equal")
 LEFT_EARLY = "left before the end of the sweep"
 LOADER_ENDED = "the loader ended"
+OVERRULED = (
+    "Something in the loop sets the lr too, such as a scheduler: it is put back only if it is in "
+    "stateful=[...]."
+)
 
 
 class range_test:  # noqa: N801 - used as a function: `with range_test(...) as test`
@@ -103,6 +108,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         self._trial: Trial | None = None
         self._left = False
         self._sources: list[Batches] = []
+        self._streams: WeakSet[Generator[Any]] = WeakSet()
         self._notes: list[str] = []
         self._end = ExitStack()
 
@@ -122,12 +128,17 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
     ) -> None:
         assert self._trial is not None
         with self._end:
+            for stream in [*self._streams]:
+                # The loop may have been left in the middle, and somebody still hold it.
+                stream.close()
             if error is None:
                 # Not after an error: the other processes do not come here.
                 self._trial.read()
         self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
         self._left = True
         self._sources.clear()
+        if self._trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
+            self._notes.append(OVERRULED)
         for note in self._notes:
             self._test.note(note)
 
@@ -145,8 +156,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         source = Batches(loader, verify=self._kept["verify"])
         self._sources.append(source)
         batches = trial.batches(source)
-        # The loop may have been left in the middle of them.
-        self._end.callback(batches.close)
+        self._streams.add(batches)
         return batches
 
     def record(self, loss: Any) -> None:
