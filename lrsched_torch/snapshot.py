@@ -144,6 +144,7 @@ def _hold_module(module: nn.Module, keep: Keeper) -> Iterator[Restore]:
             yield from map(keep.hold, (*part.parameters(False), *part.buffers(False)))
         else:
             yield hold_entries(part._modules)
+            yield hold_entries(part._non_persistent_buffers_set)
             yield keep.hold(part._parameters)
             yield keep.hold(part._buffers)
         yield _hold_mode(part)

@@ -55,6 +55,8 @@ def samples() -> TensorDataset:
 class Training:
     """DDP in a plain loop."""
 
+    accumulate = 1
+
     def __init__(self) -> None:
         torch.manual_seed(0)
         random.seed(rank())
@@ -89,7 +91,7 @@ class Training:
         return losses
 
     def find(self, spoil: Any = None, **options: Any) -> tuple[Any, list[float]]:
-        """The curve, and the losses of this process alone."""
+        """The curve, and the losses of the updates of this process alone."""
         own: list[float] = []
         settings = {"start_lr": 1e-4, "end_lr": 10.0, "num_steps": 40, **options}
         test = range_test(self.model, self.optimizer, stateful=self.stateful, **settings)
@@ -100,7 +102,8 @@ class Training:
                     loss = spoil(loss, len(own))
                 own.append(loss.item())
                 test.record(loss)
-        return test.curve, own
+        updates = [own[i : i + self.accumulate] for i in range(0, len(own), self.accumulate)]
+        return test.curve, [sum(losses) / len(losses) for losses in updates]
 
     def everything(self) -> dict[str, str]:
         tensors = dict(self.net.named_parameters())
@@ -139,13 +142,15 @@ class Sharded(Training):
 class Accelerated(Training):
     """Accelerate, with an update for every second batch and a shuffling loader."""
 
+    accumulate = 2
+
     def prepare(self) -> None:
         from accelerate import Accelerator
         from accelerate.utils import DataLoaderConfiguration
 
         self.accelerator = Accelerator(
             cpu=True,
-            gradient_accumulation_steps=2,
+            gradient_accumulation_steps=self.accumulate,
             dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
         )
         optimizer = torch.optim.AdamW(self.net.parameters(), lr=0.01)
@@ -200,7 +205,8 @@ def twice(training: Training) -> Any:
 
 def not_a_number_on_one(training: Training) -> Any:
     def spoil(loss: torch.Tensor, index: int) -> torch.Tensor:
-        return loss * float("nan") if index == 13 and rank() == 1 else loss
+        last = 13 * training.accumulate
+        return loss * float("nan") if index == last and rank() == 1 else loss
 
     curve, _ = training.find(spoil)
     return {"length": len(curve), "reason": curve.stop_reason}
