@@ -397,8 +397,8 @@ class Compose:
 
 class Collate(Noise):
     def __call__(self, samples):
-        self.rng.random()
-        return tuple(map(torch.stack, zip(*samples, strict=True)))
+        x, y = map(torch.stack, zip(*samples, strict=True))
+        return super().__call__(x), y
 
 
 def samples():

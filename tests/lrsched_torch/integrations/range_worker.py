@@ -55,8 +55,6 @@ def samples() -> TensorDataset:
 class Training:
     """DDP in a plain loop."""
 
-    accumulate = 1
-
     def __init__(self) -> None:
         torch.manual_seed(0)
         random.seed(rank())
@@ -93,6 +91,7 @@ class Training:
     def find(self, spoil: Any = None, **options: Any) -> tuple[Any, list[float]]:
         """The curve, and the losses of the updates of this process alone."""
         own: list[float] = []
+        batches: list[float] = []
         settings = {"start_lr": 1e-4, "end_lr": 10.0, "num_steps": 40, **options}
         test = range_test(self.model, self.optimizer, stateful=self.stateful, **settings)
         with test:
@@ -100,10 +99,15 @@ class Training:
                 loss = self.step(batch)
                 if spoil is not None:
                     loss = spoil(loss, len(own))
-                own.append(loss.item())
+                batches.append(loss.item())
                 test.record(loss)
-        updates = [own[i : i + self.accumulate] for i in range(0, len(own), self.accumulate)]
-        return test.curve, [sum(losses) / len(losses) for losses in updates]
+                if self.has_updated():
+                    own.append(sum(batches) / len(batches))
+                    batches.clear()
+        return test.curve, own
+
+    def has_updated(self) -> bool:
+        return True
 
     def everything(self) -> dict[str, str]:
         tensors = dict(self.net.named_parameters())
@@ -142,15 +146,13 @@ class Sharded(Training):
 class Accelerated(Training):
     """Accelerate, with an update for every second batch and a shuffling loader."""
 
-    accumulate = 2
-
     def prepare(self) -> None:
         from accelerate import Accelerator
         from accelerate.utils import DataLoaderConfiguration
 
         self.accelerator = Accelerator(
             cpu=True,
-            gradient_accumulation_steps=self.accumulate,
+            gradient_accumulation_steps=2,
             dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
         )
         optimizer = torch.optim.AdamW(self.net.parameters(), lr=0.01)
@@ -169,6 +171,9 @@ class Accelerated(Training):
             self.optimizer.step()
             self.optimizer.zero_grad()
         return loss
+
+    def has_updated(self) -> bool:
+        return self.accelerator.sync_gradients
 
     def more(self) -> dict[str, str]:
         state = self.accelerator.gradient_state
@@ -205,8 +210,7 @@ def twice(training: Training) -> Any:
 
 def not_a_number_on_one(training: Training) -> Any:
     def spoil(loss: torch.Tensor, index: int) -> torch.Tensor:
-        last = 13 * training.accumulate
-        return loss * float("nan") if index == last and rank() == 1 else loss
+        return loss * float("nan") if index == 13 and rank() == 1 else loss
 
     curve, _ = training.find(spoil)
     return {"length": len(curve), "reason": curve.stop_reason}
