@@ -29,7 +29,6 @@ INNER = (
     *("transform", "target_transform", "collate_fn"),
 )
 LISTS = ("transforms", "datasets")
-ARRAYS = (torch.Tensor, np.ndarray)
 # An array of more elements is data rather than an order.
 MAX_SIZE = 2**20
 
@@ -190,11 +189,17 @@ def _hold_order(value: Any) -> Restore | None:
 
 
 def _is_order(value: Any) -> bool:
-    return isinstance(value, (*PLAIN, *ARRAYS)) or is_generator(value)
+    return isinstance(value, PLAIN) or _is_array(value) or is_generator(value)
+
+
+def _is_array(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.layout is torch.strided and not value.is_nested
+    return isinstance(value, np.ndarray)
 
 
 def _is_data(value: Any) -> bool:
-    return isinstance(value, ARRAYS) and math.prod(value.shape) > MAX_SIZE
+    return _is_array(value) and math.prod(value.shape) > MAX_SIZE
 
 
 def _hash(value: Any, digest: Digest) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
@@ -75,9 +76,10 @@ class Trial:
     def _in_blocks(self, source: Iterable[Any]) -> Generator[Any]:
         write, groups, losses, stream = self._begin(source)
         while self._test.running:
-            given, block = 0, self._lrs[self._test.recorded :]
+            done, given = self._test.recorded, 0
+            block = self._lrs[done : done + READ_EVERY]
             # The stream last, of which nothing must be taken in vain.
-            for given, lr, entry in zip(range(1, READ_EVERY + 1), block, stream):  # noqa: B905
+            for given, lr, entry in zip(count(1), block, stream):
                 write(groups, lr)
                 yield entry
                 if len(losses) != given:

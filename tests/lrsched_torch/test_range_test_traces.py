@@ -592,3 +592,9 @@ class TestMessages:
         with pytest.raises(TypeError, match=r"a tuple of 2.*forward=lambda model, batch"):
             find(Sum(4, 1), loader=pairs)
         find(Sum(4, 1), loader=pairs, forward=lambda model, batch: model(*batch[0]))
+
+
+def test_a_sparse_tensor_in_a_data_set_is_left_alone():
+    loader = ShufflingLoader()
+    loader.graph = torch.sparse_coo_tensor([[0], [1]], [1.0], (2000, 2000))
+    assert not left(find(nn.Linear(4, 1), loader=loader))
