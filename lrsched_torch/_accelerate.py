@@ -48,6 +48,12 @@ def scaler_of(optimizer: Any) -> torch.amp.GradScaler | None:
     return scaler if enabled else None
 
 
+def accumulated_gradients(optimizer: Any) -> Any:
+    """What says whether a batch ends an update, where Accelerate accumulates gradients, or None."""
+    state = vars(optimizer).get("gradient_state")
+    return state if getattr(state, "num_steps", 1) > 1 else None
+
+
 def counts_batches(part: Any) -> bool:
     """Whether something is an Accelerator."""
     return hasattr(part, "gradient_state") and isinstance(vars(part).get("step"), int)

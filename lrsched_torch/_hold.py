@@ -1,24 +1,28 @@
 """Nested values that can be given their present content back, in place.
 
-Tensors are copied back into the objects that they came from, so compiled functions, captured
-graphs and views that somebody holds stay valid; what was born in between is dropped.
+Tensors, arrays and containers are refilled, so compiled functions, captured graphs and views that
+somebody holds stay valid; what was born in between is dropped.
 """
 
 from __future__ import annotations
 
 import copy
+import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 Restore = Callable[[], Any]
+Refillable: TypeAlias = "dict[Any, Any] | list[Any] | deque[Any] | set[Any]"
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None))
-# A longer attribute is data rather than state.
+PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+CONTAINERS = (dict, list, deque, set)
+# Of a longer attribute only the order is kept, unless its entries are plain: it is data, not state.
 MAX_ENTRIES = 1000
 
 
@@ -41,52 +45,143 @@ class Keeper:
         return self._memo[id(value)][1]
 
     def _hold_new(self, value: Any) -> Restore:
+        if isinstance(value, PLAIN):
+            return lambda: value
         if isinstance(value, torch.Tensor):
-            memory = solid(value)
-            content = memory.to(self._device or memory.device, copy=True)
-            return partial(_refill_tensor, value, memory, content)
+            return self._hold_tensor(value)
+        if isinstance(value, np.ndarray):
+            return hold_array(value)
+        if is_generator(value):
+            return hold_generator(value)
+        if isinstance(value, set) or (isinstance(value, CONTAINERS) and is_flat(value)):
+            return hold_entries(value)
         if isinstance(value, dict):
             items = {key: self.hold(item) for key, item in value.items()}
             return partial(_refill_dict, value, items)
-        if isinstance(value, list):
+        if isinstance(value, (list, deque)):
             entries = [self.hold(entry) for entry in value]
-            return partial(_refill_list, value, entries)
+            return partial(_refill_sequence, value, entries)
         if isinstance(value, tuple):
             parts = [self.hold(part) for part in value]
             return partial(_rebuild_tuple, value, parts)
-        if isinstance(value, PLAIN):
-            return lambda: value
         duplicate = copy.deepcopy(value)
         return lambda: copy.deepcopy(duplicate)
 
-    def hold_attributes(self, owner: Any, skipped: frozenset[str]) -> Restore:
-        """A function that gives an object its simple attributes back, and no others."""
+    def _hold_tensor(self, tensor: torch.Tensor) -> Restore:
+        if tensor.layout is not torch.strided:
+            # A detached sparse tensor does not share what it is refilled with.
+            content = tensor.detach().to(self._device or tensor.device, copy=True)
+            return partial(tensor.copy_, content)
+        memory = solid(tensor)
+        content = memory.to(self._device or memory.device, copy=True)
+        # A tensor made of others, such as a shard, has no memory of its own.
+        view = None if hasattr(tensor, "__tensor_flatten__") else tensor.detach()
+        return partial(_refill_tensor, tensor, view, memory, content)
+
+    def hold_state(self, value: Any) -> Restore | None:
+        """As `hold`, with only the order of what is long or holds objects; None for an object."""
+        if is_simple(value):
+            return self.hold(value)
+        return hold_entries(value) if isinstance(value, CONTAINERS) else None
+
+
+def hold_attributes(
+    owner: Any,
+    select: Callable[[Any], Mapping[str, Any]],
+    hold: Callable[[Any], Restore | None],
+) -> Restore:
+    """A function that gives an object its attributes back, and drops new ones.
+
+    Args:
+        owner: Has the attributes.
+        select: Gives those of `owner` that count.
+        hold: Gives what puts a value back, or None where it is left alone.
+    """
+    before = {name: (value, hold(value)) for name, value in select(owner).items()}
+    kept = {name: restore for name, (_, restore) in before.items() if restore is not None}
+
+    def restore() -> None:
         attributes = vars(owner)
-        present = set(attributes)
-        kept = {
-            name: self.hold(value)
-            for name, value in attributes.items()
-            if name not in skipped and is_simple(value)
-        }
+        for name, value in select(owner).items():
+            if name not in before and (is_simple(value) or isinstance(value, CONTAINERS)):
+                del attributes[name]
+        attributes.update({name: put_back() for name, put_back in kept.items()})
 
-        def restore() -> None:
-            for name in [name for name in attributes if name not in present]:
-                if name not in skipped and is_simple(attributes[name]):
-                    del attributes[name]
-            attributes.update({name: put_back() for name, put_back in kept.items()})
-
-        return restore
+    return restore
 
 
 def is_simple(value: Any) -> bool:
-    """Whether a value is plain, a tensor, an array, or a small container of such."""
-    if isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)):
+    """Whether a value is plain, a tensor, an array, a generator, or a container of such."""
+    if isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)) or is_generator(value):
         return True
-    if isinstance(value, Mapping):
-        return len(value) <= MAX_ENTRIES and all(map(is_simple, value.values()))
-    if isinstance(value, (list, tuple, set, frozenset, deque)):
-        return len(value) <= MAX_ENTRIES and all(map(is_simple, value))
-    return False
+    if not isinstance(value, (Mapping, *CONTAINERS, tuple, frozenset)):
+        return False
+    return is_flat(value) or (len(value) <= MAX_ENTRIES and all(map(is_simple, _entries(value))))
+
+
+def is_flat(value: Any) -> bool:
+    """Whether all entries of a container are plain."""
+    return all(issubclass(kind, PLAIN) for kind in {*map(type, _entries(value))})
+
+
+def _entries(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else value
+
+
+def is_generator(value: Any) -> bool:
+    """Whether something is a random number generator whose state can be read."""
+    kinds = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
+    return isinstance(value, kinds) and not isinstance(value, random.SystemRandom)
+
+
+def generator_state(generator: Any) -> Any:
+    """The state of a random number generator."""
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return (generator.getstate if isinstance(generator, random.Random) else generator.get_state)()
+
+
+def hold_generator(generator: Any) -> Restore:
+    """A function that gives a random number generator its present state back."""
+    state = generator_state(generator)
+
+    def restore() -> Any:
+        if isinstance(generator, np.random.Generator):
+            generator.bit_generator.state = state
+        elif isinstance(generator, random.Random):
+            generator.setstate(state)
+        else:
+            generator.set_state(state)
+        return generator
+
+    return restore
+
+
+def hold_entries(container: Refillable) -> Restore:
+    """A function that puts the same entries back, in their order; they are left as they are."""
+    kept = container.copy()
+
+    def restore() -> Any:
+        # Sets of the same entries may differ in the order in which they are read.
+        if not isinstance(container, set) or container != kept:
+            container.clear()
+            (container.update if isinstance(container, (dict, set)) else container.extend)(kept)
+        return container
+
+    return restore
+
+
+def hold_array(array: NDArray[Any]) -> Restore:
+    """A function that gives an array its present content back."""
+    if not array.flags.writeable:
+        return lambda: array
+    content = array.copy()
+
+    def restore() -> Any:
+        np.copyto(array, content)
+        return array
+
+    return restore
 
 
 def solid(tensor: torch.Tensor) -> torch.Tensor:
@@ -100,8 +195,16 @@ def solid(tensor: torch.Tensor) -> torch.Tensor:
     return memory
 
 
-def _refill_tensor(tensor: torch.Tensor, memory: torch.Tensor, content: torch.Tensor) -> Any:
+def _refill_tensor(
+    tensor: torch.Tensor,
+    view: torch.Tensor | None,
+    memory: torch.Tensor,
+    content: torch.Tensor,
+) -> torch.Tensor:
     memory.copy_(content)
+    if view is not None and not tensor.is_set_to(view):
+        # After `tensor.data = ...` it is somewhere else.
+        tensor.data = view
     return tensor
 
 
@@ -112,8 +215,10 @@ def _refill_dict(table: dict[Any, Any], items: dict[Any, Restore]) -> dict[Any, 
     return table
 
 
-def _refill_list(entries: list[Any], restores: list[Restore]) -> list[Any]:
-    entries[:] = [restore() for restore in restores]
+def _refill_sequence(entries: list[Any] | deque[Any], restores: list[Restore]) -> Any:
+    content = [restore() for restore in restores]
+    entries.clear()
+    entries.extend(content)
     return entries
 
 

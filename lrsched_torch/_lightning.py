@@ -156,7 +156,7 @@ def _load_data(loop: Any, end: ExitStack) -> bool:
     if not isinstance(loaders, combined.CombinedLoader):
         loaders = combined.CombinedLoader(loaders, "max_size_cycle")
     for loader in loaders.flattened:
-        end.callback(Batches(loader).restore)
+        end.callback(Batches(loader, verify=False).restore)
     loaders = copy.copy(loaders)
     loaders.flattened = [separate(loader) for loader in loaders.flattened]
     loop._data_source = data._DataLoaderSource(loaders, "train_dataloader")

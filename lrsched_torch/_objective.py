@@ -44,7 +44,15 @@ def objective(
             if batch.__class__ in PAIRS and len(batch) == 2:
                 # by far the most batches, without the search for what is in them
                 inputs, target = batch
-                return criterion(model(inputs), target)
+                try:
+                    return criterion(model(inputs), target)
+                except TypeError as error:
+                    if not isinstance(inputs, (Mapping, *PAIRS)):
+                        raise
+                    raise TypeError(
+                        f"{error} (the inputs of a batch are {_described(inputs)}, and the model "
+                        "is called with that; pass forward=lambda model, batch: ...)"
+                    ) from error
             some, named, target = split(batch)
             return criterion(model(*some, **named), target)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrsched.range_test import RangeTest
-from lrsched_torch._accelerate import scaler_of
-from lrsched_torch._groups import Group, unalias, writer_for
+from lrsched_torch._accelerate import accumulated_gradients, scaler_of
+from lrsched_torch._groups import Group, Writer, unalias, writer_for
 from lrsched_torch._updates import UpdateCounter
 
 # Losses are read from the device this many at a time: reading one makes the host wait for it.
@@ -34,6 +35,9 @@ class Trial:
             sweep; "equal" gives all groups the same.
         scaler: A GradScaler of the loop, whose skipped updates do not count; None for that of an
             optimizer that Accelerate has prepared.
+
+    Attributes:
+        overruled: Something else has set the lr too.
     """
 
     def __init__(
@@ -53,36 +57,87 @@ class Trial:
         self._skips = 0
         scaler = scaler or scaler_of(optimizer)
         self._counter = UpdateCounter() if scaler is not None else None
+        self._gradients = accumulated_gradients(optimizer)
+        self.overruled = False
 
-    def batches(self, source: Iterable[Any]) -> Iterator[Any]:
-        """Entries of `source`, each to be used for one update, as long as the test runs.
+    def batches(self, source: Iterable[Any]) -> Generator[Any]:
+        """Entries of `source`, as long as the test runs.
+
+        Each is to be used for one update; where Accelerate accumulates gradients, as many are as it
+        says, with one lr, and their mean loss counts.
 
         Raises:
             RuntimeError: no loss, or more than one, was recorded for the last entry.
         """
-        self.read()
-        groups, losses, stream = self._optimizer.param_groups, self._losses, iter(source)
-        unalias(groups, momentum=False)
-        write = writer_for(groups, self._uniform, has_momentum=False)
-        # A scaler waits for the device at every step, so its verdict costs no wait.
-        at_once = READ_EVERY if self._counter is None else 1
+        if self._counter is None and self._gradients is None:
+            return self._in_blocks(source)
+        return self._by_update(source)
+
+    def _in_blocks(self, source: Iterable[Any]) -> Generator[Any]:
+        write, groups, losses, stream = self._begin(source)
+        while self._test.running:
+            done, given = self._test.recorded, 0
+            block = self._lrs[done : done + READ_EVERY]
+            # The stream last, of which nothing must be taken in vain.
+            for given, lr, entry in zip(count(1), block, stream):
+                write(groups, lr)
+                yield entry
+                if len(losses) != given:
+                    _complain(len(losses), given)
+            if not given:
+                return
+            self._watch(lr)
+            self.read()
+
+    def _by_update(self, source: Iterable[Any]) -> Generator[Any]:
+        write, groups, losses, stream = self._begin(source)
         with self._counting():
             while self._test.running:
-                done, given = self._test.recorded, 0
-                for lr, entry in zip(self._lrs[done : done + at_once], stream):  # noqa: B905
-                    write(groups, lr)
-                    yield entry
-                    given += 1
-                    if len(losses) != given:
-                        raise RuntimeError(
-                            "record(loss) must be called once for every batch, got "
-                            f"{len(losses)} losses for {given} batches"
-                        )
-                if not given:
-                    return
+                first = len(losses)
+                lr = self._lrs[self._test.recorded + first]
+                try:
+                    for given, entry in enumerate(stream, 1):
+                        write(groups, lr)
+                        yield entry
+                        if len(losses) != first + given:
+                            _complain(len(losses) - first, given)
+                        if self._is_update():
+                            break
+                    else:
+                        return
+                finally:
+                    self._join(first)
+                self._watch(lr)
                 if self._counter is not None:
                     self._judge_skip(self._counter.take())
-                self.read()
+                # A scaler waits for the device at every step, so its verdict costs no wait.
+                left = len(self._lrs) - self._test.recorded - len(losses)
+                if self._counter is not None or len(losses) == READ_EVERY or not left:
+                    self.read()
+
+    def _begin(
+        self, source: Iterable[Any]
+    ) -> tuple[Writer, list[Group], list[Tensor], Iterator[Any]]:
+        self.read()
+        groups = self._optimizer.param_groups
+        unalias(groups, momentum=False)
+        write = writer_for(groups, self._uniform, has_momentum=False)
+        return write, groups, self._losses, iter(source)
+
+    def _is_update(self) -> bool:
+        """Whether the last batch was the last one of an update."""
+        return self._gradients is None or bool(self._gradients.sync_gradients)
+
+    def _join(self, first: int) -> None:
+        """Put the mean in the place of the losses of an update; drop those of half of one."""
+        losses = self._losses[first:]
+        self._losses[first:] = [_flat(losses).mean()] if losses and self._is_update() else []
+
+    def _watch(self, lr: Any) -> None:
+        """See whether somebody else sets the lr; on another device, that would be to wait."""
+        now = self._optimizer.param_groups[0]["lr"]
+        if isinstance(now, float):
+            self.overruled |= now != (lr if self._uniform else lr[0])
 
     def record(self, loss: Tensor) -> None:
         """Take the loss of the entry handed out last, a tensor of one element; it is read later."""
@@ -92,7 +147,7 @@ class Trial:
     def read(self) -> bool:
         """Judge the losses that have been recorded so far; whether the test goes on."""
         if self._losses:
-            values = torch.stack(self._losses).reshape(-1)
+            values = _flat(self._losses)
             self._losses.clear()
             self._test.record_all(_averaged(values, self._optimizer).tolist())
         return self._test.running
@@ -125,8 +180,27 @@ class Trial:
             self._losses.clear()
 
 
+def _complain(losses: int, batches: int) -> None:
+    raise RuntimeError(
+        "record(loss) must be called once for every batch, got "
+        f"{losses} losses for {batches} batches"
+    )
+
+
+def _flat(losses: list[Tensor]) -> Tensor:
+    """Losses of shape () and (1,), and of several dtypes, in one tensor."""
+    return torch.cat(list(map(torch.flatten, losses)))
+
+
 def shares(groups: Iterable[Group], how: str) -> list[float]:
     """The lr of each group as a part of the highest, in [0, 1]."""
+    groups = list(groups)
+    for index, group in enumerate(groups):
+        if group["lr"] is None:
+            raise ValueError(
+                f"optimizer must have a lr in each group, got None in group {index} "
+                "(an optimizer that chooses its own needs no range test)"
+            )
     lrs = [float(group["lr"]) for group in groups]
     if not max(lrs):
         # At the very start of a warmup; schedulers leave here what it leads to.

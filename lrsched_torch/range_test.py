@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import inspect
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -19,6 +22,7 @@ from lrsched.loss_curve import LossCurve, average
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
 from lrsched_torch._batches import Batches
+from lrsched_torch._interrupt import deferred_interrupt
 from lrsched_torch._objective import objective
 from lrsched_torch._training_step import training_step
 from lrsched_torch._trial import Trial
@@ -30,6 +34,10 @@ if TYPE_CHECKING:
 GROUPS = ("ratio", "equal")
 LEFT_EARLY = "left before the end of the sweep"
 LOADER_ENDED = "the loader ended"
+OVERRULED = (
+    "Something in the loop sets the lr too, such as a scheduler: it is put back only if it is in "
+    "stateful=[...]."
+)
 
 
 class range_test:  # noqa: N801 - used as a function: `with range_test(...) as test`
@@ -100,6 +108,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         self._trial: Trial | None = None
         self._left = False
         self._sources: list[Batches] = []
+        self._streams: WeakSet[Generator[Any]] = WeakSet()
         self._notes: list[str] = []
         self._end = ExitStack()
 
@@ -119,11 +128,17 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
     ) -> None:
         assert self._trial is not None
         with self._end:
+            for stream in [*self._streams]:
+                # The loop may have been left in the middle, and somebody still hold it.
+                stream.close()
             if error is None:
                 # Not after an error: the other processes do not come here.
                 self._trial.read()
         self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
         self._left = True
+        self._sources.clear()
+        if self._trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
+            self._notes.append(OVERRULED)
         for note in self._notes:
             self._test.note(note)
 
@@ -138,9 +153,11 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             ValueError: `loader` has no batches.
         """
         trial = self._inside("batches")
-        source = Batches(loader)
+        source = Batches(loader, verify=self._kept["verify"])
         self._sources.append(source)
-        return trial.batches(source)
+        batches = trial.batches(source)
+        self._streams.add(batches)
+        return batches
 
     def record(self, loss: Any) -> None:
         """Keep the loss of the update that the last batch is for; a tensor is not read at once.
@@ -245,15 +262,21 @@ def lr_find(
         for _ in range(check_int("repeats", repeats, 1))
     ]
     place = _place(model, optimizer, device)
+    _check_step(optimizer)
     stateful, scaler = _with_scaler(tuple(stateful), amp, place)
-    validation = None if val_loader is None else Batches(val_loader)
+    sources = [Batches(loader, verify=check_bool("verify", verify))]
+    validation = None if val_loader is None else _validation(val_loader, verify)
+    if validation is not None:
+        sources.append(validation)
+    # With a state of its own, such as a running mean.
+    modules = (part for part in (criterion, forward, loss) if isinstance(part, nn.Module))
     finder = _Finder(
         model,
         optimizer,
         check_choice("groups", groups, GROUPS),
         check_int("accumulate", accumulate, 1),
         scaler,
-        Batches(loader),
+        sources[0],
         training_step(
             *(model, optimizer, objective(model, criterion, forward, loss), place),
             accumulate=accumulate,
@@ -264,13 +287,13 @@ def lr_find(
         Progress(len(sweeps) * len(sweeps[0].planned_lr), "LR range test", progress),
         Snapshot(
             *(model, optimizer),
-            stateful=stateful,
+            stateful=(*stateful, *modules),
             device=snapshot_device,
-            verify=check_bool("verify", verify),
+            verify=verify,
         ),
     )
     notes: list[str] = []
-    with _undone(finder.snapshot, (finder.source, validation), notes), finder.bar:
+    with _undone(finder.snapshot, sources, notes), finder.bar:
         curve = finder.sweep(sweeps)
     return dataclasses.replace(curve, notes=(*curve.notes, *notes))
 
@@ -313,20 +336,55 @@ class _Finder:
 
 
 @contextmanager
-def _undone(
-    snapshot: Snapshot, sources: Sequence[Batches | None], notes: list[str]
-) -> Iterator[None]:
+def _undone(snapshot: Snapshot, sources: Iterable[Batches], notes: list[str]) -> Iterator[None]:
     """Put everything back at the end; `notes` gets what the reader of the curve should know."""
     try:
         yield
     finally:
-        # the last first: two of the same loader were begun in different states
-        for source in reversed(sources):
-            if source is not None:
-                source.restore()
-                notes.extend(source.notes())
-        left = snapshot.restore_and_check()
-        notes.extend(left)
+        left: list[str] = []
+        with deferred_interrupt():
+            with ExitStack() as end:
+                end.callback(snapshot.restore)
+                # The last first: two of the same loader were begun in different states.
+                for source in sources:
+                    end.callback(_undo, source, left)
+            left += snapshot.remains()
+        notes += [note for source in sources for note in source.notes()]
+        notes += _remarks(left, snapshot.partly_checked())
+
+
+def _undo(source: Batches, left: list[str]) -> None:
+    source.restore()
+    left += source.remains()
+
+
+def _remarks(left: Sequence[str], partly: Sequence[str]) -> Iterator[str]:
+    """Sentences on what could not be put back, which is a warning too, or be checked."""
+    if left:
+        text = f"The range test could not put back: {', '.join(dict.fromkeys(left))}."
+        warnings.warn(f"{text} (pass what keeps it in stateful=[...])", stacklevel=5)
+        yield text
+    if partly:
+        yield f"Too large to be put back and checked whole: {', '.join(partly)}."
+
+
+def _validation(loader: Iterable[Any], verify: bool) -> Batches:
+    if isinstance(loader, Iterator):
+        raise TypeError(
+            f"val_loader must be an iterable that can be read again and again, got {loader!r} "
+            "(a list of what it gives, for example)"
+        )
+    return Batches(loader, "val_loader", verify)
+
+
+def _check_step(optimizer: Optimizer) -> None:
+    """An optimizer whose step evaluates a closure several times needs a loop that gives one."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TypeError(
+            "optimizer must make a step without a closure, "
+            f"got {type(optimizer).__name__} (use range_test around a loop of your own)"
+        )
 
 
 def _place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import random
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -15,16 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
+from lrsched_torch import _attributes
 from lrsched_torch._accelerate import Accumulation, counts_batches, states_of
-from lrsched_torch._hold import PLAIN, Keeper, Restore
+from lrsched_torch._batches import LoaderState
+from lrsched_torch._hold import Keeper, Restore, hold_attributes, hold_entries
 from lrsched_torch._updates import counters_of
-from lrsched_torch.fingerprint import (
-    MODULE_ATTRIBUTES,
-    differences,
-    fingerprint,
-    has_own_attributes,
-)
+from lrsched_torch.fingerprint import Fingerprint, differences, fingerprint
 
 
 class Snapshot:
@@ -32,8 +29,9 @@ class Snapshot:
 
     Held: parameters, all buffers (also those not in the state dict), gradients (None stays
     None), `requires_grad`, the train/eval mode of every submodule, simple attributes of your own
-    modules, optimizer state and hyper-parameters, what our schedulers have counted, and the
-    generators of `random`, NumPy, torch and every CUDA device.
+    modules and of the optimizer, the state and hyper-parameters of the optimizer and of those that
+    it wraps, what our schedulers have counted, and the generators of `random`, NumPy, torch and
+    every CUDA device.
 
     Args:
         model: The model.
@@ -58,9 +56,13 @@ class Snapshot:
         device: Any = None,
         verify: bool = True,
     ) -> None:
+        # The first, since a state dict may draw from them.
+        self._random = list(hold_random())
         parts = (model, optimizer, *stateful)
         self._modules = [part for part in parts if isinstance(part, nn.Module)]
-        self._optimizers = [part for part in parts if isinstance(part, Optimizer)]
+        self._optimizers = list(
+            _attributes.with_inner(part for part in parts if isinstance(part, Optimizer))
+        )
         rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
         keep = Keeper(None if device is None else torch.device(device))
         self._others = [_checked(part) for part in rest]
@@ -76,7 +78,6 @@ class Snapshot:
             *(restore for part in self._optimizers for restore in _hold_optimizer(part, keep)),
             *(_hold_gradient(p, keep) for p in _parameters(self._modules, self._optimizers)),
         ]
-        self._random = list(hold_random())
 
     def restore(self, *, random: bool = True) -> None:
         """Put everything back; may be called again.
@@ -84,33 +85,26 @@ class Snapshot:
         Args:
             random: The random number generators too; False lets them go on from where they are.
         """
-        with torch.no_grad():
+        restores = [*self._restores, *(self._random if random else ())]
+        with torch.no_grad(), ExitStack() as end:
+            # The rest is put back also where one of them raises.
+            for restore in reversed(restores):
+                end.callback(restore)
             for module in self._modules:
                 for parameter in module.parameters():
                     # What an interrupted step has left in whole parameters would be added to.
                     parameter.grad = None
                 _reshard(module)
-            for restore in self._restores:
-                restore()
-        if random:
-            for restore in self._random:
-                restore()
 
     def remains(self) -> list[str]:
         """Names of what differs from the state at construction, as far as hashes tell."""
         return [] if self._before is None else differences(self._before, self._fingerprint())
 
-    def restore_and_check(self) -> list[str]:
-        """Put everything back; a sentence on what could not be, which is a warning too."""
-        self.restore()
-        left = self.remains()
-        if not left:
-            return []
-        text = f"The range test could not put back: {', '.join(left)}."
-        warnings.warn(f"{text} (pass what keeps it in stateful=[...])", stacklevel=4)
-        return [text]
+    def partly_checked(self) -> list[str]:
+        """Names of what was too large to be put back and hashed whole."""
+        return [] if self._before is None else [*self._before.partly]
 
-    def _fingerprint(self) -> dict[str, int]:
+    def _fingerprint(self) -> Fingerprint:
         return fingerprint(self._modules, self._optimizers, self._others)
 
 
@@ -122,13 +116,13 @@ def _checked(part: Any) -> Any:
             "stateful must hold objects with state_dict and load_state_dict, "
             f"got {type(part).__name__}"
         )
-    return part
+    return LoaderState(part) if isinstance(part, DataLoader) else part
 
 
 def _check_values(modules: Iterable[nn.Module]) -> None:
     for module in modules:
-        for name, parameter in module.named_parameters():
-            if nn.parameter.is_lazy(parameter) or parameter.is_meta:
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if nn.parameter.is_lazy(tensor) or tensor.is_meta:
                 raise ValueError(
                     f"model must have values in its parameters, got none in {name} "
                     "(a lazy module gets them from its first batch)"
@@ -145,22 +139,23 @@ def _hold_stateful(part: Any, keep: Keeper) -> Restore:
 
 def _hold_module(module: nn.Module, keep: Keeper) -> Iterator[Restore]:
     for part in module.modules():
-        yield keep.hold(part._parameters)
-        yield keep.hold(part._buffers)
+        if isinstance(part, torch.jit.ScriptModule):
+            # Its tables cannot be written to.
+            yield from map(keep.hold, (*part.parameters(False), *part.buffers(False)))
+        else:
+            yield hold_entries(part._modules)
+            yield hold_entries(part._non_persistent_buffers_set)
+            yield keep.hold(part._parameters)
+            yield keep.hold(part._buffers)
         yield _hold_mode(part)
-        if has_own_attributes(part):
-            yield keep.hold_attributes(part, MODULE_ATTRIBUTES)
+        yield hold_attributes(part, _attributes.of_module, keep.hold_state)
 
 
 def _hold_optimizer(optimizer: Optimizer, keep: Keeper) -> Iterator[Restore]:
     yield keep.hold(optimizer.state)
     yield keep.hold(optimizer.param_groups)
-    inner: Any = optimizer
-    while inner is not None:
-        # torch's schedulers leave marks on it
-        marks = {name: value for name, value in vars(inner).items() if isinstance(value, PLAIN)}
-        yield partial(vars(inner).update, marks)
-        inner = vars(inner).get("optimizer")
+    # torch's schedulers leave marks on it
+    yield hold_attributes(optimizer, _attributes.of_optimizer, keep.hold_state)
     for counter in counters_of(optimizer):
         # the updates of the test are none of the schedule's
         yield counter.hold()

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
-from lrsched_torch.fingerprint import MULTIPLIERS, differences, fingerprint
+from lrsched_torch._digest import MULTIPLIERS
+from lrsched_torch.fingerprint import differences, fingerprint
 
 # Shorter than a row of the hash, a whole number of rows, and rows with a rest.
 SIZES = [0, 1, 7, MULTIPLIERS.nbytes, 3 * MULTIPLIERS.nbytes, 2 * MULTIPLIERS.nbytes + 5]

@@ -89,8 +89,9 @@ class Training:
         return losses
 
     def find(self, spoil: Any = None, **options: Any) -> tuple[Any, list[float]]:
-        """The curve, and the losses of this process alone."""
+        """The curve, and the losses of the updates of this process alone."""
         own: list[float] = []
+        batches: list[float] = []
         settings = {"start_lr": 1e-4, "end_lr": 10.0, "num_steps": 40, **options}
         test = range_test(self.model, self.optimizer, stateful=self.stateful, **settings)
         with test:
@@ -98,9 +99,15 @@ class Training:
                 loss = self.step(batch)
                 if spoil is not None:
                     loss = spoil(loss, len(own))
-                own.append(loss.item())
+                batches.append(loss.item())
                 test.record(loss)
+                if self.has_updated():
+                    own.append(sum(batches) / len(batches))
+                    batches.clear()
         return test.curve, own
+
+    def has_updated(self) -> bool:
+        return True
 
     def everything(self) -> dict[str, str]:
         tensors = dict(self.net.named_parameters())
@@ -164,6 +171,9 @@ class Accelerated(Training):
             self.optimizer.step()
             self.optimizer.zero_grad()
         return loss
+
+    def has_updated(self) -> bool:
+        return self.accelerator.sync_gradients
 
     def more(self) -> dict[str, str]:
         state = self.accelerator.gradient_state

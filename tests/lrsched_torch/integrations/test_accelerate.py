@@ -124,3 +124,26 @@ def test_a_range_test_judges_and_puts_back_the_scaler_of_a_prepared_optimizer(ac
     assert scaler.state_dict() == before
     assert len(test.curve) == 20 < tried
     assert test.curve.lr[0] == 1e-6
+
+
+def test_accumulated_batches_are_one_point_with_the_lr_of_their_update(accelerator):
+    model, used, losses = torch.nn.Linear(3, 1), [], []
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    optimizer.register_step_post_hook(lambda o, *_: used.append(o.param_groups[0]["lr"]))
+    # An epoch of seven batches ends with an update of a single one.
+    data = TensorDataset(torch.randn(28, 3), torch.randn(28, 1))
+    model, optimizer, loader = accelerator.prepare(model, optimizer, DataLoader(data, 4))
+    with lrsched_torch.range_test(
+        model, optimizer, 1e-5, 1e-2, 20, stateful=[accelerator], stop_factor=None
+    ) as test:
+        for inputs, target in test.batches(loader):
+            with accelerator.accumulate(model):
+                loss = (model(inputs) - target).square().mean()
+                accelerator.backward(loss)
+                optimizer.step()
+                optimizer.zero_grad()
+            losses.append(loss.item())
+            test.record(loss)
+    assert used == list(test.curve.lr) == list(lrsched.exponential_sweep(1e-5, 1e-2, 20).values())
+    means = [sum(losses[i:j]) / (j - i) for i, j in ((0, 3), (3, 6), (6, 7), (7, 10))]
+    assert list(test.curve.loss[:4]) == pytest.approx(means)

@@ -1,0 +1,68 @@
+"""Which attributes of models, optimizers and loaders are state, and not what torch set up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+# What every module has, beside parameters and buffers.
+MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
+# Where torch keeps what fully_shard and the like have set up, some of it at the first forward pass.
+COMPOSED = "__composable_api_state_key"
+# Held and hashed by themselves.
+OPTIMIZER_ATTRIBUTES = frozenset(("state", "param_groups"))
+
+
+def of_module(module: nn.Module) -> dict[str, Any]:
+    """The own attributes of a module that count; of torch's own layers only tensors.
+
+    The old weight_norm and spectral_norm keep there what they have computed.
+    """
+    own = has_own_attributes(module)
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if (own or isinstance(value, torch.Tensor))
+        and name not in MODULE_ATTRIBUTES
+        and not name.startswith(COMPOSED)
+    }
+
+
+def has_own_attributes(module: nn.Module) -> bool:
+    """Whether a module may count or cache something; the layers of torch itself do not.
+
+    fully_shard makes a class of its own, in torch, out of yours.
+    """
+    return not all(
+        f"{kind.__module__}.".startswith(("torch.", "builtins.")) for kind in type(module).__mro__
+    )
+
+
+def of_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    """The attributes of an optimizer beside its state, its groups and its hooks."""
+    return {
+        name: value
+        for name, value in vars(optimizer).items()
+        if name not in OPTIMIZER_ATTRIBUTES and not name.startswith("_optimizer_")
+    }
+
+
+def of_loader(loader: Any) -> dict[str, Any]:
+    """The attributes of a loader, or a part of one, beside the workers of a DataLoader."""
+    attributes = getattr(loader, "__dict__", {})
+    return {name: value for name, value in attributes.items() if name != "_iterator"}
+
+
+def with_inner(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:
+    """Optimizers, and those that they wrap, each once."""
+    found: dict[int, Optimizer] = {}
+    waiting = [*optimizers]
+    for optimizer in waiting:
+        if id(optimizer) not in found:
+            found[id(optimizer)] = optimizer
+            waiting += [part for part in vars(optimizer).values() if isinstance(part, Optimizer)]
+    return iter(found.values())
