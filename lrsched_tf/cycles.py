@@ -112,6 +112,8 @@ class OneCycle(ScheduleCallback):
     def _schedules(self, total_steps: int | None, steps_per_epoch: float | None) -> Schedules:
         if self._total_steps is not None:
             return self._cycle(self._total_steps)
+        if total_steps is not None and total_steps < 2:
+            raise ValueError(f"fit must make at least 2 updates for a cycle, got {total_steps}")
         if total_steps is None:
             self._check_learning()
             lr, momentum = self._cycle(ANY_LENGTH)
@@ -123,14 +125,15 @@ class OneCycle(ScheduleCallback):
         return _held(lr, held).then(lr), momentum and _held(momentum, held).then(momentum)
 
     def _check_learning(self) -> None:
-        epochs = (self.params or {}).get("epochs", 0)
-        if not self._learn:
+        if not self._learn or not self.params:
             raise ValueError(
                 "total_steps or steps_per_epoch must be given where fit cannot tell the length of "
                 f'the data, got neither (steps_per_epoch="{LEARN}" counts the first epoch)'
             )
-        if epochs < 2:
-            raise ValueError(f'epochs must be >= 2 with steps_per_epoch="{LEARN}", got {epochs}')
+        if self.params["epochs"] < 2:
+            raise ValueError(
+                f'epochs must be >= 2 with steps_per_epoch="{LEARN}", got {self.params["epochs"]}'
+            )
 
 
 class CyclicalLR(ScheduleCallback):

@@ -98,9 +98,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._before_epoch = self.batches
         for counter, first in zip(self._counters, self._first, strict=True):
-            # At the end of data of unknown length TensorFlow counts a step that it does not make.
-            if counter.batches() > first + self._counted:
-                counter.optimizer._iterations.assign(first + self._counted)
+            counter.take_back(first + self._counted)
         self._count = sum(counter.batches() for counter in self._counters)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
