@@ -86,12 +86,12 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             steps_per_epoch = check_int("steps_per_epoch", steps_per_epoch, 1)
         self._steps_per_epoch = steps_per_epoch
         self._log_batches = check_bool("log_batches", log_batches)
-        # On the instance, since Keras runs a callback that has this hook out of step with the
-        # device where it could run ahead.
+        # On the instance, since a callback that has this hook keeps Keras from running ahead of the
+        # device, where it could; with TensorFlow it never does.
         if self._log_batches:
             self.on_train_batch_end = self._log_batch
         elif keras.backend.backend() == "tensorflow":
-            self.on_train_batch_end, self.async_safe = self._count_batch, True
+            self.on_train_batch_end = self._count_batch
         self._begin()
 
     def _begin(self) -> None:
@@ -134,9 +134,13 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
         self._installation.guard()
 
+    def _known_steps(self) -> int | None:
+        """Batches per epoch, where `fit` knows how many."""
+        steps: int | None = (self.params or {}).get("steps")
+        return steps
+
     def _batches_per_epoch(self) -> int | None:
-        known: int | None = (self.params or {}).get("steps")
-        given = self._steps_per_epoch
+        known, given = self._known_steps(), self._steps_per_epoch
         if known is not None and given is not None and known != given:
             raise ValueError(
                 f"steps_per_epoch must be that of fit, got {given} where fit makes {known} steps"
@@ -201,7 +205,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _take_back(self) -> None:
         """Have the optimizer forget a step that TensorFlow counted past the end of the data."""
-        if keras.backend.backend() == "tensorflow" and (self.params or {}).get("steps") is None:
+        if keras.backend.backend() == "tensorflow" and self._known_steps() is None:
             for counter in self._counters:
                 counter.take_back(self._batches + self._batches_of_epoch)
 
@@ -232,7 +236,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             ...         model.train_on_batch(x, y)
         """
         self._begin()
-        self.params = None  # of an earlier fit
+        self.set_params(None)  # those are of an earlier fit
         installation = self._put_into(model, 0, None, self._steps_per_epoch)
         try:
             yield self
@@ -280,11 +284,9 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             warnings.warn(f"{type(self).__name__}: {message}", UserWarning, stacklevel=2)
 
     def _warn_if_shorter(self, end: int) -> None:
-        ends = {
-            name: schedule.total_steps
-            for name, schedule in (("lr", self.lr), ("momentum", self.momentum))
-            if schedule is not None and (schedule.total_steps or end) < end
-        }
+        named = {"lr": self.lr, "momentum": self.momentum}
+        totals = {name: schedule.total_steps for name, schedule in named.items() if schedule}
+        ends = {name: total for name, total in totals.items() if total and total < end}
         if ends:
             self._warn(
                 f"the schedule of {' and '.join(ends)} ends at step {min(ends.values())}, and its "

@@ -7,7 +7,7 @@ from typing import Any
 
 import lrsched
 from lrsched import Schedule
-from lrsched._validate import check_at_most, check_momentum, check_positive
+from lrsched._validate import check_at_most, check_int, check_momentum, check_positive
 from lrsched_tf.callbacks import ScheduleCallback
 
 LEARN = "learn"
@@ -30,7 +30,8 @@ class OneCycle(ScheduleCallback):
             None to leave momentum alone, as an optimizer without one needs it.
         steps_per_epoch: Batches per epoch, for data of unknown length. "learn" holds the first lr
             and momentum for one epoch, counts its batches, and cycles over the epochs left.
-        restart, count, log_batches: As for `ScheduleCallback`.
+        restart, count, log_batches: As for `ScheduleCallback`. Without `total_steps`, a fit with
+            restart=False goes on in a cycle over the updates behind it and its own.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -125,15 +126,14 @@ class OneCycle(ScheduleCallback):
         return _held(lr, held).then(lr), momentum and _held(momentum, held).then(momentum)
 
     def _check_learning(self) -> None:
-        if not self._learn or not self.params:
+        epochs = (self.params or {}).get("epochs")
+        if not self._learn or epochs is None:
             raise ValueError(
                 "total_steps or steps_per_epoch must be given where fit cannot tell the length of "
                 f'the data, got neither (steps_per_epoch="{LEARN}" counts the first epoch)'
             )
-        if self.params["epochs"] < 2:
-            raise ValueError(
-                f'epochs must be >= 2 with steps_per_epoch="{LEARN}", got {self.params["epochs"]}'
-            )
+        if epochs < 2:
+            raise ValueError(f'epochs must be >= 2 with steps_per_epoch="{LEARN}", got {epochs}')
 
 
 class CyclicalLR(ScheduleCallback):
@@ -186,6 +186,8 @@ class CyclicalLR(ScheduleCallback):
             )
         if step_size_epochs is not None:
             step_size_epochs = check_positive("step_size_epochs", step_size_epochs)
+        else:
+            check_int("step_size", step_size, 1, "for epochs pass step_size_epochs")
         self._bounds, self._decay = (base_lr, max_lr), {"mode": mode, "gamma": gamma}
         self._range, self._epochs = _checked_range(momentum), step_size_epochs
         cycle = self._cycle(ANY_LENGTH if step_size is None else step_size)

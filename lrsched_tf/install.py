@@ -200,7 +200,8 @@ class ScheduledApply:
         self._get_own_lr = self._optimizer._get_current_learning_rate
         self._lr = None if lr is None else compiled(lr)
         self._momentum = None if momentum is None else compiled(momentum)
-        self._lr_now, self._lr_shown = None, Live("learning_rate")
+        self._lr_now: Any = None
+        self._lr_shown = Live("learning_rate")
         # What the attributes hold between updates.
         self._held: dict[str, float] = {}
         if momentum is not None:
@@ -306,6 +307,14 @@ class Installation:
         self._guard = Guard(self, self._model, clean_up or self.remove)
         stand_ins = {name: self._guard.before(getattr(self._model, name)) for name in uses}
         self._model.__dict__.update(stand_ins, make_train_function=self._guard)
+
+    def call_last(self, callback: keras.callbacks.Callback) -> None:
+        """Have `fit` call a callback after the others, such as one that sets the best weights."""
+        frame = self._guard and self._guard.fit
+        found = frame.f_locals.get("callbacks") if frame else None
+        if isinstance(found, keras.callbacks.CallbackList):
+            # A new list: the old one is being gone through.
+            found.callbacks = sorted(found.callbacks, key=lambda other: other is callback)
 
     def _cleared(self) -> bool:
         if self._guard is None or not self._guard.is_over():
