@@ -44,9 +44,12 @@ FRAMEWORKS = frozenset(
 )
 
 
-def walk(roots: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Everything that is no plain value, with the way to it, each object once."""
-    queue, seen = deque(roots), set()
+def walk(roots: Iterable[tuple[str, Any]], beyond: Any = None) -> Iterator[tuple[str, Any]]:
+    """Everything that is no plain value, with the way to it, each object once.
+
+    What lies behind the object `beyond` is left out, unless it is among the roots.
+    """
+    queue, seen = deque(roots), {id(beyond)}
     while queue:
         path, value = queue.popleft()
         if isinstance(value, PLAIN) or id(value) in seen:
@@ -139,6 +142,15 @@ def _refill_sequence(entries: Any, content: list[Any]) -> None:
         entries.extend(content)
 
 
+def is_order(value: Any) -> bool:
+    """Whether data may be gone through in the order of this: indices, or random numbers."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "iu"
+    if isinstance(value, (list, deque)):
+        return all(isinstance(entry, int) for entry in islice(value, MAX_ENTRIES))
+    return random_state(value) is not None
+
+
 def digest(value: Any) -> Hashable:
     """What an object holds, in short; of what it refers to only the identity."""
     if isinstance(value, keras.Variable):
@@ -184,7 +196,8 @@ def parts(variable: keras.Variable) -> list[Any]:
 
 def read_parts(variable: keras.Variable) -> list[Any]:
     """Copies on the host of the `parts`."""
-    return [np.array(ops.convert_to_numpy(part)) for part in parts(variable)]
+    values = (part.value if isinstance(part, keras.Variable) else part for part in parts(variable))
+    return [np.array(ops.convert_to_numpy(value)) for value in values]
 
 
 def random_state(generator: Any) -> Any:

@@ -12,7 +12,13 @@ import numpy as np
 
 from lrsched import Schedule
 from lrsched._validate import check_bool, check_choice, check_int, check_momentum, check_type
-from lrsched_tf.install import Installation, StepCounter, leaf_optimizers, read
+from lrsched_tf.install import (
+    Installation,
+    StepCounter,
+    clear_leftovers,
+    leaf_optimizers,
+    learning_rates,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +32,8 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     Both are computed inside the compiled step from the optimizer's own counter, so each update
     gets its exact value, also with `jit_compile` and `steps_per_execution`, and nothing waits for
-    the host. Afterwards lr and momentum are the floats that they were.
+    the host. The optimizer keeps its own lr and momentum, in saved models too, and trains with
+    them again after `fit`; only its `learning_rate` shows that of the last update meanwhile.
 
     `logs`, and so `History`, get `learning_rate` and `momentum` of the last update of each epoch.
     Put this callback before those that read `logs`, such as CSVLogger.
@@ -42,12 +49,13 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             "batches".
         steps_per_epoch: Batches per epoch, for data of unknown length; None takes them from `fit`.
         log_batches: Put `learning_rate` and `momentum` into the `logs` of every batch as well.
+            Updates that loss scaling skips are counted in these, for want of a look at the device.
 
     Raises:
         TypeError: an argument of the wrong kind.
         ValueError: neither `lr` nor `momentum`, a momentum outside [0, 1), or an unknown `count`.
-            From `fit`: an optimizer without momentum although one was given, or a second
-            schedule for the same optimizer.
+            From `fit`: an optimizer without momentum although one was given, a second schedule
+            for the same optimizer, or a `steps_per_epoch` that `fit` contradicts.
 
     Example:
         >>> warmup = lrsched.linear(0.0, 1e-3, 500).then(lrsched.cosine(1e-3, 0.0, 9500))
@@ -78,18 +86,19 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             steps_per_epoch = check_int("steps_per_epoch", steps_per_epoch, 1)
         self._steps_per_epoch = steps_per_epoch
         self._log_batches = check_bool("log_batches", log_batches)
+        # On the instance, since a callback that has this hook keeps Keras from running ahead of the
+        # device, where it could; with TensorFlow it never does.
         if self._log_batches:
-            # On the instance, since Keras runs a callback that has this hook out of step with
-            # the device where it could run ahead.
             self.on_train_batch_end = self._log_batch
+        elif keras.backend.backend() == "tensorflow":
+            self.on_train_batch_end = self._count_batch
         self._begin()
 
     def _begin(self) -> None:
         self._installation: Installation | None = None
         self._epoch: int | None = None
         self._first_step: int | None = None
-        self._step = 0
-        self._applied_lr: float | None = None
+        self._step = self._batches = self._batches_of_epoch = 0
         self._warned: set[str] = set()
 
     def _schedules(
@@ -100,6 +109,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._begin()
+        self._own_lrs = learning_rates(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch == self._epoch:
@@ -111,8 +121,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         # Not in on_train_begin: a BackupAndRestore later in the list has not loaded by then.
         if self._installation is None:
             self._install(epoch)
-        if self._log_batches:
-            self._batches = self._counters[0].batches()
+        self._batches_of_epoch = 0
 
     def _install(self, epoch: int) -> None:
         steps, epochs = self._batches_per_epoch(), (self.params or {}).get("epochs")
@@ -125,13 +134,24 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
         self._installation.guard()
 
+    def _known_steps(self) -> int | None:
+        """Batches per epoch, where `fit` knows how many."""
+        steps: int | None = (self.params or {}).get("steps")
+        return steps
+
     def _batches_per_epoch(self) -> int | None:
-        return self._steps_per_epoch or (self.params or {}).get("steps")
+        known, given = self._known_steps(), self._steps_per_epoch
+        if known is not None and given is not None and known != given:
+            raise ValueError(
+                f"steps_per_epoch must be that of fit, got {given} where fit makes {known} steps"
+            )
+        return given or known
 
     def _put_into(
         self, model: Any, first_batch: int, left: int | None, steps_per_epoch: int | None
     ) -> Installation:
         """Install at batch `first_batch` of a run that has `left` batches to go."""
+        clear_leftovers(model)
         first = first_batch if self._restart else None
         self._counters = [
             StepCounter(optimizer, first, self._count_batches)
@@ -144,19 +164,25 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if end is not None:
             self._warn_if_shorter(end)
         installation = Installation(model, self._counters, self.lr, self.momentum)
-        self._step, self._applied_lr = installation.step(), None
+        self._count(installation)
         if self._first_step is None:
             self._first_step = self._step
         return installation
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        # Once an epoch, when the state of JAX is at home and nothing waits to be read.
-        if batch == 0 and self._applied_lr is not None:
-            self._warn_if_overwritten(self._applied_lr)
+    def _count(self, installation: Installation) -> None:
+        self._batches = installation.batches()
+        self._step = self._counters[0].step_at(self._batches)
+
+    def _count_batch(self, batch: int, logs: Any = None) -> None:
+        self._batches_of_epoch = batch + 1
 
     def _log_batch(self, batch: int, logs: Any = None) -> None:
+        steps = self._batches_per_epoch()
+        if steps is not None:  # which an execution of several steps may go past
+            batch = min(batch, steps - 1)
+        self._count_batch(batch)
         if logs is not None:
-            logs.update(self._values(self._counters[0].step_at(self._batches + batch)))
+            logs.update(self._values(self._batches + batch))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         installation = self._installation
@@ -166,17 +192,26 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 "use `with callback.applied_to(model):`"
             )
         self.model  # noqa: B018 -- the property brings the state of JAX home
-        before, self._step = self._step, installation.step()
-        if self._step == before:
+        self._take_back()
+        before = self._batches
+        self._count(installation)
+        self._warn_if_overwritten()
+        if self._batches == before:
             self._warn("the optimizer of the model made no update, so its schedule had no effect")
             return
         self._warn_if_shorter(self._step)
-        values = self._values(self._step - 1)
-        self._applied_lr = values.get("learning_rate")
         if logs is not None:
-            logs.update(values)
+            logs.update(self._values(self._batches - 1))
 
-    def _values(self, step: int) -> dict[str, float]:
+    def _take_back(self) -> None:
+        """Have the optimizer forget a step that TensorFlow counted past the end of the data."""
+        if keras.backend.backend() == "tensorflow" and self._known_steps() is None:
+            for counter in self._counters:
+                counter.take_back(self._batches + self._batches_of_epoch)
+
+    def _values(self, batches: int) -> dict[str, float]:
+        """Lr and momentum of the batch before which the optimizer had counted so many."""
+        step = max(self._counters[0].step_at(batches), 0)
         named = {"learning_rate": self.lr, "momentum": self.momentum}
         return {name: schedule(step) for name, schedule in named.items() if schedule is not None}
 
@@ -192,8 +227,8 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def applied_to(self, model: Any) -> Iterator[ScheduleCallback]:
         """Schedule a loop of your own, over `train_on_batch` or over `optimizer.apply`.
 
-        Lr and momentum are the user's floats again at the end, also after an exception. A step
-        that the loop compiles itself must be traced inside the `with` block.
+        The schedules are gone at the end, also after an exception. A step that the loop compiles
+        itself must be traced inside the `with` block.
 
         Example:
             >>> with OneCycle(max_lr=0.1, total_steps=len(batches)).applied_to(model):
@@ -201,11 +236,12 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             ...         model.train_on_batch(x, y)
         """
         self._begin()
+        self.set_params(None)  # those are of an earlier fit
         installation = self._put_into(model, 0, None, self._steps_per_epoch)
         try:
             yield self
-            self._step = installation.step()
         finally:
+            self._count(installation)
             installation.remove()
 
     @property
@@ -248,21 +284,21 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             warnings.warn(f"{type(self).__name__}: {message}", UserWarning, stacklevel=2)
 
     def _warn_if_shorter(self, end: int) -> None:
-        for name, schedule in (("lr", self.lr), ("momentum", self.momentum)):
-            total = None if schedule is None else schedule.total_steps
-            if total is not None and total < end:
-                self._warn(f"the {name} ends at step {total} and holds its last value from there")
+        named = {"lr": self.lr, "momentum": self.momentum}
+        totals = {name: schedule.total_steps for name, schedule in named.items() if schedule}
+        ends = {name: total for name, total in totals.items() if total and total < end}
+        if ends:
+            self._warn(
+                f"the schedule of {' and '.join(ends)} ends at step {min(ends.values())}, and its "
+                "last value holds from there"
+            )
 
-    def _warn_if_overwritten(self, applied: float) -> None:
-        for optimizer in leaf_optimizers(self.model):
-            rate = optimizer.__dict__["_learning_rate"]
-            if isinstance(rate, keras.Variable):
-                found = read(rate)
-                if abs(found - applied) > 1e-3 * abs(applied) + 1e-30:
-                    self._warn(
-                        f"something else set the learning rate to {found:g}, which has no effect: "
-                        "the schedule sets it at every update (remove the other callback)"
-                    )
+    def _warn_if_overwritten(self) -> None:
+        if self.lr is not None and learning_rates(self.model) != self._own_lrs:
+            self._warn(
+                "something else set the learning rate, which has no effect: the schedule gives it "
+                "to every update (remove the other callback)"
+            )
 
 
 def _check_momentum_schedule(momentum: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import lrsched
 from lrsched import Schedule
-from lrsched._validate import check_at_most, check_momentum, check_positive
+from lrsched._validate import check_at_most, check_int, check_momentum, check_positive
 from lrsched_tf.callbacks import ScheduleCallback
 
 LEARN = "learn"
@@ -30,7 +30,8 @@ class OneCycle(ScheduleCallback):
             None to leave momentum alone, as an optimizer without one needs it.
         steps_per_epoch: Batches per epoch, for data of unknown length. "learn" holds the first lr
             and momentum for one epoch, counts its batches, and cycles over the epochs left.
-        restart, count, log_batches: As for `ScheduleCallback`.
+        restart, count, log_batches: As for `ScheduleCallback`. Without `total_steps`, a fit with
+            restart=False goes on in a cycle over the updates behind it and its own.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -112,6 +113,8 @@ class OneCycle(ScheduleCallback):
     def _schedules(self, total_steps: int | None, steps_per_epoch: float | None) -> Schedules:
         if self._total_steps is not None:
             return self._cycle(self._total_steps)
+        if total_steps is not None and total_steps < 2:
+            raise ValueError(f"fit must make at least 2 updates for a cycle, got {total_steps}")
         if total_steps is None:
             self._check_learning()
             lr, momentum = self._cycle(ANY_LENGTH)
@@ -123,8 +126,8 @@ class OneCycle(ScheduleCallback):
         return _held(lr, held).then(lr), momentum and _held(momentum, held).then(momentum)
 
     def _check_learning(self) -> None:
-        epochs = (self.params or {}).get("epochs", 0)
-        if not self._learn:
+        epochs = (self.params or {}).get("epochs")
+        if not self._learn or epochs is None:
             raise ValueError(
                 "total_steps or steps_per_epoch must be given where fit cannot tell the length of "
                 f'the data, got neither (steps_per_epoch="{LEARN}" counts the first epoch)'
@@ -183,6 +186,8 @@ class CyclicalLR(ScheduleCallback):
             )
         if step_size_epochs is not None:
             step_size_epochs = check_positive("step_size_epochs", step_size_epochs)
+        else:
+            check_int("step_size", step_size, 1, "for epochs pass step_size_epochs")
         self._bounds, self._decay = (base_lr, max_lr), {"mode": mode, "gamma": gamma}
         self._range, self._epochs = _checked_range(momentum), step_size_epochs
         cycle = self._cycle(ANY_LENGTH if step_size is None else step_size)

@@ -5,14 +5,17 @@ callback sets later never reaches the compiled step; and a learning rate written
 costs a transfer per step, and is stale where one call runs several steps. Every update, on every
 backend, goes through `optimizer.apply`, which is traced with the step. `ScheduledApply` takes its
 place on the instance: it reads the optimizer's own counter, computes both values on the device,
-and hands the call on. Between updates the optimizer holds the user's floats and has no variable
-more than before, so configs, checkpoints and saved models stay what they were.
+and hands the call on. The optimizer keeps the user's floats all along and has no variable more
+than before, so configs, checkpoints and saved models stay what they were; only who asks it for
+its `learning_rate` is told the one of the last update.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import keras
@@ -27,8 +30,15 @@ from lrsched_tf.namespace import KerasOps, float_type
 MOMENTUM_ATTRIBUTES = ("momentum", "beta_1", "adam_beta_1")
 # A longer schedule is computed rather than looked up: 16 MiB of float32.
 MAX_TABLE = 2**22
-# Attributes of a model that are classes' methods until something stands in for them.
-STOOD_IN_FOR = ("make_train_function", "train_step")
+# Methods of an optimizer that something stands in for, on the instance.
+OF_OPTIMIZER = ("apply", "_get_current_learning_rate")
+# What reads or writes a model, past its training step.
+USES_OF_MODEL = (
+    *("compile", "evaluate", "predict", "test_on_batch", "predict_on_batch", "save", "export"),
+    *("get_weights", "set_weights", "load_weights", "save_weights"),
+)
+# Methods of a model that something stands in for, on the instance.
+OF_MODEL = ("make_train_function", "train_step", *USES_OF_MODEL)
 
 
 def leaf_optimizers(model: Any) -> list[Any]:
@@ -93,13 +103,16 @@ def compiled(schedule: Schedule | NDArray[np.float64]) -> Callable[[Any], Any]:
 
 
 class Live(keras.Variable):  # type: ignore[misc]
-    """A momentum computed by the step, in the place of a Python float.
+    """A value computed by the step, in the place of a Python float or of a variable.
 
     Optimizers ask `momentum != 0` and `momentum > 0` in Python, to know whether they keep a
     moving average. They do, or there would be nothing to schedule.
     """
 
     now: Any = None
+
+    def __init__(self, name: str) -> None:
+        super().__init__(0.0, dtype=float_type(), trainable=False, name=name)
 
     @property
     def value(self) -> Any:
@@ -114,7 +127,13 @@ class Live(keras.Variable):  # type: ignore[misc]
 
 def read(variable: Any) -> float:
     """A scalar variable, from the device."""
-    return ops.convert_to_numpy(variable).item()  # type: ignore[no-any-return]
+    return ops.convert_to_numpy(variable.value).item()  # type: ignore[no-any-return]
+
+
+def learning_rates(model: Any) -> list[float]:
+    """The user's learning rates, of the optimizers that have numbers for it."""
+    rates = [optimizer.__dict__["_learning_rate"] for optimizer in leaf_optimizers(model)]
+    return [read(rate) for rate in rates if isinstance(rate, keras.Variable)]
 
 
 class StepCounter:
@@ -145,64 +164,91 @@ class StepCounter:
         """The step of the schedule at a count of batches, an int or a tensor."""
         return batches // self.batches_per_step - self.origin // self.batches_per_step
 
-    def traced(self) -> Any:
-        """The current step, an integer tensor of the optimizer's counter."""
-        return ops.maximum(self.step_at(ops.convert_to_tensor(self.optimizer._iterations)), 0)
+    def traced(self, behind: int = 0) -> Any:
+        """The current step, or that of a batch so far behind, an integer tensor."""
+        batches = ops.convert_to_tensor(self.optimizer._iterations) - behind
+        return ops.maximum(self.step_at(batches), 0)
+
+    def take_back(self, batches: int) -> None:
+        """Have the optimizer count `batches` where it counts one too many.
+
+        Without XLA, TensorFlow counts a step that it does not make at the end of data of unknown
+        length.
+        """
+        if self.batches() == batches + 1:
+            self.optimizer._iterations.assign(batches)
 
 
 class ScheduledApply:
-    """Stands in for `optimizer.apply`: sets lr and momentum for the update, then calls it."""
+    """Stands in for `optimizer.apply`: sets lr and momentum for the update, then calls it.
+
+    Args:
+        counter: Of the optimizer.
+        lr, momentum: As for `Installation`.
+        cleared: Whether both were removed just now, since the `fit` they were for is over.
+    """
 
     def __init__(
         self,
         counter: StepCounter,
         lr: Schedule | NDArray[np.float64] | None,
         momentum: Schedule | None,
+        cleared: Callable[[], bool],
     ) -> None:
-        self._counter, self._optimizer = counter, counter.optimizer
+        self._counter, self._optimizer, self._cleared = counter, counter.optimizer, cleared
         self._apply = self._optimizer.apply
+        self._get_own_lr = self._optimizer._get_current_learning_rate
         self._lr = None if lr is None else compiled(lr)
         self._momentum = None if momentum is None else compiled(momentum)
+        self._lr_now: Any = None
+        self._lr_shown = Live("learning_rate")
         # What the attributes hold between updates.
-        self._held: dict[str, Any] = {}
+        self._held: dict[str, float] = {}
         if momentum is not None:
-            self._held |= momentum_floats(self._optimizer)
-            self._live = Live(0.0, dtype=float_type(), trainable=False, name="momentum")
-        self._lives = dict.fromkeys(self._held)
-        self._lr_variable = None
-        if lr is not None:
-            rate = self._optimizer.__dict__["_learning_rate"]
-            if isinstance(rate, keras.Variable):
-                self._lr_variable, self._lr_before = rate, read(rate)
-            else:
-                self._held["_learning_rate"] = rate
+            self._held = momentum_floats(self._optimizer)
+            self._live_momentum = Live("momentum")
 
     def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
+        if self._cleared():
+            return self._optimizer.apply(grads, trainable_variables)
         attributes, step = self._optimizer.__dict__, self._counter.traced()
         if self._lr is not None:
-            lr = self._lr(step)
-            if self._lr_variable is None:
-                attributes["_learning_rate"] = lr
-            else:
-                self._lr_variable.assign(lr)
+            self._lr_now = self._lr(step)
         if self._momentum is not None:
-            self._live.now = self._momentum(step)
-            attributes.update(dict.fromkeys(self._lives, self._live))
+            self._live_momentum.now = self._momentum(step)
+            attributes.update(dict.fromkeys(self._held, self._live_momentum))
         try:
             return self._apply(grads, trainable_variables)
         finally:
+            self._lr_now = None
             # Known values, not ones read above: the replicas of a tf.distribute strategy run
             # this in turns, and the second would read what the first has set.
             attributes.update(self._held)
 
+    def _learning_rate(self) -> Any:
+        """In the update its lr; for all others the lr of the last update."""
+        if self._lr_now is not None:
+            return self._lr_now
+        if self._lr is None or self._cleared():
+            return self._get_own_lr()
+        self._lr_shown.now = self._lr(self._counter.traced(behind=1))
+        return self._lr_shown
+
     def install(self) -> None:
+        attributes = self._optimizer.__dict__
+        self._own = {name: attributes[name] for name in OF_OPTIMIZER if name in attributes}
         # Past __setattr__, which tracks what it is given.
-        self._optimizer.__dict__["apply"] = self
+        attributes.update(zip(OF_OPTIMIZER, (self, self._learning_rate), strict=True))
 
     def remove(self) -> None:
-        self._optimizer.__dict__.pop("apply", None)
-        if self._lr_variable is not None:
-            self._lr_variable.assign(self._lr_before)
+        _put_back(self._optimizer, OF_OPTIMIZER, self._own)
+
+
+def _put_back(owner: Any, names: tuple[str, ...], own: dict[str, Any]) -> None:
+    """Take what stands in for methods from an instance; `own` was there before."""
+    for name in names:
+        owner.__dict__.pop(name, None)
+    owner.__dict__.update(own)
 
 
 class Installation:
@@ -237,10 +283,11 @@ class Installation:
                 "callbacks must hold one schedule for the optimizer, got a second one "
                 "(a ScheduleCallback takes both an lr and a momentum)"
             )
-        self._applies = [ScheduledApply(counter, lr, momentum) for counter in counters]
+        self._guard: Guard | None = None
+        self._applies = [ScheduledApply(c, lr, momentum, self._cleared) for c in counters]
         self._counters, self._model = counters, model
         attributes = model.__dict__
-        self._own = {name: attributes[name] for name in STOOD_IN_FOR if name in attributes}
+        self._own = {name: attributes[name] for name in OF_MODEL if name in attributes}
         self._make_train_function = model.make_train_function
         self.active = True
         for apply in self._applies:
@@ -249,29 +296,47 @@ class Installation:
             attributes["train_step"] = wrap(model.train_step)
         self.retrace()
 
-    def guard(self, clean_up: Callable[[], object] | None = None) -> None:
-        """Have the next `fit` begin with the removal of the schedules, or with `clean_up`."""
-        guard = Guard(self, self._model, clean_up or self.remove)
-        self._model.__dict__["make_train_function"] = guard
+    def guard(
+        self, clean_up: Callable[[], object] | None = None, uses: tuple[str, ...] = ()
+    ) -> None:
+        """Remove the schedules, or call `clean_up`, once `fit` is over without a word.
+
+        At the next `fit`, at the next use of the optimizer, or at a call of one of the methods
+        `uses` of the model.
+        """
+        self._guard = Guard(self, self._model, clean_up or self.remove)
+        stand_ins = {name: self._guard.before(getattr(self._model, name)) for name in uses}
+        self._model.__dict__.update(stand_ins, make_train_function=self._guard)
+
+    def call_last(self, callback: keras.callbacks.Callback) -> None:
+        """Have `fit` call a callback after the others, such as one that sets the best weights."""
+        frame = self._guard and self._guard.fit
+        found = frame.f_locals.get("callbacks") if frame else None
+        if isinstance(found, keras.callbacks.CallbackList):
+            # A new list: the old one is being gone through.
+            found.callbacks = sorted(found.callbacks, key=lambda other: other is callback)
+
+    def _cleared(self) -> bool:
+        if self._guard is None or not self._guard.is_over():
+            return False
+        self._guard.clean_up()
+        return True
 
     def remove(self) -> None:
         """Take the schedules out; lr and momentum are the user's floats again."""
         if not self.active:
             return
-        self.active = False
+        self.active, self._guard = False, None
         for apply in self._applies:
             apply.remove()
-        attributes = self._model.__dict__
-        for name in STOOD_IN_FOR:
-            attributes.pop(name, None)
-        attributes.update(self._own)
+        _put_back(self._model, OF_MODEL, self._own)
         # The traced function has the schedules in it.
         self._model.train_function = None
 
-    def step(self) -> int:
-        """Steps of the schedule made so far, read from the device."""
+    def batches(self) -> int:
+        """Batches that the optimizer has counted, read from the device."""
         # A part of a MultiOptimizer that owns no weights never counts.
-        return max(int(c.step_at(c.batches())) for c in self._counters)
+        return max(counter.batches() for counter in self._counters)
 
     def retrace(self) -> None:
         """Have the next step traced anew, with the schedules in it."""
@@ -294,18 +359,54 @@ class Installation:
 class Guard:
     """Stands in for `model.make_train_function`, which every `fit` begins with.
 
-    An exception or Ctrl-C leaves `fit` without a call to any callback; so the schedules that it
-    leaves behind are removed here.
+    An exception or Ctrl-C leaves `fit` without a call to any callback; so what it leaves behind
+    is cleaned up here, and wherever something asks whether the `fit` is over.
+
+    Attributes:
+        fit: The running call of `fit`; None in a loop that calls its callbacks by itself.
     """
 
     def __init__(
         self, installation: Installation, model: Any, clean_up: Callable[[], object]
     ) -> None:
         self.installation, self._model, self.clean_up = installation, model, clean_up
+        frames = outwards(sys._getframe(1))
+        self.fit = next((frame for frame in frames if frame.f_code.co_name == "fit"), None)
+
+    def is_over(self) -> bool:
+        """Whether the `fit` has ended, on whatever thread the question is asked."""
+        if self.fit is None or self.fit in outwards(sys._getframe(1)):
+            return False
+        return not any(self.fit in outwards(top) for top in sys._current_frames().values())
+
+    def before(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the model that cleans up first where the `fit` is over."""
+
+        @functools.wraps(method)
+        def cleaned(*args: Any, **kwargs: Any) -> Any:
+            if self.is_over():
+                self.clean_up()
+            return method(*args, **kwargs)
+
+        return cleaned
 
     def __call__(self, force: bool = False) -> None:
         if force:  # a callback that unfreezes layers, say, and goes on training
             self.installation.retrace()
-        else:
+        elif self.fit is None or self.is_over():
             self.clean_up()
             self._model.make_train_function()
+
+
+def outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """A frame and those that called it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def clear_leftovers(model: Any) -> None:
+    """Clean up after a `fit` with schedules that ended by an exception."""
+    standing = model.__dict__.get("make_train_function")
+    if isinstance(standing, Guard) and standing.is_over():
+        standing.clean_up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import keras
 
 from lrsched._validate import check_bool
-from lrsched_tf.cycles import Momentum, OneCycle
+from lrsched_tf.cycles import LEARN, Momentum, OneCycle
 from lrsched_tf.install import leaf_optimizers, momentum_floats
+from lrsched_tf.range_test import length_is_known, lr_find
 
 # Arguments of `fit` that say what the range test trains on.
 DATA_ARGUMENTS = ("batch_size", "class_weight", "sample_weight", "shuffle", "steps_per_epoch")
@@ -30,6 +32,8 @@ def fit_one_cycle(
     final_div_factor: float = 1e4,
     three_phase: bool = False,
     momentum: Momentum = (0.85, 0.95),
+    total_steps: int | None = None,
+    steps_per_epoch: int | str | None = None,
     accept_doubt: bool = False,
     range_test: Mapping[str, Any] | None = None,
     callbacks: Any = None,
@@ -44,8 +48,10 @@ def fit_one_cycle(
         model: A compiled, built Keras model.
         x, y, epochs, callbacks, verbose, fit_arguments: As for `fit`; `verbose=0` prints nothing.
         max_lr: Peak learning rate, > 0; None finds it.
-        pct_start, anneal, warmup, div_factor, final_div_factor, three_phase, momentum: As for
-            `OneCycle`.
+        pct_start, anneal, warmup, div_factor, final_div_factor, three_phase, momentum,
+            total_steps: As for `OneCycle`.
+        steps_per_epoch: As for `fit`, or "learn" as for `OneCycle`. Data of unknown length needs
+            this or `total_steps`.
         accept_doubt: Train at the learning rate found even where the range test is not sure of it.
         range_test: Arguments of `lr_find`, for example `{"num_steps": 500, "end_lr": 1.0}`.
 
@@ -53,9 +59,9 @@ def fit_one_cycle(
         The History of `fit`.
 
     Raises:
-        TypeError: an argument of the wrong kind.
-        ValueError: a value outside its range, an optimizer without momentum although it is to
-            cycle, or a range test that is not sure; the model is as before.
+        TypeError: an argument of the wrong kind, or one that `fit` does not have.
+        ValueError: a value outside its range, data of unknown length, an optimizer without momentum
+            although it is to cycle, or a range test that is not sure; the model is as before.
 
     Example:
         >>> fit_one_cycle(model, x, y, epochs=10, validation_split=0.1)
@@ -63,10 +69,19 @@ def fit_one_cycle(
     check_bool("accept_doubt", accept_doubt)
     if isinstance(callbacks, keras.callbacks.CallbackList):
         raise TypeError("callbacks must be a list of callbacks, got a CallbackList")
+    _check_fit_arguments(model, fit_arguments)
+    if steps_per_epoch not in (None, LEARN):
+        fit_arguments["steps_per_epoch"] = steps_per_epoch
+    elif steps_per_epoch is None and total_steps is None and not length_is_known(x):
+        raise ValueError(
+            "total_steps or steps_per_epoch must be given for data of unknown length, got neither "
+            '(steps_per_epoch="learn" counts the first epoch)'
+        )
 
     def cycle(peak: float) -> OneCycle:
         return OneCycle(
             peak,
+            total_steps,
             pct_start=pct_start,
             anneal=anneal,
             warmup=warmup,
@@ -74,7 +89,7 @@ def fit_one_cycle(
             final_div_factor=final_div_factor,
             three_phase=three_phase,
             momentum=momentum,
-            steps_per_epoch=fit_arguments.get("steps_per_epoch"),
+            steps_per_epoch=steps_per_epoch,
         )
 
     # Whatever is wrong with the arguments is said before the range test takes its time.
@@ -95,6 +110,13 @@ def fit_one_cycle(
     )
 
 
+def _check_fit_arguments(model: Any, arguments: Mapping[str, Any]) -> None:
+    known = inspect.signature(model.fit).parameters
+    unknown = sorted(set(arguments) - set(known))
+    if unknown and not any(kind.kind is kind.VAR_KEYWORD for kind in known.values()):
+        raise TypeError(f"arguments must be those of fit or of OneCycle, got {unknown}")
+
+
 def _found_lr(
     model: Any,
     x: Any,
@@ -104,8 +126,6 @@ def _found_lr(
     range_test: Mapping[str, Any],
     fit_arguments: Mapping[str, Any],
 ) -> float:
-    from lrsched_tf.range_test import lr_find
-
     data = {name: fit_arguments[name] for name in DATA_ARGUMENTS if name in fit_arguments}
     split = fit_arguments.get("validation_split", 0.0)
     if split and fit_arguments.get("validation_data") is None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import keras
 
+from lrsched._interrupt import deferred_interrupt
 from lrsched._progress import Progress
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
-from lrsched_tf.install import leaf_optimizers
+from lrsched_tf.install import clear_leftovers, leaf_optimizers
 from lrsched_tf.snapshot import DataSnapshot
 from lrsched_tf.trial import Trial
 
@@ -30,9 +31,10 @@ class LRFinder(Trial):
 
     The loss of each batch is kept as it is, not as the running mean over the epoch that Keras
     reports. `fit` stops when the sweep ends or the loss diverges; give it enough epochs. At its
-    end the model, its optimizer and the random number generators are as they were. An exception
-    or Ctrl-C leaves `fit` without a word to its callbacks; then `restore` puts them back, or the
-    next `fit` does, before it begins. What cannot be put back is warned of.
+    end, after all other callbacks, the model, its optimizer and the random number generators are
+    as they were. An exception or Ctrl-C leaves `fit` without a word to its callbacks; then
+    `restore` puts them back, or the next call of `fit`, `evaluate`, `predict`, `compile`, `save`,
+    `get_weights`, `set_weights` and the like does first. What cannot be put back is warned of.
 
     Args:
         start_lr: First learning rate, > 0.
@@ -132,6 +134,7 @@ def lr_find(
         raise ValueError(f"data must be arguments of fit about the training data, got {own}")
     test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
     leaf_optimizers(model)
+    clear_leftovers(model)
     if _is_empty(x):
         raise ValueError(NO_BATCHES)
     lasting, once = _lasting_change(x), isinstance(x, GeneratorType)
@@ -150,8 +153,9 @@ def lr_find(
             if trial.batches:
                 raise
         finally:
-            trial.restore()
-            trial.put_back(before)
+            with deferred_interrupt():
+                trial.restore()
+                trial.put_back(before)
     if not trial.batches:
         raise ValueError(NO_BATCHES)
     if trial.passes > 1 and not data.get("steps_per_epoch"):
@@ -187,6 +191,19 @@ def _is_empty(data: Any) -> bool:
     if isinstance(data, keras.utils.PyDataset):
         return bool(data.num_batches == 0)
     return any(0 in getattr(part, "shape", ())[:1] for part in keras.tree.flatten(data))
+
+
+def length_is_known(data: Any) -> bool:
+    """Whether `fit` can tell how many batches an epoch has."""
+    if hasattr(data, "cardinality"):  # of tf.data; unknown and endless ones are negative
+        return int(data.cardinality()) >= 0
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches is not None
+    try:
+        len(getattr(data, "dataset", ()))  # of a torch DataLoader
+    except TypeError:
+        return False
+    return not isinstance(data, Iterator)
 
 
 def _lasting_change(data: Any) -> str | None:

@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -17,8 +18,8 @@ from lrsched_tf.attributes import (
     checksum_of_state,
     digest,
     hold,
+    is_order,
     parts,
-    random_state,
     read_parts,
     walk,
 )
@@ -34,14 +35,20 @@ class Held:
         roots: Objects with their names; whatever they lead to is held too.
         restores: Put back what is more than that.
         generators: Hold the random numbers of `random`, NumPy, Keras, TensorFlow and torch.
+        beyond: An object that is not held, nor what only it leads to.
     """
 
     def __init__(
-        self, roots: Iterable[tuple[str, Any]], restores: Iterable[Restore], *, generators: bool
+        self,
+        roots: Iterable[tuple[str, Any]],
+        restores: Iterable[Restore],
+        *,
+        generators: bool,
+        beyond: Any = None,
     ) -> None:
-        self._roots, self._generators = list(roots), generators
+        self._roots, self._generators, self._beyond = list(roots), generators, beyond
         self._before = self._fingerprint()
-        self._restores = [restore for _, value in walk(self._roots) if (restore := hold(value))]
+        self._restores = [restore for _, value in self._walk() if (restore := hold(value))]
         self._restores += restores
         self._restores += _hold_random() if generators else ()
 
@@ -59,8 +66,11 @@ class Held:
         names = dict.fromkeys((*self._before, *now))
         return [name for name in names if self._before.get(name) != now.get(name)]
 
+    def _walk(self) -> Iterator[tuple[str, Any]]:
+        return walk(self._roots, self._beyond)
+
     def _fingerprint(self) -> dict[str, Hashable]:
-        found = {path: digest(value) for path, value in walk(self._roots)}
+        found = {path: digest(value) for path, value in self._walk()}
         for name, get, _ in _random_sources() if self._generators else ():
             found[f"random numbers of {name}"] = checksum_of_state(get())
         return found
@@ -83,7 +93,8 @@ class Snapshot(Held):
 class DataSnapshot(Held):
     """State of the `x` of `fit` before `fit` begins.
 
-    Held: attributes of a PyDataset, generators of a torch DataLoader. A `fit` that reads a batch
+    Held: attributes of a PyDataset; of a torch DataLoader its samplers, generators, and the order
+    that its dataset keeps, but not the samples. A `fit` that reads a batch
     to build the model and what it is compiled with uses up random numbers that no later one does;
     any other begins with the numbers that a `fit` without a range test would have begun with.
     """
@@ -92,7 +103,8 @@ class DataSnapshot(Held):
         parts_built = [layer.built for layer in model._flatten_layers()]
         compiled = (model._compile_metrics, model._compile_loss)
         parts_built += [part.built for part in compiled if part is not None]
-        super().__init__(_data_roots(data), (), generators=all(parts_built))
+        samples = getattr(data, "dataset", None)
+        super().__init__(_data_roots(data), (), generators=all(parts_built), beyond=samples)
 
 
 def _roots(model: Any) -> Iterator[tuple[str, Any]]:
@@ -110,11 +122,12 @@ def _roots(model: Any) -> Iterator[tuple[str, Any]]:
 def _data_roots(data: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(data, keras.utils.PyDataset):
         yield "data", data
-    for name in ("generator", "sampler", "batch_sampler"):
-        source = getattr(data, name, None)
-        for generator in (source, getattr(source, "generator", None)):
-            if random_state(generator) is not None:
-                yield f"data.{name}", generator
+    for name in ("generator", "sampler", "batch_sampler"):  # of a torch DataLoader
+        if hasattr(data, name):
+            yield f"data.{name}", getattr(data, name)
+    for name, value in vars(getattr(data, "dataset", SimpleNamespace())).items():
+        if is_order(value):
+            yield f"data.dataset.{name}", value
 
 
 def _hold_variables(model: Any) -> Iterator[Restore]:

@@ -11,10 +11,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from lrsched._interrupt import deferred_interrupt
 from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
-from lrsched_tf.install import Installation, StepCounter, leaf_optimizers
+from lrsched_tf.install import (
+    USES_OF_MODEL,
+    Installation,
+    StepCounter,
+    clear_leftovers,
+    leaf_optimizers,
+)
 from lrsched_tf.snapshot import Held, Snapshot
 
 # In the logs of a batch, where loss scaling may skip the update: batches counted so far.
@@ -58,6 +65,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._test.running:
             raise ValueError("callbacks must hold a new LRFinder for every fit, got a used one")
         model, self._thread = self.model, threading.get_ident()
+        clear_leftovers(model)
         leaves = leaf_optimizers(model)
         _check(model)
         if not model.optimizer.built:
@@ -69,8 +77,9 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._snapshot = Snapshot(model)
         lrs = self._test.planned_lr
         self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
-        # Ctrl-C leaves `fit` without a word; the next one then begins by putting all back.
-        self._installation.guard(self.restore)
+        # Ctrl-C leaves `fit` without a word; whatever uses the model next then puts all back.
+        self._installation.guard(self.restore, USES_OF_MODEL)
+        self._installation.call_last(self)
 
     def _wrap(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """The training step with metrics that begin at zero."""
@@ -98,9 +107,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._before_epoch = self.batches
         for counter, first in zip(self._counters, self._first, strict=True):
-            # At the end of data of unknown length TensorFlow counts a step that it does not make.
-            if counter.batches() > first + self._counted:
-                counter.optimizer._iterations.assign(first + self._counted)
+            counter.take_back(first + self._counted)
         self._count = sum(counter.batches() for counter in self._counters)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -158,12 +165,13 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         """Put everything back, and warn of what could not be."""
         if self._snapshot is None:
             return
-        # The property brings the state of JAX home, which must not overwrite what is put back.
-        self.model.reset_metrics()
-        if self._installation is not None:
-            self._installation.remove()
-        snapshot, self._snapshot = self._snapshot, None
-        self.put_back(snapshot)
+        with deferred_interrupt():
+            # The property brings the state of JAX home, which must not overwrite what is put back.
+            self.model.reset_metrics()
+            if self._installation is not None:
+                self._installation.remove()
+            snapshot, self._snapshot = self._snapshot, None
+            self.put_back(snapshot)
 
     def put_back(self, held: Held) -> None:
         """Put things back, and say what could not be."""

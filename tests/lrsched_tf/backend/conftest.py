@@ -58,6 +58,22 @@ class Problem:
         return reference.train(start, batches, update, lrs, momenta, accumulate=accumulate)[0]
 
 
+def unsized(problem):
+    """Batches of a length that Keras cannot tell, to be gone through again and again."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        class Stream(torch.utils.data.IterableDataset):
+            def __iter__(self):
+                return iter(problem.batches(1))
+
+        return torch.utils.data.DataLoader(Stream(), batch_size=None)
+    tensorflow = pytest.importorskip("tensorflow", reason="needs tf.data")
+    parts = zip(*problem.batches(1), strict=True)
+    data = tensorflow.data.Dataset.from_tensor_slices(tuple(np.stack(part) for part in parts))
+    return data.filter(lambda x, y: True)
+
+
 @pytest.fixture(scope="session")
 def problem():
     return Problem()

@@ -1,5 +1,7 @@
 """Bad input is a clear error, and the model is as it was."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -54,8 +56,8 @@ def test_one_cycle(arguments, error, message):
     [
         ({}, ValueError, "step_size or step_size_epochs must be given"),
         ({"step_size": 5, "step_size_epochs": 1}, ValueError, "and not both"),
-        ({"step_size": "2 epochs"}, TypeError, "step_size_up must be an int"),
-        ({"step_size": 0}, ValueError, "step_size_up must be an int >= 1, got 0"),
+        ({"step_size": "2 epochs"}, TypeError, "got '2 epochs' .for epochs pass step_size_epochs"),
+        ({"step_size": 0}, ValueError, "step_size must be an int >= 1, got 0"),
         ({"step_size_epochs": 0}, ValueError, "step_size_epochs must be > 0"),
         ({"step_size": 5, "base_lr": 0.2}, ValueError, "base_lr must be < max_lr"),
         ({"step_size": 5, "mode": "sine"}, ValueError, "mode must be one of"),
@@ -112,6 +114,16 @@ def twice(callback):
             "one schedule for the optimizer, got a second one",
         ),
         (keras.optimizers.Adam, lambda: twice(OneCycle(0.1)), "each callback once, got one OneCy"),
+        (
+            keras.optimizers.Adam,
+            lambda: [OneCycle(0.1, steps_per_epoch=1000)],
+            "steps_per_epoch must be that of fit, got 1000 where fit makes 32 steps",
+        ),
+        (
+            partial(keras.optimizers.Adam, gradient_accumulation_steps=60),
+            lambda: [OneCycle(0.1)],
+            "fit must make at least 2 updates for a cycle, got 1",
+        ),
     ],
 )
 def test_a_fit_that_cannot_be_leaves_the_model_untouched(optimizer, callbacks, message, problem):
@@ -157,4 +169,8 @@ def test_a_loop_needs_to_be_told_its_length(problem):
         OneCycle(0.1).applied_to(model).__enter__()
     with pytest.raises(ValueError, match="total_steps or steps_per_epoch must be given"):
         OneCycle(0.1, steps_per_epoch=10).applied_to(model).__enter__()
+    learning = OneCycle(0.1, steps_per_epoch="learn")
+    problem.fit(model, learning)
+    with pytest.raises(ValueError, match="total_steps or steps_per_epoch must be given"):
+        learning.applied_to(model).__enter__()
     assert np.isclose(float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)), 0.001)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import lrsched
-from lrsched_tf import CyclicalLR, OneCycle, ScheduleCallback
+from lrsched_tf import CyclicalLR, OneCycle, ScheduleCallback, lr_find
 from tests.lrsched_tf.backend import reference
+from tests.lrsched_tf.backend.conftest import unsized
 
 matplotlib.use("Agg")
 STEPS = 64
@@ -28,7 +29,7 @@ def lr_of(model):
 
 
 def assert_ordinary(model):
-    assert not {"apply", "_learning_rate_before"} & vars(model.optimizer).keys()
+    assert not {"apply", "_get_current_learning_rate"} & vars(model.optimizer).keys()
     assert not {"make_train_function", "train_step"} & vars(model).keys()
     assert type(model.optimizer.momentum) is float
     assert model.optimizer.momentum == 0.9
@@ -116,6 +117,90 @@ def test_a_fit_that_was_broken_off_leaves_none_to_train_on_batch(problem):
     assert_ordinary(model)
 
 
+@pytest.fixture
+def broken_off(problem):
+    """A model whose `fit` on a cycle the user has just broken off."""
+    model = problem.model(sgd())
+    with pytest.raises(KeyboardInterrupt):
+        problem.fit(model, OneCycle(0.5), Stop(KeyboardInterrupt, batch=5))
+    return model
+
+
+def test_a_fit_that_was_broken_off_leaves_the_user_s_lr_at_once(broken_off, problem, tmp_path):
+    assert broken_off.optimizer.get_config()["learning_rate"] == np.float32(0.01)
+    broken_off.save(tmp_path / "broken_off.keras")
+    assert lr_of(keras.models.load_model(tmp_path / "broken_off.keras")) == np.float32(0.01)
+    assert lr_of(broken_off) == np.float32(0.01)
+    assert_ordinary(broken_off)
+
+
+def test_a_lr_set_after_a_break_stays(broken_off, problem):
+    broken_off.optimizer.learning_rate = 0.005
+    problem.fit(broken_off, epochs=1)
+    assert lr_of(broken_off) == np.float32(0.005)
+
+
+def test_a_fit_that_was_broken_off_leaves_none_to_a_loop_of_the_user(broken_off):
+    before = broken_off.get_weights()
+    gradients = [keras.ops.ones(weight.shape) for weight in before]
+    broken_off.optimizer.momentum = 0.0
+    broken_off.optimizer.apply(gradients)
+    for old, new in zip(before, broken_off.get_weights(), strict=True):
+        np.testing.assert_allclose(old - new, 0.01, rtol=1e-4)
+
+
+def test_a_fit_that_was_broken_off_leaves_none_to_another_schedule(broken_off, problem):
+    with OneCycle(MAX_LR, total_steps=10).applied_to(broken_off):
+        broken_off.train_on_batch(*problem.batches()[0])
+    assert_ordinary(broken_off)
+
+
+def test_a_fit_that_was_broken_off_leaves_none_behind_a_range_test(
+    broken_off, problem, same_weights
+):
+    weights = broken_off.get_weights()
+    variables = [v.numpy() for v in broken_off.optimizer.variables]
+    lr_find(broken_off, problem.x, problem.y, batch_size=4, num_steps=20, end_lr=0.1)
+    problem.fit(broken_off, epochs=1)
+    other = problem.model(sgd())
+    other.optimizer.build(other.trainable_variables)
+    other.set_weights(weights)
+    for variable, value in zip(other.optimizer.variables, variables, strict=True):
+        variable.assign(value)
+    problem.fit(other, epochs=1)
+    same_weights(broken_off, other.get_weights(), tolerance=0)
+    assert_ordinary(broken_off)
+
+
+def test_a_callback_may_train_on_a_batch_of_its_own(problem, same_weights):
+    class Again(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.model.train_on_batch(*problem.batches()[0])
+
+    model, callback = problem.model(sgd()), OneCycle(MAX_LR, total_steps=STEPS + 1)
+    problem.fit(model, Again(), callback)
+    batches = problem.batches()
+    batches.insert(32, batches[0])
+    lrs, momenta = callback.lr.values(), callback.momentum.values()
+    same_weights(model, problem.expected(reference.sgd, lrs, momenta, batches=batches))
+
+
+def test_an_apply_of_the_user_stays(problem, same_weights):
+    model, calls = problem.model(sgd()), []
+    apply = model.optimizer.apply
+
+    def mine(*arguments):
+        calls.append(1)
+        return apply(*arguments)
+
+    model.optimizer.apply = mine
+    problem.fit(model, OneCycle(MAX_LR))
+    assert model.optimizer.apply is mine
+    assert calls
+    same_weights(model, problem.expected(reference.sgd, LRS, MOMENTA))
+
+
 def test_training_can_go_on_after_a_break(problem, same_weights):
     model = problem.model(sgd())
     with pytest.raises(KeyboardInterrupt):
@@ -156,8 +241,10 @@ def test_a_model_saved_in_the_middle_goes_on_exactly(problem, same_weights, tmp_
     loaded = keras.models.load_model(tmp_path / "0.keras")
     problem.fit(loaded, OneCycle(MAX_LR), initial_epoch=1)
     same_weights(loaded, problem.expected(reference.sgd, LRS, MOMENTA))
+    assert_ordinary(loaded)
     ended = keras.models.load_model(tmp_path / "1.keras")
     same_weights(ended, model.get_weights(), tolerance=0)
+    assert_ordinary(ended)
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -172,6 +259,7 @@ def test_backup_and_restore_continues_exactly(first, problem, same_weights, tmp_
     restarted = problem.model(sgd())
     problem.fit(restarted, *callbacks())
     same_weights(restarted, problem.expected(reference.sgd, LRS, MOMENTA))
+    assert_ordinary(restarted)
 
 
 # --- where a fit starts
@@ -229,26 +317,9 @@ def test_a_generator_with_steps_per_epoch(problem, same_weights):
     same_weights(model, problem.expected(reference.sgd, LRS, MOMENTA))
 
 
-def unsized(problem):
-    """Batches of a length that Keras cannot tell, to be gone through again and again."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        class Stream(torch.utils.data.IterableDataset):
-            def __iter__(self):
-                return iter(problem.batches(1))
-
-        return torch.utils.data.DataLoader(Stream(), batch_size=None)
-    tensorflow = pytest.importorskip("tensorflow", reason="needs tf.data")
-    parts = zip(*problem.batches(1), strict=True)
-    data = tensorflow.data.Dataset.from_tensor_slices(tuple(np.stack(part) for part in parts))
-    return data.filter(lambda x, y: True)
-
-
 def fit_unsized(problem, callback, epochs=2):
-    # Compiled as a whole: TensorFlow's plain graph counts one batch too many at the end of such
-    # data, with or without a schedule.
-    model = problem.model(sgd(), jit_compile=keras.backend.backend() != "torch")
+    # With its plain graph TensorFlow counts one batch too many at the end of such data.
+    model = problem.model(sgd(), jit_compile=keras.backend.backend() == "jax")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Your input ran out of data")
         model.fit(unsized(problem), epochs=epochs, verbose=0, shuffle=False, callbacks=[callback])
@@ -351,6 +422,35 @@ def test_batches_are_logged_when_asked(accumulate, problem):
     assert seen == [(values[0][i // every], values[1][i // every]) for i in range(STEPS)]
 
 
+def test_an_execution_of_several_steps_may_end_with_the_data(problem):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("Keras runs several steps in one call on one device only with TensorFlow")
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(logs["learning_rate"])
+
+    callback = OneCycle(MAX_LR, log_batches=True)
+    model = problem.model(sgd(), steps_per_execution=5)
+    problem.fit(model, callback, Watch())
+    ends = [4, 9, 14, 19, 24, 29, 31]
+    assert seen == [LRS[end] for end in ends] + [LRS[32 + end] for end in ends]
+
+
+@pytest.mark.parametrize("accumulate", [3, 40])
+def test_updates_that_go_over_the_end_of_an_epoch(accumulate, problem):
+    model = problem.model(sgd(gradient_accumulation_steps=accumulate))
+    callback = OneCycle(MAX_LR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        history = problem.fit(model, callback, epochs=5).history
+    # Epochs end in the middle of an update, and show the values of the one that is under way.
+    expected = callback.lr((np.arange(32, 161, 32) - 1) // accumulate)
+    np.testing.assert_array_equal(history["learning_rate"], expected)
+    assert len(callback.history["step"]) == 160 // accumulate
+
+
 def test_nothing_is_hooked_to_the_end_of_a_batch_unless_asked(problem):
     plain, logging = OneCycle(MAX_LR), OneCycle(MAX_LR, log_batches=True)
     thread_safe = keras.backend.backend() != "tensorflow"
@@ -410,27 +510,39 @@ def ours(warned):
 def test_a_schedule_shorter_than_the_run_says_so_once(problem, same_weights):
     model = problem.model(sgd())
     callback = OneCycle(MAX_LR, total_steps=40)
-    with pytest.warns(UserWarning, match="ends at step 40 and holds its last value") as warned:
+    with pytest.warns(UserWarning, match="of lr and momentum ends at step 40") as warned:
         problem.fit(model, callback)
-    assert [message.split()[2] for message in ours(warned)] == ["lr", "momentum"]
+    assert len(ours(warned)) == 1
     lrs, momenta = callback.lr(np.arange(STEPS)), callback.momentum(np.arange(STEPS))
     same_weights(model, problem.expected(reference.sgd, lrs, momenta))
 
 
 def test_a_schedule_shorter_than_data_of_unknown_length_says_so_once(problem):
     callback = ScheduleCallback(lrsched.linear(0.0, 0.01, 40))
-    with pytest.warns(UserWarning, match="the lr ends at step 40") as warned:
+    with pytest.warns(UserWarning, match="the schedule of lr ends at step 40") as warned:
         fit_unsized(problem, callback, epochs=3)
     assert len(ours(warned)) == 1
 
 
+class SetAtEachBatch(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate = 0.5
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
 @pytest.mark.parametrize("first", [True, False])
-def test_another_callback_that_sets_the_lr_is_warned_of(first, problem):
-    other = keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.5)
-    callbacks = [OneCycle(MAX_LR), other][:: 1 if first else -1]
-    model = problem.model(sgd())
-    with pytest.warns(UserWarning, match="something else set the learning rate to 0.5") as warned:
-        problem.fit(model, *callbacks, epochs=4)
+@pytest.mark.parametrize(
+    "other",
+    [
+        SetAtEachBatch,
+        lambda: keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.5),
+        lambda: keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.5 * 0.9**epoch),
+    ],
+)
+def test_another_callback_that_sets_the_lr_is_warned_of(other, first, epochs, problem):
+    callbacks = [OneCycle(MAX_LR), other()][:: 1 if first else -1]
+    with pytest.warns(UserWarning, match="something else set the learning rate") as warned:
+        problem.fit(problem.model(sgd()), *callbacks, epochs=epochs)
     assert len(ours(warned)) == 1
 
 

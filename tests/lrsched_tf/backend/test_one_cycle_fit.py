@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 import lrsched
-from lrsched_tf import OneCycle, fit_one_cycle
+from lrsched_tf import OneCycle, fit_one_cycle, one_cycle_fit
 from tests.lrsched_tf.backend import reference
+from tests.lrsched_tf.backend.conftest import unsized
 
 LRS = lrsched.one_cycle(0.03, 64).values()
 MOMENTA = lrsched.one_cycle_momentum(64).values()
@@ -82,10 +84,8 @@ def test_a_range_test_that_is_not_sure_stops_with_the_reason(problem):
 
 
 def test_it_trains_in_doubt_when_told_to(problem, monkeypatch, capsys):
-    from lrsched_tf import range_test
-
     doubtful = lrsched.LossCurve(np.geomspace(1e-4, 1.0, 40), np.linspace(2.0, 1.0, 40))
-    monkeypatch.setattr(range_test, "lr_find", lambda *data, **more: doubtful)
+    monkeypatch.setattr(one_cycle_fit, "lr_find", lambda *data, **more: doubtful)
     suggestion = doubtful.suggest(schedule="one_cycle")
     assert suggestion.lr is not None
     assert not suggestion.confident
@@ -106,6 +106,8 @@ def test_it_trains_in_doubt_when_told_to(problem, monkeypatch, capsys):
         ({"max_lr": -1.0}, ValueError, "max_lr must be > 0"),
         ({"pct_start": 30}, ValueError, "pct_start must be in"),
         ({"momentum": 0.9}, TypeError, "momentum must be"),
+        ({"total_steps": 1}, ValueError, "total_steps must be an int >= 2"),
+        ({"div_facto": 3}, TypeError, "arguments must be those of fit or of OneCycle, got"),
         ({"accept_doubt": 1}, TypeError, "accept_doubt must be a bool"),
         ({"callbacks": keras.callbacks.CallbackList([])}, TypeError, "got a CallbackList"),
     ],
@@ -122,6 +124,21 @@ def test_an_optimizer_without_momentum_is_told_before_the_range_test(problem):
     with pytest.raises(ValueError, match="optimizer must have a momentum > 0"):
         fit_one_cycle(model, problem.x, problem.y, epochs=1)
     fit_one_cycle(model, problem.x, problem.y, epochs=1, max_lr=0.01, momentum=None, verbose=0)
+
+
+def test_data_of_unknown_length(problem, same_weights):
+    model = problem.model(keras.optimizers.SGD(momentum=0.9))
+    options = {"epochs": 2, "verbose": 0, "shuffle": False}
+    with pytest.raises(ValueError, match="must be given for data of unknown length, got neither"):
+        fit_one_cycle(model, unsized(problem), **options)
+    assert model.optimizer.iterations == 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        fit_one_cycle(model, unsized(problem), max_lr=0.03, total_steps=64, **options)
+        same_weights(model, problem.expected(reference.sgd, LRS, MOMENTA))
+        learnt = {**options, "epochs": 3, "steps_per_epoch": "learn"}
+        history = fit_one_cycle(model, unsized(problem), max_lr=0.03, **learnt).history
+    assert history["learning_rate"] == [LRS[0], LRS[31], LRS[63]]
 
 
 def test_one_cycle_and_fit_one_cycle_have_the_same_defaults():

@@ -244,6 +244,83 @@ def test_an_interrupted_callback_is_put_back_by_the_next_fit():
     assert not {"apply", "make_train_function", "train_step"} & left
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.evaluate(*arrays(), verbose=0),
+        lambda model: model.predict(arrays()[0], verbose=0),
+        lambda model: model.get_weights(),
+        lambda model: model.compile(model.optimizer, model.loss),
+        lambda model: model.optimizer.learning_rate,
+        lambda model: lr_find(model, *arrays(), **SWEEP),
+    ],
+)
+def test_an_interrupted_callback_is_put_back_before_any_other_use(use):
+    def trained(between):
+        keras.utils.set_random_seed(1)
+        model = dense()
+        model.fit(*arrays(), batch_size=BATCH, verbose=0)
+        between(model)
+        use(model)
+        return state(model)
+
+    def interrupted(model):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+
+    assert trained(interrupted) == trained(nothing)
+
+
+def test_a_compile_or_a_load_after_an_interrupted_callback_stays(tmp_path):
+    model = dense()
+    zeros = [np.zeros_like(weight) for weight in model.get_weights()]
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+    model.set_weights(zeros)
+    model.compile(keras.optimizers.Adam(0.0), "mae")
+    model.fit(*arrays(), verbose=0)
+    assert (model.optimizer.name, model.loss) == ("adam", "mae")
+    assert not any(weight.any() for weight in model.get_weights())
+
+
+def test_a_callback_that_sets_the_best_weights_comes_first():
+    def find(model):
+        best = keras.callbacks.EarlyStopping("loss", patience=0, restore_best_weights=True)
+        finder = LRFinder(start_lr=1.0, end_lr=100.0, num_steps=40, stop_factor=None)
+        model.fit(*arrays(), batch_size=BATCH, epochs=20, verbose=0, callbacks=[finder, best])
+        assert best.best_weights is not None
+
+    keras.utils.set_random_seed(1)
+    model = dense()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    before = state(model)
+    find(model)
+    assert state(model) == before
+
+
+def test_a_second_ctrl_c_waits_for_the_restoring():
+    class Impatient(dict):
+        """State of the user's own, whose restoring is slow enough for another Ctrl-C."""
+
+        def __delitem__(self, key):
+            os.kill(os.getpid(), signal.SIGINT)
+            super().__delitem__(key)
+
+    def find(model):
+        model.layers[0].notes = {}
+        vars(model.layers[0])["notes"] = Impatient()
+
+        def count(epoch, logs):
+            vars(model.layers[0])["notes"][epoch] = 1
+
+        watch = keras.callbacks.LambdaCallback(on_epoch_begin=count)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*arrays(), verbose=0, epochs=20, callbacks=[watch, LRFinder(num_steps=12)])
+        assert not vars(model.layers[0]).pop("notes")
+
+    assert training(dense, find)[1] == untouched()[1]
+
+
 def datasets():
     tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
     return tensorflow.data.Dataset.from_tensor_slices(arrays()).batch(BATCH)
@@ -270,6 +347,42 @@ def test_the_end_of_such_a_dataset_is_no_step_of_the_sweep():
     unsized = lr_find(model, datasets().filter(lambda x, y: True), shuffle=False, **SWEEP)
     sized = lr_find(model, *arrays(), batch_size=BATCH, shuffle=False, **SWEEP)
     np.testing.assert_allclose(unsized.loss, sized.loss, rtol=1e-5)
+
+
+def test_with_a_loader_of_torch_whose_order_is_its_own():
+    torch = pytest.importorskip("torch", reason="the loader is of torch")
+
+    class Order(torch.utils.data.Sampler):
+        def __init__(self, data):
+            self.data, self.rows, self.epoch = data, list(range(SIZE)), 0
+            self.generator = random.Random(0)
+
+        def __iter__(self):
+            self.epoch += 1
+            self.generator.shuffle(self.rows)
+            return iter(list(self.rows))
+
+        def __len__(self):
+            return SIZE
+
+    class Rows(torch.utils.data.TensorDataset):
+        def __init__(self, *tensors):
+            super().__init__(*tensors)
+            self.order = np.arange(SIZE)
+
+        def __getitem__(self, index):
+            np.random.default_rng(index).shuffle(self.order)
+            return super().__getitem__(index)
+
+    def train(between):
+        rows = Rows(*map(torch.from_numpy, arrays()))
+        data = torch.utils.data.DataLoader(rows, BATCH, sampler=Order(rows))
+        options = {"x": data, "y": None, "batch_size": None}
+        result = training(dense, lambda model: between(model, data), **options)
+        return result, data.sampler.rows, data.sampler.epoch, rows.order.tolist()
+
+    found = train(lambda model, data: lr_find(model, data, **SWEEP))
+    assert found == train(lambda model, data: None)
 
 
 def test_a_seeded_shuffle_is_warned_of_beforehand():

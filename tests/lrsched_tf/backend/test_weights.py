@@ -1,5 +1,7 @@
 """The lr and momentum that the weights show, for every optimizer and mode."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -13,15 +15,15 @@ MAX_LR = 0.03
 LRS = lrsched.one_cycle(MAX_LR, STEPS).values()
 MOMENTA = lrsched.one_cycle_momentum(STEPS).values()
 OPTIMIZERS = {
-    "sgd": (reference.sgd, lambda: keras.optimizers.SGD(momentum=0.9)),
-    "nesterov": (reference.nesterov, lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True)),
+    "sgd": (reference.sgd, partial(keras.optimizers.SGD, momentum=0.9)),
+    "nesterov": (reference.nesterov, partial(keras.optimizers.SGD, momentum=0.9, nesterov=True)),
     "adam": (reference.adam, keras.optimizers.Adam),
     "adamw": (reference.adamw, keras.optimizers.AdamW),
     "nadam": (reference.nadam, keras.optimizers.Nadam),
     "adamax": (reference.adamax, keras.optimizers.Adamax),
     "lamb": (reference.lamb, keras.optimizers.Lamb),
     "lion": (reference.lion, keras.optimizers.Lion),
-    "rmsprop": (reference.rmsprop, lambda: keras.optimizers.RMSprop(momentum=0.9)),
+    "rmsprop": (reference.rmsprop, partial(keras.optimizers.RMSprop, momentum=0.9)),
     "muon": (reference.muon, keras.optimizers.Muon),
 }
 MODES = {

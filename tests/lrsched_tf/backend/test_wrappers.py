@@ -7,6 +7,7 @@ import pytest
 import lrsched
 from lrsched_tf import CyclicalLR, OneCycle, ScheduleCallback
 from tests.lrsched_tf.backend import reference
+from tests.lrsched_tf.backend.test_weights import OPTIMIZERS
 
 STEPS = 64
 MAX_LR = 0.03
@@ -16,6 +17,11 @@ MOMENTA = lrsched.one_cycle_momentum(STEPS).values()
 
 def sgd(**arguments):
     return keras.optimizers.SGD(0.01, momentum=0.9, **arguments)
+
+
+@pytest.fixture(params=OPTIMIZERS)
+def every_optimizer(request):
+    return OPTIMIZERS[request.param]
 
 
 @pytest.fixture
@@ -30,10 +36,11 @@ def check(problem, same_weights):
     return compare
 
 
-def test_loss_scaling(problem, check):
-    model = problem.model(keras.optimizers.LossScaleOptimizer(sgd()))
+def test_loss_scaling(every_optimizer, problem, check):
+    update, make = every_optimizer
+    model = problem.model(keras.optimizers.LossScaleOptimizer(make()))
     problem.fit(model, OneCycle(MAX_LR))
-    check(model)
+    check(model, update)
 
 
 def test_updates_that_loss_scaling_skips_are_no_steps(problem, same_weights):
@@ -86,21 +93,19 @@ def test_a_part_of_the_weights_for_each_optimizer(problem, same_weights):
     assert (plain.momentum, adam.beta_1) == (0.9, 0.9)
 
 
-def test_an_average_of_the_weights(problem, same_weights):
-    model = problem.model(sgd(use_ema=True, ema_momentum=0.8))
+def test_an_average_of_the_weights(every_optimizer, problem, same_weights):
+    update, make = every_optimizer
+    model = problem.model(make(use_ema=True, ema_momentum=0.8))
     problem.fit(model, OneCycle(MAX_LR))
-    _, path = reference.train(problem.start, problem.batches(), reference.sgd, LRS, MOMENTA)
+    _, path = reference.train(problem.start, problem.batches(), update, LRS, MOMENTA)
     average = path[0]
     for weights in path[1:]:
         average = [0.8 * a + 0.2 * w for a, w in zip(average, weights, strict=True)]
     same_weights(model, average)
 
 
-@pytest.mark.parametrize(("make", "update"), [
-    (keras.optimizers.Adam, reference.adam),
-    (sgd, reference.sgd),
-])  # fmt: skip
-def test_accumulated_gradients_count_updates(make, update, problem, same_weights):
+def test_accumulated_gradients_count_updates(every_optimizer, problem, same_weights):
+    update, make = every_optimizer
     model = problem.model(make(gradient_accumulation_steps=4))
     callback = OneCycle(MAX_LR)
     problem.fit(model, callback)
@@ -160,10 +165,11 @@ def custom_model():
     return Custom
 
 
-def test_a_train_step_of_the_user(problem, check):
-    model = problem.model(sgd(), kind=custom_model())
+def test_a_train_step_of_the_user(every_optimizer, problem, check):
+    update, make = every_optimizer
+    model = problem.model(make(), kind=custom_model())
     problem.fit(model, OneCycle(MAX_LR))
-    check(model)
+    check(model, update)
 
 
 def test_a_train_step_set_on_the_model(problem, check):
@@ -201,9 +207,10 @@ def loop_that_fails(model, callback, x, y):
 
 
 def test_a_loop_that_fails_leaves_the_optimizer_as_it_was(problem):
-    model = problem.model(sgd())
+    model, callback = problem.model(sgd()), OneCycle(MAX_LR, total_steps=STEPS)
     with pytest.raises(KeyboardInterrupt):
-        loop_that_fails(model, OneCycle(MAX_LR, total_steps=STEPS), *problem.batches()[0])
+        loop_that_fails(model, callback, *problem.batches()[0])
+    np.testing.assert_array_equal(callback.history["learning_rate"], LRS[:1])
     assert "apply" not in vars(model.optimizer)
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == np.float32(0.01)
 
