@@ -63,9 +63,9 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, GeneratorType):
         frame = value.gi_frame
         yield from () if frame is None else _labelled("{}", frame.f_locals.items())
-    elif is_owner(value):
+    if is_owner(value):
         yield from _labelled(".{}", attributes(value).items())
-    elif isinstance(value, CONTAINERS) and len(value) <= MAX_ENTRIES:
+    if isinstance(value, CONTAINERS) and len(value) <= MAX_ENTRIES:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         yield from _labelled("[{!r}]", items)
 
@@ -90,29 +90,24 @@ def attributes(owner: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(owner).items() if name not in OF_FIT}
 
 
-def hold(value: Any) -> Restore | None:
-    """A function that gives a mutable object its present content back; None for any other."""
+def hold(value: Any) -> Iterator[Restore]:
+    """Functions that give a mutable object its present content back; none for any other."""
     if is_owner(value):
-        return partial(_refill_attributes, value, attributes(value))
-    if isinstance(value, (dict, list, set, deque)):
-        return _hold_container(value) if len(value) <= MAX_ENTRIES else None
-    if (state := random_state(value)) is not None:
-        return partial(set_random_state, value, state)
-    if isinstance(value, np.ndarray) and value.nbytes <= MAX_BYTES and value.flags.writeable:
-        return partial(np.copyto, value, value.copy())
-    if _is_torch_tensor(value) and value.nbytes <= MAX_BYTES:
-        return partial(value.detach().copy_, value.detach().clone())
-    if _is_tensorflow_variable(value):
-        return partial(value.assign, value.numpy())
-    return None
-
-
-def _hold_container(value: Any) -> Restore:
-    if isinstance(value, dict):
-        return partial(_refill_dict, value, dict(value))
-    if isinstance(value, set):
-        return partial(_refill_set, value, set(value))
-    return partial(_refill_sequence, value, list(value))
+        yield partial(_refill_attributes, value, attributes(value))
+    if isinstance(value, dict) and len(value) <= MAX_ENTRIES:
+        yield partial(_refill_dict, value, dict(value))
+    elif isinstance(value, set) and len(value) <= MAX_ENTRIES:
+        yield partial(_refill_set, value, set(value))
+    elif isinstance(value, (list, deque)) and len(value) <= MAX_ENTRIES:
+        yield partial(_refill_sequence, value, list(value))
+    elif (state := random_state(value)) is not None:
+        yield partial(set_random_state, value, state)
+    elif isinstance(value, np.ndarray) and value.nbytes <= MAX_BYTES and value.flags.writeable:
+        yield partial(np.copyto, value, value.copy())
+    elif _is_torch_tensor(value) and value.nbytes <= MAX_BYTES:
+        yield partial(value.detach().copy_, value.detach().clone())
+    elif _is_tensorflow_variable(value):
+        yield partial(value.assign, value.numpy())
 
 
 def _refill_attributes(owner: Any, content: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ class Held:
     ) -> None:
         self._roots, self._generators, self._beyond = list(roots), generators, beyond
         self._before = self._fingerprint()
-        self._restores = [restore for _, value in self._walk() if (restore := hold(value))]
+        self._restores = [restore for _, value in self._walk() for restore in hold(value)]
         self._restores += restores
         self._restores += _hold_random() if generators else ()
 

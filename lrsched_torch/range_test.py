@@ -16,13 +16,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lrsched._interrupt import deferred_interrupt
 from lrsched._progress import Progress
 from lrsched._validate import check_bool, check_choice, check_int, check_loss, check_type
 from lrsched.loss_curve import LossCurve, average
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
 from lrsched_torch._batches import Batches
-from lrsched_torch._interrupt import deferred_interrupt
 from lrsched_torch._objective import objective
 from lrsched_torch._training_step import training_step
 from lrsched_torch._trial import Trial

@@ -279,7 +279,7 @@ def test_a_compile_or_a_load_after_an_interrupted_callback_stays(tmp_path):
     model.set_weights(zeros)
     model.compile(keras.optimizers.Adam(0.0), "mae")
     model.fit(*arrays(), verbose=0)
-    assert (model.optimizer.name, model.loss) == ("adam", "mae")
+    assert (type(model.optimizer), model.loss) == (keras.optimizers.Adam, "mae")
     assert not any(weight.any() for weight in model.get_weights())
 
 
@@ -377,11 +377,11 @@ def test_with_a_loader_of_torch_whose_order_is_its_own():
     def train(between):
         rows = Rows(*map(torch.from_numpy, arrays()))
         data = torch.utils.data.DataLoader(rows, BATCH, sampler=Order(rows))
-        options = {"x": data, "y": None, "batch_size": None}
+        options = {"x": data, "y": None, "batch_size": None, "shuffle": False}
         result = training(dense, lambda model: between(model, data), **options)
         return result, data.sampler.rows, data.sampler.epoch, rows.order.tolist()
 
-    found = train(lambda model, data: lr_find(model, data, **SWEEP))
+    found = train(lambda model, data: lr_find(model, data, shuffle=False, **SWEEP))
     assert found == train(lambda model, data: None)
 
 
