@@ -24,7 +24,17 @@ from keras import ops
 from numpy.typing import NDArray
 
 from lrsched import Schedule
+from lrsched_tf.attributes import read_parts
 from lrsched_tf.namespace import KerasOps, float_type
+
+if keras.backend.backend() == "torch":
+    from torch.compiler import is_compiling
+else:
+
+    def is_compiling() -> bool:
+        """Only torch traces Python frames, and cannot look at them meanwhile."""
+        return False
+
 
 # Where Keras optimizers keep their momentum; Muon has one for each of its two rules.
 MOMENTUM_ATTRIBUTES = ("momentum", "beta_1", "adam_beta_1")
@@ -127,7 +137,7 @@ class Live(keras.Variable):  # type: ignore[misc]
 
 def read(variable: Any) -> float:
     """A scalar variable, from the device."""
-    return ops.convert_to_numpy(variable.value).item()  # type: ignore[no-any-return]
+    return read_parts(variable)[0].item()  # type: ignore[no-any-return]
 
 
 def learning_rates(model: Any) -> list[float]:
@@ -317,7 +327,7 @@ class Installation:
             found.callbacks = sorted(found.callbacks, key=lambda other: other is callback)
 
     def _cleared(self) -> bool:
-        if self._guard is None or not self._guard.is_over():
+        if self._guard is None or is_compiling() or not self._guard.is_over():
             return False
         self._guard.clean_up()
         return True
