@@ -94,7 +94,10 @@ def hold(value: Any) -> Iterator[Restore]:
     """Functions that give a mutable object its present content back; none for any other."""
     if is_owner(value):
         yield partial(_refill_attributes, value, attributes(value))
-    if isinstance(value, dict) and len(value) <= MAX_ENTRIES:
+    if isinstance(value, keras.Variable):
+        for part, content in zip(parts(value), read_parts(value), strict=True):
+            yield partial(part.assign, content)
+    elif isinstance(value, dict) and len(value) <= MAX_ENTRIES:
         yield partial(_refill_dict, value, dict(value))
     elif isinstance(value, set) and len(value) <= MAX_ENTRIES:
         yield partial(_refill_set, value, set(value))

@@ -12,12 +12,13 @@ import numpy as np
 
 from lrsched import Schedule
 from lrsched._validate import check_bool, check_choice, check_int, check_momentum, check_type
+from lrsched_tf.guard import clear_leftovers
 from lrsched_tf.install import (
     Installation,
     StepCounter,
-    clear_leftovers,
     leaf_optimizers,
     learning_rates,
+    read,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._begin()
-        self._own_lrs = learning_rates(self.model)
+        self._own_lrs = [read(rate) for rate in learning_rates(self.model)]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch == self._epoch:
@@ -132,7 +133,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             )
         left = None if steps is None or epochs is None else (epochs - epoch) * steps
         self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
-        self._installation.guard()
+        self._installation.guard(self._installation.remove)
 
     def _known_steps(self) -> int | None:
         """Batches per epoch, where `fit` knows how many."""
@@ -217,6 +218,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_end(self, logs: Any = None) -> None:
         self._remove()
+        self._put_lrs_back()
 
     def _remove(self) -> None:
         if self._installation is not None:
@@ -293,8 +295,17 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 "last value holds from there"
             )
 
+    def _put_lrs_back(self) -> bool:
+        """Give the optimizer the user's lrs where something has set others; whether it had."""
+        rates = learning_rates(self.model) if self.lr is not None else []
+        pairs = zip(rates, self._own_lrs, strict=False)
+        changed = [(rate, own) for rate, own in pairs if read(rate) != own]
+        for rate, own in changed:
+            rate.assign(own)
+        return bool(changed)
+
     def _warn_if_overwritten(self) -> None:
-        if self.lr is not None and learning_rates(self.model) != self._own_lrs:
+        if self._put_lrs_back():
             self._warn(
                 "something else set the learning rate, which has no effect: the schedule gives it "
                 "to every update (remove the other callback)"

@@ -13,9 +13,7 @@ its `learning_rate` is told the one of the last update.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 import keras
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 
 from lrsched import Schedule
 from lrsched_tf.attributes import read_parts
+from lrsched_tf.guard import Guard, stand_in
 from lrsched_tf.namespace import KerasOps, float_type
 
 if keras.backend.backend() == "torch":
@@ -40,15 +39,6 @@ else:
 MOMENTUM_ATTRIBUTES = ("momentum", "beta_1", "adam_beta_1")
 # A longer schedule is computed rather than looked up: 16 MiB of float32.
 MAX_TABLE = 2**22
-# Methods of an optimizer that something stands in for, on the instance.
-OF_OPTIMIZER = ("apply", "_get_current_learning_rate")
-# What reads or writes a model, past its training step.
-USES_OF_MODEL = (
-    *("compile", "evaluate", "predict", "test_on_batch", "predict_on_batch", "save", "export"),
-    *("get_weights", "set_weights", "load_weights", "save_weights"),
-)
-# Methods of a model that something stands in for, on the instance.
-OF_MODEL = ("make_train_function", "train_step", *USES_OF_MODEL)
 
 
 def leaf_optimizers(model: Any) -> list[Any]:
@@ -140,10 +130,21 @@ def read(variable: Any) -> float:
     return read_parts(variable)[0].item()  # type: ignore[no-any-return]
 
 
-def learning_rates(model: Any) -> list[float]:
+def learning_rates(model: Any) -> list[keras.Variable]:
     """The user's learning rates, of the optimizers that have numbers for it."""
     rates = [optimizer.__dict__["_learning_rate"] for optimizer in leaf_optimizers(model)]
-    return [read(rate) for rate in rates if isinstance(rate, keras.Variable)]
+    return [rate for rate in rates if isinstance(rate, keras.Variable)]
+
+
+class ShownRate(Live):
+    """The lr of the last update, for who asks the optimizer for its own; writes go to that one."""
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__("learning_rate")
+        self._of = optimizer
+
+    def assign(self, value: Any) -> Any:
+        return self._of._learning_rate.assign(value)
 
 
 class StepCounter:
@@ -211,7 +212,7 @@ class ScheduledApply:
         self._lr = None if lr is None else compiled(lr)
         self._momentum = None if momentum is None else compiled(momentum)
         self._lr_now: Any = None
-        self._lr_shown = Live("learning_rate")
+        self._lr_shown = ShownRate(self._optimizer)
         # What the attributes hold between updates.
         self._held: dict[str, float] = {}
         if momentum is not None:
@@ -244,21 +245,11 @@ class ScheduledApply:
         self._lr_shown.now = self._lr(self._counter.traced(behind=1))
         return self._lr_shown
 
-    def install(self) -> None:
-        attributes = self._optimizer.__dict__
-        self._own = {name: attributes[name] for name in OF_OPTIMIZER if name in attributes}
-        # Past __setattr__, which tracks what it is given.
-        attributes.update(zip(OF_OPTIMIZER, (self, self._learning_rate), strict=True))
-
-    def remove(self) -> None:
-        _put_back(self._optimizer, OF_OPTIMIZER, self._own)
-
-
-def _put_back(owner: Any, names: tuple[str, ...], own: dict[str, Any]) -> None:
-    """Take what stands in for methods from an instance; `own` was there before."""
-    for name in names:
-        owner.__dict__.pop(name, None)
-    owner.__dict__.update(own)
+    def install(self) -> Callable[[], None]:
+        """Begin; gives what ends it."""
+        return stand_in(
+            self._optimizer, {"apply": self, "_get_current_learning_rate": self._learning_rate}
+        )
 
 
 class Installation:
@@ -294,37 +285,24 @@ class Installation:
                 "(a ScheduleCallback takes both an lr and a momentum)"
             )
         self._guard: Guard | None = None
-        self._applies = [ScheduledApply(c, lr, momentum, self._cleared) for c in counters]
+        applies = [ScheduledApply(c, lr, momentum, self._cleared) for c in counters]
         self._counters, self._model = counters, model
-        attributes = model.__dict__
-        self._own = {name: attributes[name] for name in OF_MODEL if name in attributes}
         self._make_train_function = model.make_train_function
-        self.active = True
-        for apply in self._applies:
-            apply.install()
+        self._ends = [apply.install() for apply in applies]
         if wrap is not None:
-            attributes["train_step"] = wrap(model.train_step)
+            self._ends.append(stand_in(model, {"train_step": wrap(model.train_step)}))
         self.retrace()
 
-    def guard(
-        self, clean_up: Callable[[], object] | None = None, uses: tuple[str, ...] = ()
-    ) -> None:
-        """Remove the schedules, or call `clean_up`, once `fit` is over without a word.
+    def guard(self, clean_up: Callable[[], object], uses: tuple[str, ...] = ()) -> Guard:
+        """Have `clean_up` called where an exception ends `fit`, as `Guard` says."""
+        self._guard = Guard(self._model, clean_up, self.retrace)
+        self._guard.install(uses)
+        return self._guard
 
-        At the next `fit`, at the next use of the optimizer, or at a call of one of the methods
-        `uses` of the model.
-        """
-        self._guard = Guard(self, self._model, clean_up or self.remove)
-        stand_ins = {name: self._guard.before(getattr(self._model, name)) for name in uses}
-        self._model.__dict__.update(stand_ins, make_train_function=self._guard)
-
-    def call_last(self, callback: keras.callbacks.Callback) -> None:
-        """Have `fit` call a callback after the others, such as one that sets the best weights."""
-        frame = self._guard and self._guard.fit
-        found = frame.f_locals.get("callbacks") if frame else None
-        if isinstance(found, keras.callbacks.CallbackList):
-            # A new list: the old one is being gone through.
-            found.callbacks = sorted(found.callbacks, key=lambda other: other is callback)
+    @property
+    def active(self) -> bool:
+        """Whether the schedules are at work."""
+        return bool(self._ends)
 
     def _cleared(self) -> bool:
         if self._guard is None or is_compiling() or not self._guard.is_over():
@@ -336,10 +314,10 @@ class Installation:
         """Take the schedules out; lr and momentum are the user's floats again."""
         if not self.active:
             return
-        self.active, self._guard = False, None
-        for apply in self._applies:
-            apply.remove()
-        _put_back(self._model, OF_MODEL, self._own)
+        if self._guard is not None:
+            self._guard.remove()
+        while self._ends:
+            self._ends.pop()()
         # The traced function has the schedules in it.
         self._model.train_function = None
 
@@ -355,68 +333,8 @@ class Installation:
             return
         # jax.jit finds traces by the equality of functions, and bound methods are equal: without
         # an identity of its own the step would run a trace from before the schedules came in.
-        attributes, step = self._model.__dict__, self._model.train_step
-        own_step = attributes.get("train_step")
-        attributes["train_step"] = functools.partial(step)
+        put_back = stand_in(self._model, {"train_step": functools.partial(self._model.train_step)})
         try:
             self._make_train_function(force=True)
         finally:
-            attributes.pop("train_step")
-            if own_step is not None:
-                attributes["train_step"] = own_step
-
-
-class Guard:
-    """Stands in for `model.make_train_function`, which every `fit` begins with.
-
-    An exception or Ctrl-C leaves `fit` without a call to any callback; so what it leaves behind
-    is cleaned up here, and wherever something asks whether the `fit` is over.
-
-    Attributes:
-        fit: The running call of `fit`; None in a loop that calls its callbacks by itself.
-    """
-
-    def __init__(
-        self, installation: Installation, model: Any, clean_up: Callable[[], object]
-    ) -> None:
-        self.installation, self._model, self.clean_up = installation, model, clean_up
-        frames = outwards(sys._getframe(1))
-        self.fit = next((frame for frame in frames if frame.f_code.co_name == "fit"), None)
-
-    def is_over(self) -> bool:
-        """Whether the `fit` has ended, on whatever thread the question is asked."""
-        if self.fit is None or self.fit in outwards(sys._getframe(1)):
-            return False
-        return not any(self.fit in outwards(top) for top in sys._current_frames().values())
-
-    def before(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of the model that cleans up first where the `fit` is over."""
-
-        @functools.wraps(method)
-        def cleaned(*args: Any, **kwargs: Any) -> Any:
-            if self.is_over():
-                self.clean_up()
-            return method(*args, **kwargs)
-
-        return cleaned
-
-    def __call__(self, force: bool = False) -> None:
-        if force:  # a callback that unfreezes layers, say, and goes on training
-            self.installation.retrace()
-        elif self.fit is None or self.is_over():
-            self.clean_up()
-            self._model.make_train_function()
-
-
-def outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    """A frame and those that called it."""
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def clear_leftovers(model: Any) -> None:
-    """Clean up after a `fit` with schedules that ended by an exception."""
-    standing = model.__dict__.get("make_train_function")
-    if isinstance(standing, Guard) and standing.is_over():
-        standing.clean_up()
+            put_back()

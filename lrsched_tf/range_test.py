@@ -16,7 +16,8 @@ from lrsched._progress import Progress
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
-from lrsched_tf.install import clear_leftovers, leaf_optimizers
+from lrsched_tf.guard import clear_leftovers
+from lrsched_tf.install import leaf_optimizers
 from lrsched_tf.snapshot import DataSnapshot
 from lrsched_tf.trial import Trial
 
@@ -76,9 +77,9 @@ class LRFinder(Trial):
         """The losses recorded so far, with the lr that each update used."""
         return self._test.curve
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def finish(self) -> None:
         self._test.stop(FIT_ENDED)
-        super().on_train_end(logs)
+        super().finish()
 
     def restore(self) -> None:
         super().restore()
@@ -186,17 +187,23 @@ def _prepared(model: Any) -> Iterator[None]:
 
 def _is_empty(data: Any) -> bool:
     """Whether data that knows its length has none."""
-    if hasattr(data, "cardinality"):  # of tf.data
-        return int(data.cardinality()) == 0
+    if hasattr(data, "cardinality"):
+        return _cardinality(data) == 0
     if isinstance(data, keras.utils.PyDataset):
         return bool(data.num_batches == 0)
     return any(0 in getattr(part, "shape", ())[:1] for part in keras.tree.flatten(data))
 
 
+def _cardinality(data: Any) -> int:
+    """Of a dataset of tf.data, or a distributed one; negative where it is unknown or endless."""
+    found = data.cardinality
+    return int(found() if callable(found) else found)
+
+
 def length_is_known(data: Any) -> bool:
     """Whether `fit` can tell how many batches an epoch has."""
-    if hasattr(data, "cardinality"):  # of tf.data; unknown and endless ones are negative
-        return int(data.cardinality()) >= 0
+    if hasattr(data, "cardinality"):
+        return _cardinality(data) >= 0
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches is not None
     try:

@@ -19,11 +19,9 @@ from lrsched_tf.attributes import (
     digest,
     hold,
     is_order,
-    parts,
     read_parts,
     walk,
 )
-from lrsched_tf.install import leaf_optimizers
 
 GLOBAL_SEED_GENERATOR = "global_seed_generator"
 
@@ -80,14 +78,14 @@ class Snapshot(Held):
     """State of a compiled, built model and of the random number generators.
 
     Held, as copies on the host: every variable of the model, also those of dropout's seed
-    generators and of metrics, and every variable of the optimizer; the attributes of the model,
-    its layers, optimizer, losses and metrics, and of objects of the user's own that hang on them;
-    on torch, buffers and gradients. TensorFlow starts its shuffling anew in each `fit`.
+    generators, of the states of recurrent layers and of metrics, and every variable of the
+    optimizer; the attributes of the model, its layers, optimizer, losses and metrics, and of
+    objects of the user's own that hang on them; on torch, buffers and gradients. TensorFlow starts
+    its shuffling anew in each `fit`.
     """
 
     def __init__(self, model: Any) -> None:
-        restores = (*_hold_variables(model), *_hold_gradients(model))
-        super().__init__(_roots(model), restores, generators=True)
+        super().__init__(_roots(model), _hold_gradients(model), generators=True)
 
 
 class DataSnapshot(Held):
@@ -114,6 +112,8 @@ def _roots(model: Any) -> Iterator[tuple[str, Any]]:
     yield "optimizer", model.optimizer
     for metric in model.metrics:
         yield f"metric {metric.name}", metric
+    listed = (*model.variables, *model.metrics_variables, *model.optimizer.variables)
+    yield from ((f"variable {variable.path}", variable) for variable in listed)
     if keras.backend.backend() == "torch":
         for name, module in model.named_modules():
             yield f"module {name}", module
@@ -128,18 +128,6 @@ def _data_roots(data: Any) -> Iterator[tuple[str, Any]]:
     for name, value in vars(getattr(data, "dataset", SimpleNamespace())).items():
         if is_order(value):
             yield f"data.dataset.{name}", value
-
-
-def _hold_variables(model: Any) -> Iterator[Restore]:
-    seen = set()
-    listed = (*model.variables, *model.metrics_variables, *model.optimizer.variables)
-    # Nadam keeps one that its optimizer does not list.
-    unlisted = (value for leaf in leaf_optimizers(model) for value in vars(leaf).values())
-    for variable in (*listed, *unlisted):
-        if isinstance(variable, keras.Variable) and id(variable) not in seen:
-            seen.add(id(variable))
-            for part, value in zip(parts(variable), read_parts(variable), strict=True):
-                yield partial(part.assign, value)
 
 
 def _hold_gradients(model: Any) -> Iterator[Restore]:

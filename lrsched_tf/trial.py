@@ -10,18 +10,14 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 
 from lrsched._interrupt import deferred_interrupt
 from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
-from lrsched_tf.install import (
-    USES_OF_MODEL,
-    Installation,
-    StepCounter,
-    clear_leftovers,
-    leaf_optimizers,
-)
+from lrsched_tf.guard import USES_OF_MODEL, Guard, clear_leftovers
+from lrsched_tf.install import Installation, StepCounter, leaf_optimizers
 from lrsched_tf.snapshot import Held, Snapshot
 
 # In the logs of a batch, where loss scaling may skip the update: batches counted so far.
@@ -55,6 +51,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._test, self._bar, self._once = test, bar, once
         self._snapshot: Snapshot | None = None
         self._installation: Installation | None = None
+        self._guard: Guard | None = None
         self._losses: list[float] = []
         self.batches = self.passes = self.first_pass = 0
         # Batches that the optimizer has counted, updates reported, updates skipped in a row.
@@ -77,9 +74,10 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._snapshot = Snapshot(model)
         lrs = self._test.planned_lr
         self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
-        # Ctrl-C leaves `fit` without a word; whatever uses the model next then puts all back.
-        self._installation.guard(self.restore, USES_OF_MODEL)
-        self._installation.call_last(self)
+        guard = self._guard = self._installation.guard(self.restore, USES_OF_MODEL)
+        # First, to take its count out of the logs; last, after what sets the best weights.
+        last = keras.callbacks.LambdaCallback(on_train_end=lambda logs: self.finish())
+        self._finishes_last = guard.call_around(self, last)
 
     def _wrap(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """The training step with metrics that begin at zero."""
@@ -153,6 +151,11 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             self._stop("the data ended before the sweep")
 
     def on_train_end(self, logs: Any = None) -> None:
+        if not self._finishes_last:
+            self.finish()
+
+    def finish(self) -> None:
+        """Put everything back at the end of `fit`, when all other callbacks have been called."""
         counted = [counter.batches() for counter in self._counters]
         self.restore()
         if self._counted and counted == self._first:
@@ -162,10 +165,21 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
     def restore(self) -> None:
-        """Put everything back, and warn of what could not be."""
+        """Put everything back, and warn of what could not be.
+
+        Raises:
+            RuntimeError: a step that is being traced uses the model first; nothing has changed.
+        """
         if self._snapshot is None:
             return
+        if _is_tracing():
+            raise RuntimeError(
+                "the range test must be undone outside of a compiled step, got one that uses the "
+                "model of a fit that broke off (call finder.restore() first)"
+            )
         with deferred_interrupt():
+            if self._guard is not None:
+                self._guard.stop_reading()
             # The property brings the state of JAX home, which must not overwrite what is put back.
             self.model.reset_metrics()
             if self._installation is not None:
@@ -192,6 +206,15 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
     def _note(self, sentence: str) -> None:
         if isinstance(self._test, RangeTest):
             self._test.note(sentence)
+
+
+def _is_tracing() -> bool:
+    """Whether what is assigned now would be part of a compiled step, or lost."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        return not tensorflow.executing_eagerly()
+    return bool(in_stateless_scope())
 
 
 def _check(model: Any) -> None:

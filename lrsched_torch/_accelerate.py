@@ -54,6 +54,16 @@ def accumulated_gradients(optimizer: Any) -> Any:
     return state if getattr(state, "num_steps", 1) > 1 else None
 
 
+def begin_updates(optimizer: Any) -> None:
+    """Have an optimizer that Accelerate has prepared step with each batch, until it says else.
+
+    In the middle of an accumulation it would wait for the end of one.
+    """
+    state = accumulated_gradients(optimizer)
+    if state is not None:
+        state.sync_gradients = True
+
+
 def counts_batches(part: Any) -> bool:
     """Whether something is an Accelerator."""
     return hasattr(part, "gradient_state") and isinstance(vars(part).get("step"), int)

@@ -9,24 +9,32 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lrsched_torch._hold import PLAIN
+
 # What every module has, beside parameters and buffers.
 MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 # Where torch keeps what fully_shard and the like have set up, some of it at the first forward pass.
 COMPOSED = "__composable_api_state_key"
 # Held and hashed by themselves.
 OPTIMIZER_ATTRIBUTES = frozenset(("state", "param_groups"))
+# Where DataLoaders keep an epoch that is under way, and what they keep there when none is.
+UNDER_WAY = {"_iterator": None, "_initial_iter_for_state_dict": False}
 
 
 def of_module(module: nn.Module) -> dict[str, Any]:
-    """The own attributes of a module that count; of torch's own layers only tensors.
+    """The own attributes of a module that count; of torch's own layers settings and tensors.
 
     The old weight_norm and spectral_norm keep there what they have computed.
     """
-    own = has_own_attributes(module)
+    kinds: Any = object
+    if not has_own_attributes(module):
+        is_layer = type(module).__module__.startswith("torch.nn.modules.")
+        # What fully_shard, DataParallel and the like note of themselves is no setting.
+        kinds = (torch.Tensor, *PLAIN) if is_layer else torch.Tensor
     return {
         name: value
         for name, value in vars(module).items()
-        if (own or isinstance(value, torch.Tensor))
+        if isinstance(value, kinds)
         and name not in MODULE_ATTRIBUTES
         and not name.startswith(COMPOSED)
     }
@@ -52,9 +60,9 @@ def of_optimizer(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def of_loader(loader: Any) -> dict[str, Any]:
-    """The attributes of a loader, or a part of one, beside the workers of a DataLoader."""
+    """The attributes of a loader, or a part of one, beside an epoch that is under way."""
     attributes = getattr(loader, "__dict__", {})
-    return {name: value for name, value in attributes.items() if name != "_iterator"}
+    return {name: value for name, value in attributes.items() if name not in UNDER_WAY}
 
 
 def with_inner(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:

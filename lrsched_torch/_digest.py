@@ -92,7 +92,7 @@ class Digest:
         kind = type(value)
         if isinstance(value, type) or id(value) in self._seen:
             return hash(kind)
-        opaque = kind.__module__.partition(".")[0] in OPAQUE and not isinstance(value, nn.Module)
+        opaque = is_of_library(value) and not isinstance(value, nn.Module)
         if not depth or (opaque and depth < DEPTH):
             return hash(kind)
         if not self._left:
@@ -104,6 +104,11 @@ class Digest:
         if not opaque:
             attributes.update(_slots(value))
         return hash((kind, self.of(attributes, depth - 1)))
+
+
+def is_of_library(value: Any) -> bool:
+    """Whether the class of an object comes from a library that keeps state of its own in it."""
+    return type(value).__module__.partition(".")[0] in OPAQUE
 
 
 def whole_digest(value: Any) -> int:
@@ -140,10 +145,8 @@ def _sample(entries: Iterable[Any], count: int) -> Iterator[Any]:
 
 
 def _of_tensor(tensor: torch.Tensor) -> int:
-    memories = [
-        memory.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        for memory in _memories(tensor)
-    ]
+    plain = (part.detach().cpu().resolve_conj().resolve_neg() for part in _memories(tensor))
+    memories = [part.contiguous().reshape(-1).view(torch.uint8).numpy() for part in plain]
     return hash((tensor.dtype, tensor.shape, *map(_checksum, memories)))
 
 

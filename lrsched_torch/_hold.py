@@ -24,6 +24,8 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
 CONTAINERS = (dict, list, deque, set)
 # Of a longer attribute only the order is kept, unless its entries are plain: it is data, not state.
 MAX_ENTRIES = 1000
+# By their size in bytes.
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Keeper:
@@ -45,7 +47,7 @@ class Keeper:
         return self._memo[id(value)][1]
 
     def _hold_new(self, value: Any) -> Restore:
-        if isinstance(value, PLAIN):
+        if isinstance(value, (*PLAIN, frozenset)):
             return lambda: value
         if isinstance(value, torch.Tensor):
             return self._hold_tensor(value)
@@ -95,17 +97,17 @@ def hold_attributes(
     Args:
         owner: Has the attributes.
         select: Gives those of `owner` that count.
-        hold: Gives what puts a value back, or None where it is left alone.
+        hold: Gives what puts a value back, or None where only the reference to it is.
     """
     before = {name: (value, hold(value)) for name, value in select(owner).items()}
-    kept = {name: restore for name, (_, restore) in before.items() if restore is not None}
 
     def restore() -> None:
         attributes = vars(owner)
-        for name, value in select(owner).items():
-            if name not in before and (is_simple(value) or isinstance(value, CONTAINERS)):
-                del attributes[name]
-        attributes.update({name: put_back() for name, put_back in kept.items()})
+        # All of them: what is set up on first use, is so as a whole.
+        for name in select(owner).keys() - before.keys():
+            del attributes[name]
+        for name, (value, put_back) in before.items():
+            attributes[name] = value if put_back is None else put_back()
 
     return restore
 
@@ -114,17 +116,18 @@ def is_simple(value: Any) -> bool:
     """Whether a value is plain, a tensor, an array, a generator, or a container of such."""
     if isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)) or is_generator(value):
         return True
-    if not isinstance(value, (Mapping, *CONTAINERS, tuple, frozenset)):
+    if not isinstance(value, (*CONTAINERS, tuple, frozenset)):
         return False
-    return is_flat(value) or (len(value) <= MAX_ENTRIES and all(map(is_simple, _entries(value))))
+    return is_flat(value) or (len(value) <= MAX_ENTRIES and all(map(is_simple, entries_of(value))))
 
 
 def is_flat(value: Any) -> bool:
     """Whether all entries of a container are plain."""
-    return all(issubclass(kind, PLAIN) for kind in {*map(type, _entries(value))})
+    return all(issubclass(kind, PLAIN) for kind in {*map(type, entries_of(value))})
 
 
-def _entries(value: Any) -> Iterable[Any]:
+def entries_of(value: Any) -> Iterable[Any]:
+    """The values of a mapping, and what is in any other container."""
     return value.values() if isinstance(value, Mapping) else value
 
 
@@ -201,11 +204,27 @@ def _refill_tensor(
     memory: torch.Tensor,
     content: torch.Tensor,
 ) -> torch.Tensor:
-    memory.copy_(content)
+    if not _is_same(memory, content):
+        memory.copy_(content)
     if view is not None and not tensor.is_set_to(view):
         # After `tensor.data = ...` it is somewhere else.
         tensor.data = view
     return tensor
+
+
+def _is_same(memory: torch.Tensor, content: torch.Tensor) -> bool:
+    """Whether there is nothing to write, as in memory that must not be written to.
+
+    A file may be mapped there for reading only, which a tensor does not tell. Elsewhere than on the
+    host there is no such memory, and to compare would be to wait.
+    """
+    if memory.device.type != "cpu" or memory.device != content.device:
+        return False
+    if memory.is_complex():
+        memory, content = torch.view_as_real(memory.resolve_conj()), torch.view_as_real(content)
+    # As integers, since a NaN differs from itself and zeros of both signs are equal.
+    kind = INTEGERS[memory.element_size()]
+    return torch.equal(memory.view(kind), content.view(kind))
 
 
 def _refill_dict(table: dict[Any, Any], items: dict[Any, Restore]) -> dict[Any, Any]:
@@ -226,4 +245,4 @@ def _rebuild_tuple(value: Any, parts: list[Restore]) -> Any:
     content = [restore() for restore in parts]
     if all(new is old for new, old in zip(content, value, strict=True)):
         return value
-    return tuple(content)
+    return value._make(content) if hasattr(value, "_make") else tuple(content)

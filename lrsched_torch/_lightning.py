@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrsched_torch._batches import Batches, separate
+from lrsched_torch._batches import Batches
 from lrsched_torch.snapshot import hold_random
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
@@ -156,10 +156,10 @@ def _load_data(loop: Any, end: ExitStack) -> bool:
     if not isinstance(loaders, combined.CombinedLoader):
         loaders = combined.CombinedLoader(loaders, "max_size_cycle")
     for loader in loaders.flattened:
-        end.callback(Batches(loader, verify=False).restore)
-    loaders = copy.copy(loaders)
-    loaders.flattened = [separate(loader) for loader in loaders.flattened]
-    loop._data_source = data._DataLoaderSource(loaders, "train_dataloader")
+        batches = Batches(loader, verify=False)
+        end.callback(batches.restore)
+        batches.set_aside()
+    loop._data_source = data._DataLoaderSource(copy.copy(loaders), "train_dataloader")
     loop._combined_loader = None
     with warnings.catch_warnings():
         # The trainer says the same when it sets up its own.

@@ -55,7 +55,7 @@ def training_step(
             loss = measure(batch)
             try:
                 backward(loss)
-            except (AttributeError, RuntimeError, TypeError):
+            except (AssertionError, AttributeError, RuntimeError, TypeError):
                 check_trainable(loss)
                 raise
             if accumulate > 1:

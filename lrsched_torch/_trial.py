@@ -103,6 +103,7 @@ class Trial:
                             _complain(len(losses) - first, given)
                         if self._is_update():
                             break
+                        self._check_accumulating(given)
                     else:
                         return
                 finally:
@@ -127,6 +128,14 @@ class Trial:
     def _is_update(self) -> bool:
         """Whether the last batch was the last one of an update."""
         return self._gradients is None or bool(self._gradients.sync_gradients)
+
+    def _check_accumulating(self, batches: int) -> None:
+        """Without the Accelerator's `accumulate`, no batch would be the last one of an update."""
+        if self._gradients is not None and batches >= self._gradients.num_steps:
+            raise RuntimeError(
+                "the loop must use `with accelerator.accumulate(model):`, got "
+                f"{batches} batches without an update"
+            )
 
     def _join(self, first: int) -> None:
         """Put the mean in the place of the losses of an update; drop those of half of one."""

@@ -22,6 +22,7 @@ from lrsched._validate import check_bool, check_choice, check_int, check_loss, c
 from lrsched.loss_curve import LossCurve, average
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
+from lrsched_torch._accelerate import begin_updates
 from lrsched_torch._batches import Batches
 from lrsched_torch._objective import objective
 from lrsched_torch._training_step import training_step
@@ -326,6 +327,7 @@ class _Finder:
     def _train(self, test: RangeTest, stream: Iterator[Any]) -> None:
         if not self.model.training:
             self.model.train()
+        begin_updates(self.optimizer)
         trial = Trial(self.optimizer, test, self.groups, self.scaler)
         record, step = trial.record, self.step
         # as many batches as an update takes

@@ -44,7 +44,7 @@ class Snapshot:
 
     Raises:
         TypeError: something in `stateful` has no `state_dict` and `load_state_dict`.
-        ValueError: a parameter has no values yet.
+        ValueError: a parameter has no values yet, or `device` keeps none.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Snapshot:
             _attributes.with_inner(part for part in parts if isinstance(part, Optimizer))
         )
         rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
-        keep = Keeper(None if device is None else torch.device(device))
+        keep = Keeper(_checked_device(device))
         self._others = [_checked(part) for part in rest]
         self._others += states_of(self._optimizers)
         _check_values(self._modules)
@@ -106,6 +106,13 @@ class Snapshot:
 
     def _fingerprint(self) -> Fingerprint:
         return fingerprint(self._modules, self._optimizers, self._others)
+
+
+def _checked_device(device: Any) -> torch.device | None:
+    place = None if device is None else torch.device(device)
+    if place is not None and place.type == "meta":
+        raise ValueError(f"snapshot_device must be one that keeps values, got {device!r}")
+    return place
 
 
 def _checked(part: Any) -> Any:

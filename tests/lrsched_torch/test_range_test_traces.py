@@ -1,11 +1,11 @@
 """Traces that a range test once left: what holds state in places of its own."""
 
-import gc
-import multiprocessing
 import os
 import random
 import signal
-from collections import deque
+import warnings
+from collections import UserDict, deque, namedtuple
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from lrsched_torch import lr_find, range_test
 from lrsched_torch._digest import MAX_OBJECTS
@@ -335,141 +334,6 @@ class TestWhatOnceFailedAtTheStart:
             find(model)
 
 
-class ShufflingSampler:
-    def __init__(self):
-        self.order, self.rng = list(range(64)), random.Random(0)
-
-    def __iter__(self):
-        self.rng.shuffle(self.order)
-        return iter(list(self.order))
-
-    def __len__(self):
-        return 64
-
-
-class ShufflingLoader:
-    def __init__(self):
-        self.batches = data()
-
-    def __iter__(self):
-        random.shuffle(self.batches)
-        return iter(self.batches)
-
-
-class ShufflingDataset(IterableDataset):
-    def __init__(self):
-        self.order, self.x = np.arange(64), torch.randn(64, 4)
-
-    def __iter__(self):
-        np.random.shuffle(self.order)
-        for index in self.order:
-            yield self.x[index], torch.ones(1)
-
-
-class Noise:
-    def __init__(self):
-        self.rng = np.random.default_rng(0)
-
-    def __call__(self, x):
-        return x + float(self.rng.random())
-
-
-class Augmented(Dataset):
-    def __init__(self, transform):
-        self.transform, self.x = transform, torch.randn(64, 4)
-
-    def __len__(self):
-        return 64
-
-    def __getitem__(self, index):
-        return self.transform(self.x[index]), torch.ones(1)
-
-
-class Compose:
-    def __init__(self, *transforms):
-        self.transforms = list(transforms)
-
-    def __call__(self, x):
-        for transform in self.transforms:
-            x = transform(x)
-        return x
-
-
-class Collate(Noise):
-    def __call__(self, samples):
-        x, y = map(torch.stack, zip(*samples, strict=True))
-        return super().__call__(x), y
-
-
-def samples():
-    return TensorDataset(torch.randn(64, 4), torch.randn(64, 1))
-
-
-LOADERS = {
-    "sampler": lambda: DataLoader(samples(), batch_size=8, sampler=ShufflingSampler()),
-    "loader": ShufflingLoader,
-    "iterable data set": lambda: DataLoader(ShufflingDataset(), batch_size=8),
-    "transform": lambda: DataLoader(Augmented(Noise()), batch_size=8),
-    "several transforms": lambda: DataLoader(Augmented(Compose(Noise(), Noise())), batch_size=8),
-    "collate_fn": lambda: DataLoader(samples(), batch_size=8, collate_fn=Collate()),
-}
-
-
-@pytest.mark.parametrize("kind", LOADERS)
-def test_the_batches_after_it_are_those_without_it(kind):
-    def batches(with_test):
-        torch.manual_seed(0), random.seed(0), np.random.seed(0)
-        loader = LOADERS[kind]()
-        seen = [x for x, _ in loader]
-        if with_test:
-            assert not left(find(nn.Linear(4, 1), loader=loader))
-        return torch.cat([*seen, *(x for x, _ in loader)])
-
-    assert torch.equal(batches(True), batches(False))
-
-
-class Large:
-    """Has an array that is too large to be kept."""
-
-    def __init__(self):
-        self.batches, self.array = data(), np.zeros(2**20 + 1)
-
-    def __iter__(self):
-        self.array += 1
-        return iter(self.batches)
-
-
-@pytest.mark.parametrize("verify", [True, False])
-@pytest.mark.filterwarnings("ignore:The range test could not")
-def test_what_could_not_be_put_back_in_a_loader_is_named(verify):
-    curve = find(nn.Linear(4, 1), loader=Large(), verify=verify)
-    named = ["The range test could not put back: attribute array of the Large in loader."]
-    assert left(curve) == (named if verify else [])
-
-
-def endless():
-    while True:
-        yield torch.ones(4), torch.ones(1)
-
-
-class Held(IterableDataset):
-    def __init__(self, iterator):
-        self.iterator = iterator
-
-    def __iter__(self):
-        return self.iterator
-
-
-HOLDS = "The loader holds an iterator: what was read from it is gone."
-
-
-def test_a_loader_that_holds_an_iterator_is_noted_and_ends_with_it():
-    curve = find(nn.Linear(4, 1), loader=Held(iter(data(15))))
-    assert (len(curve), curve.notes) == (15, (HOLDS,))
-    curve = find(nn.Linear(4, 1), loader=DataLoader(Held(endless()), batch_size=1))
-    assert (len(curve), curve.notes) == (20, (HOLDS,))
-
-
 class InterruptingPart:
     """Gets a Ctrl-C, or raises, in the middle of the restoring."""
 
@@ -526,17 +390,6 @@ def test_no_hook_stays_after_an_error_though_the_batches_are_kept():
     assert next(kept[0], None) is None
 
 
-def test_no_worker_lives_as_long_as_the_test_object():
-    before = {child.pid for child in multiprocessing.active_children()}
-    loader = DataLoader(samples(), batch_size=8, num_workers=1, persistent_workers=True)
-    model = nn.Linear(4, 1)
-    with range_test(model, sgd(model), num_steps=12) as test:
-        for _ in test.batches(loader):
-            test.record(1.0)
-    gc.collect()
-    assert {child.pid for child in multiprocessing.active_children()} <= before
-
-
 def test_a_scheduler_that_nobody_puts_back_is_noted():
     def notes(listed):
         model = nn.Linear(4, 1)
@@ -552,6 +405,98 @@ def test_a_scheduler_that_nobody_puts_back_is_noted():
 
     assert len(notes(listed=False)) == 1
     assert notes(listed=True) == []
+
+
+class TestSettings:
+    def test_those_of_layers_of_torch_are_put_back(self):
+        def schedule(body):
+            body.norm.momentum *= 0.9
+            body.drop.p += 0.01
+
+        model = Body(schedule)
+        model.norm, model.drop = nn.BatchNorm1d(4), nn.Dropout(0.2)
+        assert not left(find(model))
+        assert (model.norm.momentum, model.drop.p) == (0.1, 0.2)
+
+    def test_what_is_set_up_on_first_use_goes_as_a_whole(self):
+        def begin(body):
+            if not hasattr(body, "table"):
+                body.table, body.scale = {"file": object()}, 2.0
+            return body.scale
+
+        model = Body(begin)
+        assert not left(find(model))
+        assert not {"table", "scale"} & set(vars(model))
+        find(model)
+
+    def test_an_attribute_that_was_replaced_is_the_old_object(self):
+        class Cache:
+            pass
+
+        model = Body(lambda body: vars(body).update(cache=Cache()), cache=Cache())
+        cache = model.cache
+        assert not left(find(model))
+        assert model.cache is cache
+
+
+class TestUnusualValues:
+    def test_memory_that_must_not_be_written_to(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.ones(4, np.float32))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*not writable")
+            mapped = torch.from_numpy(np.load(tmp_path / "x.npy", mmap_mode="r"))
+        model = Body(lambda body: None)
+        model.register_buffer("mapped", mapped)
+        assert not left(find(model))
+        assert model.mapped is mapped
+
+    def test_conjugate_tensors(self):
+        value = torch.randn(4, dtype=torch.complex64).conj()
+        before = value.clone()
+        model = Body(lambda body: body.value.mul_(2.0), value=value)
+        assert not left(find(model))
+        assert torch.equal(value, before)
+
+    def test_nan_and_zeros_of_both_signs(self):
+        value = torch.tensor([float("nan"), -0.0, 0.0])
+        model = Body(lambda body: body.value.copy_(torch.tensor([0.0, 0.0, -0.0])), value=value)
+        assert not left(find(model))
+        assert value.isnan().tolist() == [True, False, False]
+        assert torch.signbit(value[1:]).tolist() == [True, False]
+
+    @pytest.mark.filterwarnings("ignore:The range test could not")
+    def test_mappings_that_are_no_dicts(self):
+        def count(body):
+            body.user["steps"] += 1
+
+        model = Body(count, frozen=MappingProxyType({"a": 1}), user=UserDict(steps=0))
+        user = model.user
+        curve = find(model)
+        assert model.user is user
+        assert "attribute user" in left(curve)[0]
+
+    def test_a_named_tuple_in_the_optimizer(self):
+        model = nn.Linear(4, 1)
+        optimizer = sgd(model)
+        Pair = namedtuple("Pair", "tensor thing")
+        optimizer.state[model.weight]["pair"] = Pair(torch.ones(1), Nest(2))
+        find(model, optimizer)
+        pair = optimizer.state[model.weight]["pair"]
+        assert (type(pair), pair.tensor.item(), type(pair.thing)) == (Pair, 1.0, Nest)
+
+
+def test_a_snapshot_device_without_memory_is_refused():
+    model = nn.Linear(4, 1)
+    before = model.weight.detach().clone()
+    with pytest.raises(ValueError, match="keeps values, got 'meta'"):
+        find(model, snapshot_device="meta")
+    assert torch.equal(model.weight, before)
+
+
+def test_a_loss_with_more_to_it_is_refused():
+    model = nn.Linear(4, 1)
+    with pytest.raises(TypeError, match="a tensor with one element, got"):
+        find(model, criterion=lambda prediction, y: (MSE(prediction, y), 1))
 
 
 class TestMessages:
@@ -592,9 +537,3 @@ class TestMessages:
         with pytest.raises(TypeError, match=r"a tuple of 2.*forward=lambda model, batch"):
             find(Sum(4, 1), loader=pairs)
         find(Sum(4, 1), loader=pairs, forward=lambda model, batch: model(*batch[0]))
-
-
-def test_a_sparse_tensor_in_a_data_set_is_left_alone():
-    loader = ShufflingLoader()
-    loader.graph = torch.eye(2000).to_sparse()
-    assert not left(find(nn.Linear(4, 1), loader=loader))

@@ -546,6 +546,29 @@ def test_another_callback_that_sets_the_lr_is_warned_of(other, first, epochs, pr
     assert len(ours(warned)) == 1
 
 
+def test_a_lr_that_is_assigned_is_warned_of(problem):
+    def assign(epoch, logs):
+        model.optimizer.learning_rate.assign(0.5)
+
+    model = problem.model(sgd())
+    with pytest.warns(UserWarning, match="something else set the learning rate"):
+        problem.fit(model, OneCycle(MAX_LR), keras.callbacks.LambdaCallback(on_epoch_begin=assign))
+
+
+@pytest.mark.filterwarnings("ignore:OneCycle. something else set")
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: keras.callbacks.LearningRateScheduler(lambda epoch, lr: lr),
+        lambda: keras.callbacks.ReduceLROnPlateau("loss", patience=0, min_delta=1e9),
+    ],
+)
+def test_the_lr_of_the_schedule_does_not_become_the_user_s(other, problem):
+    model = problem.model(sgd())
+    problem.fit(model, OneCycle(MAX_LR), other(), epochs=3)
+    assert lr_of(model) == np.float32(0.01)
+
+
 def test_an_optimizer_that_makes_no_update_is_warned_of(problem):
     model = problem.model(sgd(), kind=idle_model(), run_eagerly=True)
     with pytest.warns(UserWarning, match="made no update") as warned:

@@ -59,3 +59,15 @@ def test_parts_of_a_variable_stay_where_they_are(two_devices):
         before = [v.value.sharding for v in model.variables]
         lr_find(model, *arrays(), **SWEEP)
         assert [v.value.sharding for v in model.variables] == before
+
+
+def test_a_dataset_that_is_distributed_already(two_devices):
+    tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow distributes datasets")
+    with two_devices:
+        data = tensorflow.data.Dataset.from_tensor_slices(arrays()).batch(8)
+        strategy = tensorflow.distribute.get_strategy()
+        data = strategy.experimental_distribute_dataset(data)
+        curve = lr_find(compiled(), data, shuffle=False, num_steps=SWEEP["num_steps"])
+    assert len(curve) == SWEEP["num_steps"]

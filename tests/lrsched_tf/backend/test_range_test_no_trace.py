@@ -5,6 +5,7 @@ import itertools
 import os
 import random
 import signal
+import threading
 
 import keras
 import numpy as np
@@ -228,60 +229,57 @@ def test_an_error_in_the_loss():
     assert training(build, find) == training(build, nothing)
 
 
-def test_an_interrupted_callback_is_put_back_by_the_next_fit():
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras alone fails there")
+def test_states_of_recurrent_layers_are_put_back():
+    def recurrent():
+        layers = [keras.layers.Reshape((3, 1)), keras.layers.LSTM(2, stateful=True)]
+        model = keras.Sequential([keras.Input((3,), batch_size=BATCH), *layers])
+        model.compile("sgd", "mse")
+        return model
+
     def find(model):
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+        assert not any("not put back" in n for n in lr_find(model, *arrays(), **options).notes)
 
-    keras.utils.set_random_seed(1)
-    model = dense()
-    x, y = arrays()
-    model.fit(x, y, batch_size=BATCH, verbose=0)
-    find(model)
-    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
-    assert state(model) == untouched()[1]
-    left = {*vars(model), *vars(model.optimizer)}
-    assert not {"apply", "make_train_function", "train_step"} & left
+    options = {**SWEEP, "batch_size": BATCH}
+    assert training(recurrent, find) == training(recurrent, nothing)
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda model: model.evaluate(*arrays(), verbose=0),
-        lambda model: model.predict(arrays()[0], verbose=0),
-        lambda model: model.get_weights(),
-        lambda model: model.compile(model.optimizer, model.loss),
-        lambda model: model.optimizer.learning_rate,
-        lambda model: lr_find(model, *arrays(), **SWEEP),
-    ],
-)
-def test_an_interrupted_callback_is_put_back_before_any_other_use(use):
-    def trained(between):
-        keras.utils.set_random_seed(1)
-        model = dense()
-        model.fit(*arrays(), batch_size=BATCH, verbose=0)
-        between(model)
-        use(model)
-        return state(model)
+def test_no_worker_goes_on_reading():
+    class Counted(keras.utils.PyDataset):
+        read = 0
 
-    def interrupted(model):
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+        def __len__(self):
+            return 50
 
-    assert trained(interrupted) == trained(nothing)
+        def __getitem__(self, index):
+            self.read += 1
+            return arrays()
+
+    model, data = dense(), Counted(workers=2)
+    before = set(threading.enumerate())
+    lr_find(model, data, **SWEEP)
+    running = {thread for thread in threading.enumerate() if "_run" in str(thread)}
+    assert not running - before
+    assert data.read == 0
 
 
-def test_a_compile_or_a_load_after_an_interrupted_callback_stays(tmp_path):
-    model = dense()
-    zeros = [np.zeros_like(weight) for weight in model.get_weights()]
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
-    model.set_weights(zeros)
-    adam = keras.optimizers.Adam(0.0)
-    model.compile(adam, "mae")
-    model.fit(*arrays(), verbose=0)
-    assert (model.optimizer, model.loss) == (adam, "mae")
-    assert not any(weight.any() for weight in model.get_weights())
+def test_loss_scaling_puts_no_count_into_the_logs():
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(set(logs))
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(set(logs))
+
+    finder = LRFinder(num_steps=12)
+    history = half_precision().fit(
+        *arrays(), batch_size=BATCH, epochs=20, verbose=0, callbacks=[Watch(), finder]
+    )
+    assert set(history.history) == {"loss"}
+    assert {name for names in seen for name in names} == {"loss"}
+    assert len(finder.curve) == 12
 
 
 def test_a_callback_that_sets_the_best_weights_comes_first():
@@ -297,32 +295,6 @@ def test_a_callback_that_sets_the_best_weights_comes_first():
     before = state(model)
     find(model)
     assert state(model) == before
-
-
-def test_a_second_ctrl_c_waits_for_the_restoring():
-    class Impatient(dict):
-        """State of the user's own, whose restoring is slow enough for another Ctrl-C."""
-
-        def __delitem__(self, key):
-            os.kill(os.getpid(), signal.SIGINT)
-            super().__delitem__(key)
-
-    def find(model):
-        notes = vars(model.layers[0])["notes"] = Impatient()
-        count = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: notes.setdefault(epoch)
-        )
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(*arrays(), verbose=0, epochs=20, callbacks=[count, LRFinder(num_steps=12)])
-        assert not notes
-
-    keras.utils.set_random_seed(1)
-    model = dense()
-    x, y = arrays()
-    model.fit(x, y, batch_size=BATCH, verbose=0)
-    find(model)
-    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
-    assert state(model) == untouched()[1]
 
 
 def datasets():
@@ -497,12 +469,11 @@ def test_the_check_names_what_a_training_changes_and_nothing_after_the_restoring
     model.extra = 1
     random.random()
     changed = snapshot.remains()
-    kernel = "_kernel" if "_kernel" in vars(model.layers[0]) else "kernel"
-    assert f"layer {model.layers[0].name}.{kernel}" in changed
+    assert f"variable {model.layers[0].kernel.path}" in changed
     assert "random numbers of Python" in changed
     assert "model.cache['seen']" in changed
     assert "model" in changed
-    assert "optimizer._iterations" in changed
+    assert f"variable {model.optimizer.iterations.path}" in changed
     snapshot.restore()
     assert snapshot.remains() == []
     assert model.cache == {"seen": [1, 2]}

@@ -147,3 +147,26 @@ def test_accumulated_batches_are_one_point_with_the_lr_of_their_update(accelerat
     assert used == list(test.curve.lr) == list(lrsched.exponential_sweep(1e-5, 1e-2, 20).values())
     means = [sum(losses[i:j]) / (j - i) for i, j in ((0, 3), (3, 6), (6, 7), (7, 10))]
     assert list(test.curve.loss[:4]) == pytest.approx(means)
+
+
+def test_in_the_middle_of_an_accumulation_each_batch_is_an_update(accelerator):
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    data = TensorDataset(torch.randn(28, 3), torch.randn(28, 1))
+    model, optimizer, loader = accelerator.prepare(model, optimizer, DataLoader(data, 4))
+    with accelerator.accumulate(model):
+        state = dict(vars(accelerator.gradient_state))
+    assert not state["sync_gradients"]
+    mse = torch.nn.functional.mse_loss
+    curve = lrsched_torch.lr_find(model, optimizer, mse, loader, num_steps=20, stop_factor=None)
+    assert len(curve) == 20
+    assert len(set(curve.loss.tolist())) > 7
+    assert not accelerator.gradient_state.sync_gradients
+
+    def forget_to_accumulate():
+        with lrsched_torch.range_test(model, optimizer, num_steps=20) as test:
+            for _ in test.batches(loader):
+                test.record(1.0)
+
+    with pytest.raises(RuntimeError, match=r"must use .with accelerator.accumulate.* 3 batches"):
+        forget_to_accumulate()

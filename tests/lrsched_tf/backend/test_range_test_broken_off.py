@@ -1,0 +1,177 @@
+"""A range test as a callback, in a `fit` that an exception or Ctrl-C breaks off."""
+
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from lrsched_tf import LRFinder, lr_find
+from tests.lrsched_tf.backend.test_range_test_no_trace import (
+    BATCH,
+    SWEEP,
+    Shuffled,
+    arrays,
+    dense,
+    nothing,
+    state,
+    untouched,
+)
+
+
+def breaking_in_the_data(model):
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+
+
+def breaking_in(hook):
+    def breaking(model):
+        def interrupt(*arguments, **logs):
+            os.kill(os.getpid(), signal.SIGINT)
+
+        other = keras.callbacks.LambdaCallback(**{hook: interrupt})
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[LRFinder(), other])
+
+    return breaking
+
+
+class Breaking(keras.Sequential):
+    """Breaks off a `fit` where nothing can be watched, but on JAX."""
+
+    errors = ()
+
+    def _get_metrics_result_or_logs(self, logs):
+        errors, Breaking.errors = Breaking.errors, ()
+        for error in errors:
+            raise error
+        return super()._get_metrics_result_or_logs(logs)
+
+
+def breaking_between_callbacks(model, finder):
+    Breaking.errors = (KeyboardInterrupt(),)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[finder])
+    assert "apply" in vars(model.optimizer) or keras.backend.backend() == "jax"
+
+
+@pytest.mark.parametrize(
+    "interrupt",
+    [breaking_in_the_data, breaking_in("on_train_batch_end"), breaking_in("on_epoch_end")],
+)
+def test_it_is_put_back_at_once(interrupt):
+    keras.utils.set_random_seed(1)
+    model = dense()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    before = state(model)
+    interrupt(model)
+    left = {*vars(model), *vars(model.optimizer)}
+    assert not {"apply", "make_train_function", "train_step", "evaluate"} & left
+    assert state(model) == before
+    # What the user then does is not undone.
+    model.layers[0].trainable = False
+    model.layers[1].rate = 0.1
+    model.layers[-1].set_weights([np.ones((4, 1)), np.zeros(1)])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.fit(*arrays(), verbose=0)
+    assert not model.layers[0].trainable
+    assert model.layers[1].rate == 0.1
+    assert model.layers[-1].get_weights()[0].sum() == 4.0
+
+
+def test_an_interrupted_callback_is_put_back_by_the_next_fit():
+    def find(model):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+
+    keras.utils.set_random_seed(1)
+    model = dense()
+    x, y = arrays()
+    model.fit(x, y, batch_size=BATCH, verbose=0)
+    find(model)
+    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+    assert state(model) == untouched()[1]
+    left = {*vars(model), *vars(model.optimizer)}
+    assert not {"apply", "make_train_function", "train_step"} & left
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.evaluate(*arrays(), verbose=0),
+        lambda model: model.predict(arrays()[0], verbose=0),
+        lambda model: model.get_weights(),
+        lambda model: model.compile(model.optimizer, model.loss),
+        lambda model: model.optimizer.learning_rate,
+        lambda model: lr_find(model, *arrays(), **SWEEP),
+    ],
+)
+def test_an_interrupted_callback_is_put_back_before_any_other_use(use):
+    def trained(between):
+        keras.utils.set_random_seed(1)
+        model = dense(Breaking)
+        model.fit(*arrays(), batch_size=BATCH, verbose=0)
+        between(model)
+        use(model)
+        return state(model)
+
+    def interrupted(model):
+        breaking_between_callbacks(model, LRFinder())
+
+    assert trained(interrupted) == trained(nothing)
+
+
+def test_a_compile_or_a_load_after_an_interrupted_callback_stays(tmp_path):
+    model = dense()
+    zeros = [np.zeros_like(weight) for weight in model.get_weights()]
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+    model.set_weights(zeros)
+    adam = keras.optimizers.Adam(0.0)
+    model.compile(adam, "mae")
+    model.fit(*arrays(), verbose=0)
+    assert (model.optimizer, model.loss) == (adam, "mae")
+    assert not any(weight.any() for weight in model.get_weights())
+
+
+def test_a_second_ctrl_c_waits_for_the_restoring():
+    class Impatient(dict):
+        """State of the user's own, whose restoring is slow enough for another Ctrl-C."""
+
+        def __delitem__(self, key):
+            os.kill(os.getpid(), signal.SIGINT)
+            super().__delitem__(key)
+
+    def find(model):
+        notes = vars(model.layers[0])["notes"] = Impatient()
+        count = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: notes.setdefault(epoch)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*arrays(), verbose=0, epochs=20, callbacks=[count, LRFinder(num_steps=12)])
+        assert not notes
+
+    keras.utils.set_random_seed(1)
+    model = dense()
+    x, y = arrays()
+    model.fit(x, y, batch_size=BATCH, verbose=0)
+    find(model)
+    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+    assert state(model) == untouched()[1]
+
+
+def test_a_compiled_loop_is_told_to_put_it_back_first():
+    model, finder = dense(Breaking), LRFinder()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    before = state(model)
+    breaking_between_callbacks(model, finder)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        weights = model.trainable_variables
+        step = tensorflow.function(lambda: model.optimizer.apply(list(weights), weights))
+        with pytest.raises(RuntimeError, match=r"call finder.restore\(\) first"):
+            step()
+    finder.restore()
+    assert state(model) == before
