@@ -33,9 +33,10 @@ class LRFinder(Trial):
     The loss of each batch is kept as it is, not as the running mean over the epoch that Keras
     reports. `fit` stops when the sweep ends or the loss diverges; give it enough epochs. At its
     end, after all other callbacks, the model, its optimizer and the random number generators are
-    as they were. An exception or Ctrl-C leaves `fit` without a word to its callbacks; then
-    `restore` puts them back, or the next call of `fit`, `evaluate`, `predict`, `compile`, `save`,
-    `get_weights`, `set_weights` and the like does first. What cannot be put back is warned of.
+    as they were. An exception or Ctrl-C in a step, the data or a callback makes no difference;
+    where it cannot be seen, `restore` puts them back, or the next call of `fit`, `evaluate`,
+    `predict`, `compile`, `save`, `get_weights`, `set_weights` and the like does first. What cannot
+    be put back is warned of.
 
     Args:
         start_lr: First learning rate, > 0.

@@ -218,10 +218,12 @@ def _is_same(memory: torch.Tensor, content: torch.Tensor) -> bool:
     A file may be mapped there for reading only, which a tensor does not tell. Elsewhere than on the
     host there is no such memory, and to compare would be to wait.
     """
+    if type(memory) is not torch.Tensor or memory.is_quantized or memory.is_neg():
+        return False
     if memory.device.type != "cpu" or memory.device != content.device:
         return False
     if memory.is_complex():
-        memory, content = torch.view_as_real(memory.resolve_conj()), torch.view_as_real(content)
+        memory, content = (torch.view_as_real(part.resolve_conj()) for part in (memory, content))
     # As integers, since a NaN differs from itself and zeros of both signs are equal.
     kind = INTEGERS[memory.element_size()]
     return torch.equal(memory.view(kind), content.view(kind))

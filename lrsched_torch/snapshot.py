@@ -28,10 +28,10 @@ class Snapshot:
     """State of a model, its optimizer and the random number generators, at construction.
 
     Held: parameters, all buffers (also those not in the state dict), gradients (None stays
-    None), `requires_grad`, the train/eval mode of every submodule, simple attributes of your own
-    modules and of the optimizer, the state and hyper-parameters of the optimizer and of those that
-    it wraps, what our schedulers have counted, and the generators of `random`, NumPy, torch and
-    every CUDA device.
+    None), `requires_grad`, the train/eval mode of every submodule, the settings of torch's own
+    layers, the attributes of your own modules and of the optimizer, the state and hyper-parameters
+    of the optimizer and of those that it wraps, what our schedulers have counted, and the
+    generators of `random`, NumPy, torch and every CUDA device.
 
     Args:
         model: The model.
