@@ -204,7 +204,8 @@ def _refill_tensor(
     memory: torch.Tensor,
     content: torch.Tensor,
 ) -> torch.Tensor:
-    if not _is_same(memory, content):
+    # What is trained is written to all the time.
+    if tensor.requires_grad or not _is_same(memory, content):
         memory.copy_(content)
     if view is not None and not tensor.is_set_to(view):
         # After `tensor.data = ...` it is somewhere else.

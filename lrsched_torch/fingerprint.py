@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from lrsched_torch import _attributes
 from lrsched_torch._digest import Digest, whole_digest
-from lrsched_torch._hold import CONTAINERS, is_simple
+from lrsched_torch._hold import CONTAINERS, PLAIN, is_simple
 
 Entry = tuple[str, int]
 
@@ -73,7 +73,12 @@ def _of_module(module: nn.Module, digest: Digest) -> Iterator[Entry]:
         yield f"buffer {name}", hash((id(buffer), digest.of(buffer)))
     for name, part in module.named_modules():
         yield f"train mode of {name or 'the model'}", hash(part.training)
-        for attribute, value in _attributes.of_module(part).items():
+        attributes = _attributes.of_module(part)
+        if not _attributes.has_own_attributes(part):
+            settings = {key: value for key, value in attributes.items() if isinstance(value, PLAIN)}
+            yield f"settings of {name or 'the model'}", hash(repr(settings))
+            attributes = {key: attributes[key] for key in attributes.keys() - settings.keys()}
+        for attribute, value in attributes.items():
             yield digest.entry(f"attribute {name}.{attribute}".replace(" .", " "), value)
 
 

@@ -6,7 +6,7 @@ import copy
 import random
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -85,16 +85,20 @@ class Snapshot:
         Args:
             random: The random number generators too; False lets them go on from where they are.
         """
-        restores = [*self._restores, *(self._random if random else ())]
-        with torch.no_grad(), ExitStack() as end:
-            # The rest is put back also where one of them raises.
-            for restore in reversed(restores):
-                end.callback(restore)
+        errors: list[BaseException] = []
+        with torch.no_grad():
             for module in self._modules:
                 for parameter in module.parameters():
                     # What an interrupted step has left in whole parameters would be added to.
                     parameter.grad = None
                 _reshard(module)
+            for restore in (*self._restores, *(self._random if random else ())):
+                try:
+                    restore()
+                except BaseException as error:  # the rest is put back all the same
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
     def remains(self) -> list[str]:
         """Names of what differs from the state at construction, as far as hashes tell."""
