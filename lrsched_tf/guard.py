@@ -66,9 +66,10 @@ class Guard:
             self._ends.append(stand_in(owner, functions))
 
     def remove(self) -> None:
-        """Take everything out that stands in for something."""
+        """Take out everything that stands in for something, and let go of the `fit`."""
         while self._ends:
             self._ends.pop()()
+        self.fit = None
 
     def call_around(self, first: keras.callbacks.Callback, last: keras.callbacks.Callback) -> bool:
         """Have `fit` call one of its callbacks before the others, and one more after them."""

@@ -1,7 +1,10 @@
 """A range test as a callback, in a `fit` that an exception or Ctrl-C breaks off."""
 
+import contextlib
+import gc
 import os
 import signal
+import weakref
 
 import keras
 import numpy as np
@@ -175,3 +178,15 @@ def test_a_compiled_loop_is_told_to_put_it_back_first():
             step()
     finder.restore()
     assert state(model) == before
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow keeps it itself")
+@pytest.mark.parametrize("interrupt", [True, False])
+def test_a_finder_does_not_keep_the_data(interrupt):
+    data, model, finder = Shuffled(interrupt), dense(), LRFinder(num_steps=12)
+    kept = weakref.ref(data)
+    with contextlib.suppress(KeyboardInterrupt):
+        model.fit(data, verbose=0, epochs=20, callbacks=[finder])
+    del data
+    gc.collect()
+    assert kept() is None
