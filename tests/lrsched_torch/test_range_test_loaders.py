@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, StackDataset,
 from lrsched_torch import range_test
 from tests.lrsched_torch.test_range_test_traces import data, find, left, sgd
 
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
+
 
 class ShufflingSampler:
     def __init__(self):
