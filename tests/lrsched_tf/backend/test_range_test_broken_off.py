@@ -83,17 +83,18 @@ def test_it_is_put_back_at_once(interrupt):
     assert model.layers[-1].get_weights()[0].sum() == 4.0
 
 
-def test_an_interrupted_callback_is_put_back_by_the_next_fit():
-    def find(model):
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
-
+def trained_with(find):
+    """A model that was trained, with `find(model)` in between."""
     keras.utils.set_random_seed(1)
     model = dense()
-    x, y = arrays()
-    model.fit(x, y, batch_size=BATCH, verbose=0)
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
     find(model)
-    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+    model.fit(*arrays(), batch_size=BATCH, epochs=2, verbose=0)
+    return model
+
+
+def test_an_interrupted_callback_is_put_back_by_the_next_fit():
+    model = trained_with(breaking_in_the_data)
     assert state(model) == untouched()[1]
     left = {*vars(model), *vars(model.optimizer)}
     assert not {"apply", "make_train_function", "train_step"} & left
@@ -155,13 +156,7 @@ def test_a_second_ctrl_c_waits_for_the_restoring():
             model.fit(*arrays(), verbose=0, epochs=20, callbacks=[count, LRFinder(num_steps=12)])
         assert not notes
 
-    keras.utils.set_random_seed(1)
-    model = dense()
-    x, y = arrays()
-    model.fit(x, y, batch_size=BATCH, verbose=0)
-    find(model)
-    model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
-    assert state(model) == untouched()[1]
+    assert state(trained_with(find)) == untouched()[1]
 
 
 def test_a_compiled_loop_is_told_to_put_it_back_first():
