@@ -3,29 +3,28 @@
 python benchmarks/keras_fit.py             # TensorFlow, JAX and PyTorch
 KERAS_BACKEND=jax python benchmarks/keras_fit.py --only "3 layers, spe 16"
 
-Every model has a process of its own, and every case in it is one fit or several, in threads that
-are let go for some epochs at a time, so all of them are warm and can be measured in turns. The
-same fit begun twice may differ by some percent, for as long as it runs; a second plain case shows
-how much. The first sample of a case, with its tracing, is shown apart.
+Every case is a fit in a thread that is let go for some epochs at a time, so all of them are warm
+and can be measured in turns. The same fit begun twice may differ by some percent, for as long as
+it runs, so each model has several processes; a second plain case shows what noise is left. The
+first sample of a case, with its tracing, is shown apart.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
-import subprocess
+import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from timing import ratios
+from processes import answer, answers, arguments
+from timing import compare, measure, pool
 
 STEPS, BATCH, FEATURES = 256, 32, 16
 LAYERS = {"3 layers": 2, "31 layers": 30}
@@ -42,8 +41,11 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
 EPOCHS = 4096
-# Fits of each case. Among a dozen, pipelines of TensorFlow may wait for each other for ever.
-COPIES = {"tensorflow": 1, "jax": 3, "torch": 1}
+ROUNDS = 9
+HEADER = (
+    "model             callbacks         bound    ratio  [quartiles]"
+    "                                     first sample"
+)
 # Seconds that a sample takes at least; what is shorter is blurred by the switch between threads.
 SAMPLE = 0.4
 
@@ -151,67 +153,42 @@ class Fit:
         self._gate()
 
 
-def show(case: str, rounds: int) -> None:
+def measured(case: str, rounds: int) -> dict[str, Any]:
+    """The times of all rounds, and of the first sample of each case."""
     layers, spe = case.split(", spe ")
     depth, steps_per_execution = LAYERS[layers], int(spe)
-    if steps_per_execution > 1 and os.environ["KERAS_BACKEND"] == "torch":
-        return  # Keras takes one step at a time there
     epochs = Gate.epochs_for(lambda count: Fit(depth, steps_per_execution, [], count))
+    others = callbacks().items()
+    fits = {name: Fit(depth, steps_per_execution, make(), epochs) for name, make in others}
+    first = {name: fit.first for name, fit in fits.items()}
+    return {"times": measure(dict(fits), rounds), "first": first}
 
-    fits: dict[str, list[Fit]] = {name: [] for name in callbacks()}
-    for _ in range(COPIES[os.environ["KERAS_BACKEND"]]):
-        for name, make in callbacks().items():
-            fits[name].append(Fit(depth, steps_per_execution, make(), epochs))
-    cases = {name: partial(run_all, copies) for name, copies in fits.items()}
-    for name, ratio in ratios(cases, "plain", rounds=rounds).items():
+
+def show(case: str, found: list[dict[str, Any]]) -> None:
+    for name, ratio in compare(pool(one["times"] for one in found), "plain").items():
         goal = f"{BOUND:.2f}" if name == "OneCycle" else "    "
-        first = fits[name][0].first
+        first = statistics.median(one["first"][name] for one in found)
         print(f"{case:<17} {name:<17} {goal}  {ratio}   {first:6.2f} s", flush=True)
 
 
-def run_all(fits: list[Fit]) -> None:
-    for fit in fits:
-        fit()
-
-
-def in_each_process(
-    script: str, doc: str | None, cases: Iterable[str], header: str
-) -> tuple[str, int] | None:
-    """The case to measure and the rounds to run; None where each has had a process for itself."""
-    parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--only", choices=list(cases), help="this case, in this process")
-    parser.add_argument("--rounds", type=int, default=15)
-    arguments = parser.parse_args()
-    if arguments.only is not None:
-        return str(arguments.only), int(arguments.rounds)
-    for backend, package in BACKENDS.items():
-        if find_spec(package) is None:
-            continue
-        print(f"{backend}\n{header}", flush=True)
-        for case in cases:
-            subprocess.run(
-                [sys.executable, script, "--only", case, "--rounds", str(arguments.rounds)],
-                env={**os.environ, **ONE_THREAD, "KERAS_BACKEND": backend},
-                check=True,
-            )
-    return None
-
-
-def leave() -> None:
-    """End the process, although its fits wait for one more epoch, for ever."""
-    sys.stdout.flush()
-    os._exit(0)
+def environments() -> Iterator[tuple[str, dict[str, str]]]:
+    """The backends that are installed, or the one that is asked for, and their environments."""
+    asked = os.environ.get("KERAS_BACKEND")
+    for backend in BACKENDS if asked is None else [asked]:
+        if find_spec(BACKENDS[backend]) is not None:
+            yield backend, {**ONE_THREAD, "KERAS_BACKEND": backend}
 
 
 def main() -> None:
-    header = (
-        "model             callbacks         bound    ratio  [quartiles]"
-        "                                     first sample"
-    )
-    chosen = in_each_process(__file__, __doc__, CASES, header)
-    if chosen is not None:
-        show(*chosen)
-        leave()
+    asked = arguments(__doc__, CASES, ROUNDS).parse_args()
+    if asked.in_process:
+        answer(measured(asked.in_process, asked.rounds))
+    for backend, environment in environments():
+        print(f"{backend}\n{HEADER}", flush=True)
+        for case in asked.only or CASES:
+            # Keras on PyTorch takes one step at a time.
+            if backend != "torch" or case.endswith("spe 1"):
+                show(case, answers(__file__, case, asked, environment))
 
 
 if __name__ == "__main__":

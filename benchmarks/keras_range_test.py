@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from keras_fit import BATCH, EPOCHS, LAYERS, STEPS, Gate, build, data, in_each_process, leave
-from timing import ratios
+from keras_fit import BATCH, EPOCHS, LAYERS, ROUNDS, STEPS, Gate, build, data, environments
+from processes import answer, answers, arguments
+from timing import compare, measure, pool
 
 # Of the median ratio to a plain fit, on TensorFlow and JAX.
 BOUND = 1.10
@@ -95,22 +96,21 @@ def fit_arguments() -> dict[str, Any]:
     return {"batch_size": BATCH, "epochs": EPOCHS, "verbose": 0, "shuffle": False}
 
 
-def begin(case: str, layers: int, epochs: int) -> Callable[[], None]:
+def begin(case: str, layers: int, epochs: int) -> Gate:
     """The case under way, and what lets it go for so many epochs."""
     gate = Gate(epochs)
     threading.Thread(target=partial(CASES[case], build(layers, 1), gate), daemon=True).start()
     return gate
 
 
-def show(layers: str, rounds: int) -> None:
+def measured(layers: str, rounds: int) -> dict[str, Any]:
+    """The times of all rounds, and the seconds of what is done once."""
     epochs = Gate.epochs_for(lambda count: begin("plain", LAYERS[layers], count))
     cases = {name: begin(name, LAYERS[layers], epochs) for name in CASES}
-    for name, ratio in ratios(dict(cases), "plain", rounds=rounds).items():
-        goal = f"{BOUND:.2f}" if name == "LRFinder" else "    "
-        print(f"{layers:<10}  {name:<18} {goal}  {ratio}", flush=True)
+    return {"times": measure(cases, rounds), "once": once(layers)}
 
 
-def show_once(layers: str) -> None:
+def once(layers: str) -> dict[str, float]:
     """Seconds of a whole test of 100 steps, and what in it is no step."""
     import lrsched_tf
     from lrsched_tf.snapshot import Snapshot
@@ -126,16 +126,17 @@ def show_once(layers: str) -> None:
         if held[-1].remains():
             raise AssertionError(held[-1].remains())
 
-    names = {
+    actions = {
         "a fit of 100 steps": fit,
         "lr_find of 100 steps": find,
         "  of which the snapshot": lambda: held.append(Snapshot(model)),
         "  of which restoring and checking": check,
     }
-    print(f"{layers:<10}  {'the first fit, traced':<34} {first:8.4f} s")
-    for name, action in names.items():
-        taken = statistics.median(seconds(action) for _ in range(ONCE_ROUNDS))
-        print(f"{layers:<10}  {name:<34} {taken:8.4f} s", flush=True)
+    taken = {
+        name: statistics.median(seconds(action) for _ in range(ONCE_ROUNDS))
+        for name, action in actions.items()
+    }
+    return {"the first fit, traced": first, **taken}
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -144,13 +145,23 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def show(layers: str, found: list[dict[str, Any]]) -> None:
+    for name, ratio in compare(pool(one["times"] for one in found), "plain").items():
+        goal = f"{BOUND:.2f}" if name == "LRFinder" else "    "
+        print(f"{layers:<10}  {name:<18} {goal}  {ratio}", flush=True)
+    for name in found[0]["once"]:
+        taken = statistics.median(one["once"][name] for one in found)
+        print(f"{layers:<10}  {name:<34} {taken:8.4f} s", flush=True)
+
+
 def main() -> None:
-    header = "model       case               bound    ratio  [quartiles]"
-    chosen = in_each_process(__file__, __doc__, LAYERS, header)
-    if chosen is not None:
-        show(*chosen)
-        show_once(chosen[0])
-        leave()
+    asked = arguments(__doc__, LAYERS, ROUNDS).parse_args()
+    if asked.in_process:
+        answer(measured(asked.in_process, asked.rounds))
+    for backend, environment in environments():
+        print(f"{backend}\nmodel       case               bound    ratio  [quartiles]", flush=True)
+        for layers in asked.only or LAYERS:
+            show(layers, answers(__file__, layers, asked, environment))
 
 
 if __name__ == "__main__":

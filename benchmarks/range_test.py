@@ -5,13 +5,13 @@
 
 The bare loop writes no lr and never reads its loss; it is there twice, to show what the noise alone
 does. All of a call is timed: what it keeps, checks and puts back too. It has the model of the bare
-loop, since where the weights lie in memory makes a difference of its own. Peers come after, with
-models of their own and their defaults, and are left out where they are not installed.
+loop, since where the weights lie in memory makes a difference of its own; for the same reason there
+are several processes. Peers come after, with models of their own and their defaults, and are left
+out where they are not installed.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import logging
@@ -30,14 +30,15 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from counts import Waits, opcodes
-from timing import ratios
+from processes import answer, answers, arguments
+from timing import Times, compare, measure, pool
 
 from lrsched_torch import lr_find
 from lrsched_torch.snapshot import Snapshot
 
 STEPS = 100
-# The calls take a fraction of a second, and single ones differ by a tenth.
-ROUNDS, PEER_ROUNDS = {"MLP": 150, "CNN": 15}, 15
+# In each process. A call on the MLP takes a quarter of a second, and single ones differ by a tenth.
+ROUNDS, PEER_ROUNDS = {"MLP": 40, "CNN": 3}, 3
 # Of the median ratio to the bare loop.
 BOUNDS = {"MLP": 1.05, "CNN": 1.03}
 OPCODE_BOUND = 150
@@ -151,18 +152,30 @@ def quiet(call: Callable[[Task], None], task: Task) -> Callable[[], None]:
     return run
 
 
-def times(kind: str) -> None:
+def measured(kind: str, rounds: int) -> dict[str, Times]:
+    """The times of our calls, and of those of the peers."""
+    torch.set_num_threads(1)
+    silence()
     task = Task(kind)
     ours = {"bare loop": task.bare, "bare loop, again": task.bare, "ours": task.ours}
-    show(kind, ours, ROUNDS[kind])
     peers = {name: quiet(call, Task(kind)) for name, call in PEERS.items() if find_spec(name)}
-    show(kind, {"bare loop": task.bare, **peers}, PEER_ROUNDS)
+    return {
+        "ours": measure(ours, rounds),
+        "peers": measure({"bare loop": task.bare, **peers}, min(rounds, PEER_ROUNDS)),
+    }
 
 
-def show(kind: str, cases: dict[str, Callable[[], object]], rounds: int) -> None:
-    for name, ratio in ratios(cases, "bare loop", rounds=rounds).items():
-        goal = f"{BOUNDS[kind]:.2f}" if name == "ours" else "    "
-        print(f"{kind:<5} {name:<16} {goal}  {ratio}", flush=True)
+def silence() -> None:
+    warnings.simplefilter("ignore")
+    for name in ("lightning.pytorch", "lightning", "ignite"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def show(kind: str, found: list[dict[str, Times]]) -> None:
+    for part in ("ours", "peers"):
+        for name, ratio in compare(pool(one[part] for one in found), "bare loop").items():
+            goal = f"{BOUNDS[kind]:.2f}" if name == "ours" else "    "
+            print(f"{kind:<5} {name:<16} {goal}  {ratio}", flush=True)
 
 
 def extra_opcodes(steps: int = STEPS) -> float:
@@ -231,19 +244,18 @@ def counts() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, BOUNDS, rounds=0)
     parser.add_argument("--counts", action="store_true")
-    only_counts = parser.parse_args().counts
+    asked = parser.parse_args()
+    if asked.in_process:
+        answer(measured(asked.in_process, asked.rounds or ROUNDS[asked.in_process]))
     torch.set_num_threads(1)
     counts()
-    if only_counts:
+    if asked.counts:
         return
-    warnings.simplefilter("ignore")
-    for name in ("lightning.pytorch", "lightning", "ignite"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     print(f"an LR range test of {STEPS} steps over the bare loop")
-    for kind in BOUNDS:
-        times(kind)
+    for kind in asked.only or BOUNDS:
+        show(kind, answers(__file__, kind, asked))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import gc
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 
@@ -26,16 +26,20 @@ class Ratio(NamedTuple):
         )
 
 
+# Seconds by the clock and of CPU, of every round of every case.
+Times = dict[str, list[tuple[float, float]]]
+
+
 def ratios(
     cases: dict[str, Callable[[], object]], baseline: str, rounds: int = 15
 ) -> dict[str, Ratio]:
-    """Median, quartiles and ratio of minima of every case over the baseline.
+    """Median, quartiles and ratio of minima of every case over the baseline."""
+    return compare(measure(cases, rounds), baseline)
 
-    The ratio of CPU time, the median over the rounds as well, is of all threads of the process;
-    where other programs run, it is steadier than that of wall-clock time, and blind to waiting.
-    """
-    clocks = (time.perf_counter, time.process_time)
-    times: dict[str, list[list[float]]] = {name: [] for name in cases}
+
+def measure(cases: dict[str, Callable[[], object]], rounds: int) -> Times:
+    """The times of every case, after a call of each that does not count."""
+    times: Times = {name: [] for name in cases}
     order = list(cases)
     enabled = gc.isenabled()
     gc.disable()
@@ -45,12 +49,30 @@ def ratios(
         for _ in range(rounds):
             random.shuffle(order)
             for name in order:
-                start = [clock() for clock in clocks]
+                wall, cpu = time.perf_counter(), time.process_time()
                 cases[name]()
-                times[name].append([clock() - t for clock, t in zip(clocks, start, strict=True)])
+                times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
     finally:
         if enabled:
             gc.enable()
+    return times
+
+
+def pool(parts: Iterable[Times]) -> Times:
+    """The rounds of several processes as if they were of one; each keeps its own baseline."""
+    pooled: Times = {}
+    for times in parts:
+        for name, own in times.items():
+            pooled.setdefault(name, []).extend(own)
+    return pooled
+
+
+def compare(times: Times, baseline: str) -> dict[str, Ratio]:
+    """Every case over the baseline, round by round.
+
+    The ratio of CPU time, the median over the rounds as well, is of all threads of the process;
+    where other programs run, it is steadier than that of wall-clock time, and blind to waiting.
+    """
     base = times[baseline]
     result = {}
     for name, own in times.items():

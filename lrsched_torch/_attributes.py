@@ -34,8 +34,8 @@ def of_module(module: nn.Module) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(module).items()
-        if isinstance(value, kinds)
-        and name not in MODULE_ATTRIBUTES
+        if name not in MODULE_ATTRIBUTES
+        and isinstance(value, kinds)
         and not name.startswith(COMPOSED)
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import sys
 import zlib
@@ -145,13 +146,28 @@ def _sample(entries: Iterable[Any], count: int) -> Iterator[Any]:
 
 
 def _of_tensor(tensor: torch.Tensor) -> int:
-    plain = (part.detach().cpu().resolve_conj().resolve_neg() for part in _memories(tensor))
-    memories = [part.contiguous().reshape(-1).view(torch.uint8).numpy() for part in plain]
-    return hash((tensor.dtype, tensor.shape, *map(_checksum, memories)))
+    return hash((tensor.dtype, tensor.shape, *map(_of_memory, _memories(tensor))))
+
+
+def _of_memory(memory: torch.Tensor) -> int:
+    plain = memory.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    size, place = plain.nbytes, plain.data_ptr()
+    if not size:
+        return 0
+    if not place:
+        raise TypeError(
+            f"a {type(memory).__name__} cannot be checked for changes (verify=False leaves it out)"
+        )
+    # Not numpy(): what that has once given out can never be resized any more.
+    octets = memoryview((ctypes.c_ubyte * size).from_address(place))
+    return _checksum(np.frombuffer(octets, np.uint8))
 
 
 def _memories(tensor: torch.Tensor) -> list[torch.Tensor]:
     """The dense tensors that a tensor is made of."""
+    if hasattr(tensor, "__tensor_flatten__") and not hasattr(tensor, "to_local"):
+        names = tensor.__tensor_flatten__()[0]
+        return [part for name in names for part in _memories(getattr(tensor, name))]
     if tensor.layout is torch.strided:
         return [solid(tensor)]
     if tensor.layout is torch.sparse_coo:

@@ -192,7 +192,8 @@ def solid(tensor: torch.Tensor) -> torch.Tensor:
     memory = tensor.detach()
     if hasattr(memory, "to_local"):
         memory = memory.to_local()
-    if any(stride == 0 and size > 1 for stride, size in zip(memory.stride(), memory.shape)):  # noqa: B905
+    strides = memory.stride()
+    if 0 in strides and any(n > 1 for n, s in zip(memory.shape, strides, strict=True) if s == 0):
         # An expanded tensor cannot be written to.
         return memory.new_empty(0).set_(memory.untyped_storage())
     return memory
@@ -216,10 +217,13 @@ def _refill_tensor(
 def _is_same(memory: torch.Tensor, content: torch.Tensor) -> bool:
     """Whether there is nothing to write, as in memory that must not be written to.
 
-    A file may be mapped there for reading only, which a tensor does not tell. Elsewhere than on the
-    host there is no such memory, and to compare would be to wait.
+    A file may be mapped there for reading only, which a tensor does not tell; only what torch has
+    allocated itself can be resized. Elsewhere than on the host there is no such memory, and to
+    compare would be to wait.
     """
-    if type(memory) is not torch.Tensor or memory.is_quantized or memory.is_neg():
+    if type(memory) is not torch.Tensor or memory.untyped_storage().resizable():
+        return False
+    if memory.is_quantized or memory.is_neg():
         return False
     if memory.device.type != "cpu" or memory.device != content.device:
         return False

@@ -35,7 +35,7 @@ MAX_SIZE = 2**20
 MAX_PARTS = 10_000
 # Of libraries, whose other objects keep what is none of a loader's business.
 PARTS = (DataLoader, Dataset, Sampler, nn.Module)
-LEAVES = (*PLAIN, torch.Tensor, np.ndarray, type, FunctionType, ModuleType, Optimizer)
+LEAVES = (torch.Tensor, np.ndarray, *PLAIN, type, FunctionType, ModuleType, Optimizer)
 
 
 class Parts:

@@ -198,7 +198,10 @@ def _complain(losses: int, batches: int) -> None:
 
 def _flat(losses: list[Tensor]) -> Tensor:
     """Losses of shape () and (1,), and of several dtypes, in one tensor."""
-    return torch.cat(list(map(torch.flatten, losses)))
+    try:
+        return torch.stack(losses).flatten()
+    except RuntimeError:  # of several shapes
+        return torch.cat(list(map(torch.flatten, losses)))
 
 
 def shares(groups: Iterable[Group], how: str) -> list[float]:

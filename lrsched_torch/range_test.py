@@ -296,7 +296,7 @@ def lr_find(
     notes: list[str] = []
     with _undone(finder.snapshot, sources, notes), finder.bar:
         curve = finder.sweep(sweeps)
-    return dataclasses.replace(curve, notes=(*curve.notes, *notes))
+    return dataclasses.replace(curve, notes=(*curve.notes, *notes)) if notes else curve
 
 
 @dataclass(frozen=True)

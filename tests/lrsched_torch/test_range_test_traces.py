@@ -13,6 +13,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 from torch import nn
+from torch.masked import masked_tensor
+from torch.testing._internal.two_tensor import TwoTensor
 
 from lrsched_torch import lr_find, range_test
 from lrsched_torch._digest import MAX_OBJECTS
@@ -450,19 +452,48 @@ class TestUnusualValues:
         assert not left(find(model))
         assert model.mapped is mapped
 
-    def test_conjugate_tensors(self):
-        value = torch.randn(4, dtype=torch.complex64).conj()
+    @pytest.mark.parametrize("of_numpy", [True, False])
+    def test_conjugate_tensors(self, of_numpy):
+        value = torch.randn(4, dtype=torch.complex64)
+        # in memory of another library, what is equal is not written to
+        value = (torch.from_numpy(value.numpy()) if of_numpy else value).conj()
         before = value.clone()
         model = Body(lambda body: body.value.mul_(2.0), value=value)
         assert not left(find(model))
         assert torch.equal(value, before)
 
-    def test_nan_and_zeros_of_both_signs(self):
-        value = torch.tensor([float("nan"), -0.0, 0.0])
+    @pytest.mark.parametrize("of_numpy", [True, False])
+    def test_nan_and_zeros_of_both_signs(self, of_numpy):
+        numbers = [float("nan"), -0.0, 0.0]
+        value = torch.from_numpy(np.float32(numbers)) if of_numpy else torch.tensor(numbers)
         model = Body(lambda body: body.value.copy_(torch.tensor([0.0, 0.0, -0.0])), value=value)
         assert not left(find(model))
         assert value.isnan().tolist() == [True, False, False]
         assert torch.signbit(value[1:]).tolist() == [True, False]
+
+    def test_memory_that_can_be_resized(self):
+        def grow(body):
+            body.value.resize_(body.value.numel() + 8).fill_(1.0)
+
+        model = Body(grow, value=torch.zeros(2))
+        value, other = model.value, model.linear.weight
+        assert not left(find(model))
+        assert (model.value is value, value.tolist()) == (True, [0.0, 0.0])
+        for tensor in (value, other.data):
+            assert tensor.resize_(64).numel() == 64
+
+    def test_tensors_made_of_others(self):
+        parts = torch.zeros(4), torch.ones(4)
+        model = Body(lambda body: body.value.add_(1.0), value=TwoTensor(*parts))
+        assert not left(find(model))
+        assert [part.tolist() for part in parts] == [[0.0] * 4, [1.0] * 4]
+
+    @pytest.mark.filterwarnings("ignore:.*prototype")
+    def test_tensors_that_nothing_can_be_read_from(self):
+        mask = torch.tensor([True, False])
+        model = Body(lambda body: None, value=masked_tensor(torch.ones(2), mask))
+        with pytest.raises(TypeError, match=r"MaskedTensor cannot be checked .*verify=False"):
+            find(model)
 
     @pytest.mark.filterwarnings("ignore:The range test could not")
     def test_mappings_that_are_no_dicts(self):
