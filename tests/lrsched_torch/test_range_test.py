@@ -1,5 +1,6 @@
 """The range test of PyTorch: what it measures, and that it leaves the training as it was."""
 
+import itertools
 import os
 import signal
 
@@ -147,6 +148,16 @@ def test_the_curve_is_that_of_a_plain_loop():
         losses.append(loss.item())
     assert curve.loss.tolist() == losses[: len(curve)]
     assert curve.lr.tolist() == lrs[: len(curve)].tolist()
+
+
+def test_losses_may_be_of_several_shapes_and_dtypes():
+    run, plain = Run(), Run()
+    kinds = itertools.cycle([(), (1,), (1, 1)])
+    dtypes = itertools.cycle([torch.float32, torch.float64])
+    run.criterion = lambda output, target: (
+        plain.criterion(output, target).to(next(dtypes)).reshape(next(kinds))
+    )
+    assert run.find().loss.tolist() == plain.find().loss.tolist()
 
 
 def test_a_nan_loss_ends_the_test_and_says_so():
