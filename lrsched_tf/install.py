@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lrsched import Schedule
 from lrsched_tf.attributes import read_parts
 from lrsched_tf.guard import Guard, stand_in
-from lrsched_tf.namespace import KerasOps, float_type
+from lrsched_tf.namespace import KerasOps, float_type, lookup
 
 if keras.backend.backend() == "torch":
     from torch.compiler import is_compiling
@@ -99,7 +99,7 @@ def compiled(schedule: Schedule | NDArray[np.float64]) -> Callable[[Any], Any]:
         schedule = schedule.values()
     last = len(schedule) - 1
     table = ops.convert_to_tensor(schedule.astype(float_type()))
-    return lambda step: ops.take(table, ops.minimum(step, last), axis=0)
+    return lambda step: lookup(table, ops.minimum(step, last))
 
 
 class Live(keras.Variable):  # type: ignore[misc]

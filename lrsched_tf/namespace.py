@@ -1,4 +1,4 @@
-"""`keras.ops` as a namespace for the core's evaluator."""
+"""What `keras.ops` gives to schedules: a namespace for the core's evaluator, and a lookup."""
 
 from __future__ import annotations
 
@@ -27,3 +27,18 @@ class KerasOps:
     @staticmethod
     def floating(steps: Any) -> Any:
         return ops.cast(steps, float_type())
+
+
+def lookup(table: Any, index: Any) -> Any:
+    """The value of a one-dimensional table at a scalar index inside of it.
+
+    `ops.take` also counts from the end. Where a step is not compiled as a whole, the operations
+    for that take longer than all others that a schedule needs.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        return tensorflow.gather(table, index)
+    if keras.backend.backend() == "torch":
+        return table.take(index.long())
+    return ops.take(table, index)
