@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 from suggestion_data import FALLBACK, PROTOCOLS, SCHEDULES, Task
 
+from lrsched import reading as reader
 from lrsched import suggestion
 
 SWEEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
@@ -75,14 +76,14 @@ def _positions(
     """log10 of the suggestions [setting, factor], as `lrsched.suggestion` has them."""
     if suggestion.suggest(lr, loss, num_steps=planned).lr is None:
         return None
-    count, _ = suggestion.readable(loss, planned)
-    with mock.patch.multiple(suggestion, **reading):
-        curve = suggestion.read(lr[:count], loss[:count])
+    count, _ = reader.readable(loss, planned)
+    with mock.patch.multiple(reader, **reading):
+        curve = reader.read(lr[:count], loss[:count])
         done, updates, edge = curve.done, curve.updates, curve.edge
     edge = float(curve.x[-1]) if edge is None else edge
     rows = []
     for exponent, (weight, reach) in itertools.product(EXPONENTS, EDGES):
-        left = done + exponent * np.log10(updates / suggestion.UPDATES_REFERENCE)
+        left = done + exponent * np.log10(updates / reader.UPDATES_REFERENCE)
         best = left + weight * min(edge - left, reach) + FACTORS
         rows.append(np.minimum(np.maximum(best, curve.x[0]), edge))
     return np.array(rows)

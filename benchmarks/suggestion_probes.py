@@ -15,13 +15,8 @@ import numpy as np
 
 from lrsched import LossCurve, constant, one_cycle
 from lrsched.divergence import MIN_POINTS
-from lrsched.suggestion import (
-    CONFIDENT_OVER_NOISE,
-    SCHEDULE_FACTORS,
-    Suggestion,
-    read,
-    readable,
-)
+from lrsched.reading import read, readable
+from lrsched.suggestion import CONFIDENT_OVER_NOISE, SCHEDULE_FACTORS, Suggestion
 
 PROBES = 3
 STEPS = 100  # of each probe: with 60, the difference that lr makes is not yet seen

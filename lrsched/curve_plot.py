@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from lrsched._validate import check_at_most, check_bool, check_choice, check_int
 from lrsched.divergence import MIN_POINTS
 from lrsched.plot import new_axes
-from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion, smooth_losses
+from lrsched.reading import smooth_losses
+from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,8 @@ import lrsched
 from lrsched.loss_curve import LossCurve
 from lrsched.peer_rules import PEERS
 from lrsched.range_test import RangeTest
-from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion, smooth_losses, suggest
+from lrsched.reading import smooth_losses
+from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion, suggest
 
 
 def typical(num_steps=300, *, drop_at=1e-3, edge_at=0.3, noise=0.02, start_lr=1e-7, seed=0):
