@@ -150,7 +150,7 @@ def _of_tensor(tensor: torch.Tensor) -> int:
 
 
 def _of_memory(memory: torch.Tensor) -> int:
-    plain = memory.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    plain = memory.cpu().resolve_conj().resolve_neg().contiguous()
     size, place = plain.nbytes, plain.data_ptr()
     if not size:
         return 0

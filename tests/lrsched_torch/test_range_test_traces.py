@@ -442,11 +442,21 @@ class TestSettings:
 
 
 class TestUnusualValues:
-    def test_memory_that_must_not_be_written_to(self, tmp_path):
+    @pytest.mark.parametrize(
+        "share",
+        [
+            torch.from_numpy,
+            torch.asarray,
+            lambda array: torch.frombuffer(array, dtype=torch.float32),
+            lambda array: torch.from_dlpack(torch.from_numpy(array)),
+        ],
+        ids=["from_numpy", "asarray", "frombuffer", "from_dlpack"],
+    )
+    def test_memory_that_must_not_be_written_to(self, share, tmp_path):
         np.save(tmp_path / "x.npy", np.ones(4, np.float32))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*not writable")
-            mapped = torch.from_numpy(np.load(tmp_path / "x.npy", mmap_mode="r"))
+            mapped = share(np.load(tmp_path / "x.npy", mmap_mode="r"))
         model = Body(lambda body: None)
         model.register_buffer("mapped", mapped)
         assert not left(find(model))
