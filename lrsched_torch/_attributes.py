@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -45,9 +46,13 @@ def has_own_attributes(module: nn.Module) -> bool:
 
     fully_shard makes a class of its own, in torch, out of yours.
     """
-    return not all(
-        f"{kind.__module__}.".startswith(("torch.", "builtins.")) for kind in type(module).__mro__
-    )
+    kind: Any = type(module)
+    return not _is_of_torch(kind)
+
+
+@lru_cache
+def _is_of_torch(kind: type) -> bool:
+    return all(f"{base.__module__}.".startswith(("torch.", "builtins.")) for base in kind.__mro__)
 
 
 def of_optimizer(optimizer: Optimizer) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import sys
 import zlib
@@ -13,10 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from lrsched_torch._hold import MAX_ENTRIES, PLAIN, generator_state, is_flat, is_generator, solid
+from lrsched_torch._hold import (
+    MAX_ENTRIES,
+    PLAIN,
+    generator_state,
+    is_flat,
+    is_generator,
+    is_unbroken,
+    solid,
+)
 
 # So many objects inside of each other are opened, and so many in all.
 DEPTH, MAX_OBJECTS = 4, 10_000
@@ -67,11 +73,12 @@ class Digest:
         if isinstance(value, np.ndarray):
             if value.dtype.hasobject:
                 return self._of_entries(value.reshape(-1).tolist(), depth)
-            return hash((value.dtype.str, value.shape, _checksum(np.ascontiguousarray(value))))
-        if is_generator(value):
-            return self.of(generator_state(value))
+            octets = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            return hash((value.dtype.str, value.shape, _checksum(octets.data)))
         if isinstance(value, (Mapping, list, tuple, deque, set, frozenset)):
             return self._of_entries(value, depth)
+        if is_generator(value):
+            return self.of(generator_state(value))
         return self._of_object(value, depth)
 
     def _of_entries(self, value: Any, depth: int) -> int:
@@ -146,12 +153,17 @@ def _sample(entries: Iterable[Any], count: int) -> Iterator[Any]:
 
 
 def _of_tensor(tensor: torch.Tensor) -> int:
-    return hash((tensor.dtype, tensor.shape, *map(_of_memory, _memories(tensor))))
+    memories = [tensor] if is_unbroken(tensor) else map(_unbroken, _memories(tensor))
+    return hash((tensor.dtype, tensor.shape, *map(_of_memory, memories)))
+
+
+def _unbroken(memory: torch.Tensor) -> torch.Tensor:
+    return memory.resolve_conj().resolve_neg().contiguous()
 
 
 def _of_memory(memory: torch.Tensor) -> int:
-    plain = memory.cpu().resolve_conj().resolve_neg().contiguous()
-    size, place = plain.nbytes, plain.data_ptr()
+    on_host = memory.cpu()
+    size, place = on_host.nbytes, on_host.data_ptr()
     if not size:
         return 0
     if not place:
@@ -159,8 +171,19 @@ def _of_memory(memory: torch.Tensor) -> int:
             f"a {type(memory).__name__} cannot be checked for changes (verify=False leaves it out)"
         )
     # Not numpy(): what that has once given out can never be resized any more.
-    octets = memoryview((ctypes.c_ubyte * size).from_address(place))
-    return _checksum(np.frombuffer(octets, np.uint8))
+    return _checksum(np.asarray(_Octets(place, size)).data)
+
+
+class _Octets:
+    """Bytes in memory that NumPy reads where they are; whose memory it is must outlive that."""
+
+    def __init__(self, place: int, size: int) -> None:
+        self.__array_interface__ = {
+            "data": (place, True),
+            "shape": (size,),
+            "typestr": "|u1",
+            "version": 3,
+        }
 
 
 def _memories(tensor: torch.Tensor) -> list[torch.Tensor]:
@@ -179,15 +202,14 @@ def _memories(tensor: torch.Tensor) -> list[torch.Tensor]:
     return [tensor.detach().to_dense()]
 
 
-def _checksum(values: NDArray[Any]) -> int:
+def _checksum(octets: memoryview) -> int:
     """A multilinear hash of rows of words (Lemire and Kaser 2014), at several times a CRC's speed.
 
     Rows are told apart by a CRC of their hashes, which takes in what is left of the last row too.
     """
-    octets = values.reshape(-1).view(np.uint8)
-    end = octets.size - octets.size % MULTIPLIERS.nbytes
-    if not end:
-        return zlib.crc32(octets.data)
-    rows = octets[:end].view(np.uint64).reshape(-1, len(MULTIPLIERS))
+    count = len(octets) // MULTIPLIERS.nbytes
+    if not count:
+        return zlib.crc32(octets)
+    rows = np.frombuffer(octets, np.uint64, count * MULTIPLIERS.size).reshape(count, -1)
     hashes = np.einsum("ij,j->i", rows, MULTIPLIERS)
-    return zlib.crc32(octets[end:].data, zlib.crc32(hashes.data))
+    return zlib.crc32(octets[count * MULTIPLIERS.nbytes :], zlib.crc32(hashes.data))

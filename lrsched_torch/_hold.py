@@ -53,8 +53,6 @@ class Keeper:
             return self._hold_tensor(value)
         if isinstance(value, np.ndarray):
             return hold_array(value)
-        if is_generator(value):
-            return hold_generator(value)
         if isinstance(value, set) or (isinstance(value, CONTAINERS) and is_flat(value)):
             return hold_entries(value)
         if isinstance(value, dict):
@@ -66,6 +64,8 @@ class Keeper:
         if isinstance(value, tuple):
             parts = [self.hold(part) for part in value]
             return partial(_rebuild_tuple, value, parts)
+        if is_generator(value):
+            return hold_generator(value)
         duplicate = copy.deepcopy(value)
         return lambda: copy.deepcopy(duplicate)
 
@@ -74,10 +74,14 @@ class Keeper:
             # A detached sparse tensor does not share what it is refilled with.
             content = tensor.detach().to(self._device or tensor.device, copy=True)
             return partial(tensor.copy_, content)
-        memory = solid(tensor)
+        view: torch.Tensor | None
+        if is_unbroken(tensor):
+            memory = view = tensor.detach()
+        else:
+            memory = solid(tensor)
+            # A tensor made of others, such as a shard, has no memory of its own.
+            view = None if hasattr(tensor, "__tensor_flatten__") else tensor.detach()
         content = memory.to(self._device or memory.device, copy=True)
-        # A tensor made of others, such as a shard, has no memory of its own.
-        view = None if hasattr(tensor, "__tensor_flatten__") else tensor.detach()
         return partial(_refill_tensor, tensor, view, memory, content)
 
     def hold_state(self, value: Any) -> Restore | None:
@@ -114,10 +118,10 @@ def hold_attributes(
 
 def is_simple(value: Any) -> bool:
     """Whether a value is plain, a tensor, an array, a generator, or a container of such."""
-    if isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)) or is_generator(value):
+    if isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)):
         return True
     if not isinstance(value, (*CONTAINERS, tuple, frozenset)):
-        return False
+        return is_generator(value)
     return is_flat(value) or (len(value) <= MAX_ENTRIES and all(map(is_simple, entries_of(value))))
 
 
@@ -185,6 +189,16 @@ def hold_array(array: NDArray[Any]) -> Restore:
         return array
 
     return restore
+
+
+def is_unbroken(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is one stretch of memory and nothing else, as nearly all are."""
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+        and not (tensor.is_conj() or tensor.is_neg())
+    )
 
 
 def solid(tensor: torch.Tensor) -> torch.Tensor:

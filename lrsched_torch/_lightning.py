@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lrsched_torch._batches import Batches
-from lrsched_torch.snapshot import hold_random
+from lrsched_torch._random_states import RandomStates
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -101,8 +101,7 @@ def rehearse(trainer: Any, module: Any) -> Iterator[Rehearsal | None]:
     trainer, the random number generators and what decides the order of batches are put back.
     """
     with ExitStack() as end:
-        for restore in hold_random():
-            end.callback(restore)
+        end.callback(RandomStates().restore)
         loop = copy.copy(trainer.fit_loop)
         end.enter_context(kept(trainer))
         _mute(trainer, module, end)

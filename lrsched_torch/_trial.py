@@ -55,6 +55,7 @@ class Trial:
             self._lrs = [[lr * part for part in parts] for lr in self._lrs]
         self._losses: list[Tensor] = []
         self._skips = 0
+        self._processes = _processes()
         scaler = scaler or scaler_of(optimizer)
         self._counter = UpdateCounter() if scaler is not None else None
         self._gradients = accumulated_gradients(optimizer)
@@ -158,8 +159,17 @@ class Trial:
         if self._losses:
             values = _flat(self._losses)
             self._losses.clear()
-            self._test.record_all(_averaged(values, self._optimizer).tolist())
+            if self._processes > 1:
+                values = self._averaged(values)
+            self._test.record_all(values.tolist())
         return self._test.running
+
+    def _averaged(self, losses: Tensor) -> Tensor:
+        """The mean over the processes that train together, so that all of them stop together."""
+        device = self._optimizer.param_groups[0]["params"][0].device
+        total = losses.to(device, torch.float32)
+        torch.distributed.all_reduce(total)
+        return total / self._processes
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -222,14 +232,8 @@ def shares(groups: Iterable[Group], how: str) -> list[float]:
     return [lr / max(lrs) for lr in lrs]
 
 
-def _averaged(losses: Tensor, optimizer: Optimizer) -> Tensor:
-    """The mean over the processes that train together, so that all of them stop together."""
+def _processes() -> int:
+    """Number of processes that train together."""
     distributed = torch.distributed
-    if not distributed.is_available() or not distributed.is_initialized():
-        return losses
-    if distributed.get_world_size() == 1:
-        return losses
-    device = optimizer.param_groups[0]["params"][0].device
-    total = losses.to(device, torch.float32)
-    distributed.all_reduce(total)
-    return total / distributed.get_world_size()
+    training = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if training else 1

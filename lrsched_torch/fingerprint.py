@@ -6,19 +6,17 @@ forgets shows too.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from lrsched_torch import _attributes
 from lrsched_torch._digest import Digest, whole_digest
 from lrsched_torch._hold import CONTAINERS, PLAIN, is_simple
+from lrsched_torch._random_states import RandomStates
 
 Entry = tuple[str, int]
 
@@ -37,11 +35,21 @@ class Fingerprint:
 
 
 def fingerprint(
-    modules: Sequence[nn.Module], optimizers: Sequence[Optimizer], others: Sequence[Any] = ()
+    modules: Sequence[nn.Module],
+    optimizers: Sequence[Optimizer],
+    others: Sequence[Any] = (),
+    random_states: RandomStates | None = None,
 ) -> Fingerprint:
-    """Hashes of everything; tensors count with their identity, so that a replaced one differs."""
+    """Hashes of everything; tensors count with their identity, so that a replaced one differs.
+
+    Args:
+        modules: Hashed with their submodules.
+        optimizers: Hashed with their state.
+        others: Hashed by their state dicts.
+        random_states: Where the random number generators are; None reads it.
+    """
     digest = Digest([*optimizers, *(part for module in modules for part in module.modules())])
-    found = dict(_random_states(digest))
+    found = dict(_of_generators(random_states or RandomStates(), digest))
     for number, module in enumerate(modules):
         found.update(_numbered(number, _of_module(module, digest)))
     for number, optimizer in enumerate(optimizers):
@@ -65,21 +73,24 @@ def _numbered(number: int, entries: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def _of_module(module: nn.Module, digest: Digest) -> Iterator[Entry]:
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        yield f"parameter {name}", hash((id(parameter), digest.of(parameter)))
-        yield f"gradient of {name}", digest.of(parameter.grad)
-        yield f"requires_grad of {name}", hash(parameter.requires_grad)
-    for name, buffer in module.named_buffers(remove_duplicate=False):
-        yield f"buffer {name}", hash((id(buffer), digest.of(buffer)))
     for name, part in module.named_modules():
-        yield f"train mode of {name or 'the model'}", hash(part.training)
+        path = f"{name}." if name else ""
+        for key, parameter in part._parameters.items():
+            if parameter is not None:
+                yield f"parameter {path}{key}", hash((id(parameter), digest.of(parameter)))
+                yield f"gradient of {path}{key}", digest.of(parameter.grad)
+                yield f"requires_grad of {path}{key}", parameter.requires_grad
+        for key, buffer in part._buffers.items():
+            if buffer is not None:
+                yield f"buffer {path}{key}", hash((id(buffer), digest.of(buffer)))
+        yield f"train mode of {name or 'the model'}", part.training
         attributes = _attributes.of_module(part)
         if not _attributes.has_own_attributes(part):
             settings = {key: value for key, value in attributes.items() if isinstance(value, PLAIN)}
             yield f"settings of {name or 'the model'}", hash(repr(settings))
             attributes = {key: attributes[key] for key in attributes.keys() - settings.keys()}
-        for attribute, value in attributes.items():
-            yield digest.entry(f"attribute {name}.{attribute}".replace(" .", " "), value)
+        for key, value in attributes.items():
+            yield digest.entry(f"attribute {path}{key}", value)
 
 
 def _of_optimizer(optimizer: Optimizer, digest: Digest) -> Iterator[Entry]:
@@ -97,11 +108,10 @@ def _of_optimizer(optimizer: Optimizer, digest: Digest) -> Iterator[Entry]:
             yield digest.entry(f"attribute {name} of the optimizer", value)
 
 
-def _random_states(digest: Digest) -> Iterator[Entry]:
-    yield "random state of Python", hash(random.getstate())
-    _, keys, *rest = np.random.get_state()
+def _of_generators(states: RandomStates, digest: Digest) -> Iterator[Entry]:
+    yield "random state of Python", hash(states.python)
+    _, keys, *rest = states.numpy
     yield "random state of NumPy", hash((digest.of(keys), *rest))
-    yield "random state of torch", digest.of(torch.get_rng_state())
-    if torch.cuda.is_available():
-        for index, state in enumerate(torch.cuda.get_rng_state_all()):
-            yield f"random state of CUDA device {index}", digest.of(state)
+    yield "random state of torch", digest.of(states.torch)
+    for index, state in enumerate(states.cuda):
+        yield f"random state of CUDA device {index}", digest.of(state)

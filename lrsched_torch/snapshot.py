@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import random
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -20,6 +17,7 @@ from lrsched_torch import _attributes
 from lrsched_torch._accelerate import Accumulation, counts_batches, states_of
 from lrsched_torch._batches import LoaderState
 from lrsched_torch._hold import Keeper, Restore, hold_attributes, hold_entries
+from lrsched_torch._random_states import RandomStates
 from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import Fingerprint, differences, fingerprint
 
@@ -57,7 +55,7 @@ class Snapshot:
         verify: bool = True,
     ) -> None:
         # The first, since a state dict may draw from them.
-        self._random = list(hold_random())
+        self._random_states = RandomStates()
         parts = (model, optimizer, *stateful)
         self._modules = [part for part in parts if isinstance(part, nn.Module)]
         self._optimizers = list(
@@ -70,7 +68,7 @@ class Snapshot:
         _check_values(self._modules)
         for module in self._modules:
             _reshard(module)
-        self._before = self._fingerprint() if verify else None
+        self._before = self._fingerprint(self._random_states) if verify else None
         self._restores = [
             # the first, since loading a scheduler writes the lr
             *(_hold_stateful(part, keep) for part in self._others),
@@ -86,13 +84,14 @@ class Snapshot:
             random: The random number generators too; False lets them go on from where they are.
         """
         errors: list[BaseException] = []
+        generators = (self._random_states.restore,) if random else ()
         with torch.no_grad():
             for module in self._modules:
                 for parameter in module.parameters():
                     # What an interrupted step has left in whole parameters would be added to.
                     parameter.grad = None
                 _reshard(module)
-            for restore in (*self._restores, *(self._random if random else ())):
+            for restore in (*self._restores, *generators):
                 try:
                     restore()
                 except BaseException as error:  # the rest is put back all the same
@@ -108,8 +107,8 @@ class Snapshot:
         """Names of what was too large to be put back and hashed whole."""
         return [] if self._before is None else [*self._before.partly]
 
-    def _fingerprint(self) -> Fingerprint:
-        return fingerprint(self._modules, self._optimizers, self._others)
+    def _fingerprint(self, random_states: RandomStates | None = None) -> Fingerprint:
+        return fingerprint(self._modules, self._optimizers, self._others, random_states)
 
 
 def _checked_device(device: Any) -> torch.device | None:
@@ -132,12 +131,14 @@ def _checked(part: Any) -> Any:
 
 def _check_values(modules: Iterable[nn.Module]) -> None:
     for module in modules:
-        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            if nn.parameter.is_lazy(tensor) or tensor.is_meta:
-                raise ValueError(
-                    f"model must have values in its parameters, got none in {name} "
-                    "(a lazy module gets them from its first batch)"
-                )
+        for path, part in module.named_modules():
+            for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+                if tensor is not None and (tensor.is_meta or nn.parameter.is_lazy(tensor)):
+                    raise ValueError(
+                        "model must have values in its parameters, got none in "
+                        f"{path}{'.' if path else ''}{name} "
+                        "(a lazy module gets them from its first batch)"
+                    )
 
 
 def _hold_stateful(part: Any, keep: Keeper) -> Restore:
@@ -199,15 +200,6 @@ def _hold_mode(module: nn.Module) -> Restore:
         module.training = training
 
     return restore
-
-
-def hold_random() -> Iterator[Restore]:
-    """Restores of the generators of `random`, NumPy, torch and every CUDA device."""
-    yield partial(random.setstate, random.getstate())
-    yield partial(np.random.set_state, np.random.get_state())
-    yield partial(torch.set_rng_state, torch.get_rng_state())
-    if torch.cuda.is_available():
-        yield partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
 
 
 def _reshard(module: nn.Module) -> None:
