@@ -37,8 +37,9 @@ from lrsched_torch import lr_find
 from lrsched_torch.snapshot import Snapshot
 
 STEPS = 100
-# In each process. A call on the MLP takes a quarter of a second, and single ones differ by a tenth.
-ROUNDS, PEER_ROUNDS = {"MLP": 40, "CNN": 3}, 3
+# In each process. A call on the MLP takes a quarter of a second, and single ones differ by a tenth:
+# it takes hundreds to know their median to half a percent.
+ROUNDS, PEER_ROUNDS = {"MLP": 100, "CNN": 3}, 3
 # Of the median ratio to the bare loop.
 BOUNDS = {"MLP": 1.05, "CNN": 1.03}
 OPCODE_BOUND = 150
