@@ -74,3 +74,65 @@ def test_tied_weights_stay_tied():
     snapshot.restore()
     assert model[1].weight is model[0].weight
     assert torch.equal(model[0].weight, before)
+
+
+def conjugate():
+    return torch.complex(torch.arange(6.0), torch.ones(6)).conj()
+
+
+KINDS = {
+    "plain": lambda: torch.arange(6.0),
+    "transposed": lambda: torch.arange(6.0).reshape(2, 3).t(),
+    "with gaps": lambda: torch.arange(12.0)[::2],
+    "of 8 bits": lambda: torch.arange(6).to(torch.float8_e4m3fn),
+    "expanded": lambda: torch.ones(1).expand(6),
+    "conjugate": conjugate,
+    "negative": lambda: conjugate().imag,
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "single": lambda: torch.tensor(5),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tensor_however_it_lies_in_memory_is_hashed_and_put_back(kind):
+    model = torch.nn.Linear(2, 1)
+    value = KINDS[kind]()
+    model.register_buffer("value", value)
+    before = value.to_dense().tolist()
+    snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert snapshot.remains() == []
+    value.zero_()
+    assert snapshot.remains() == ["buffer value"]
+    snapshot.restore()
+    assert snapshot.remains() == []
+    assert value.to_dense().tolist() == before
+
+
+def test_a_layer_under_two_names_is_hashed_and_put_back():
+    layer = torch.nn.Linear(2, 2)
+    model = torch.nn.ModuleDict({"one": layer, "other": layer})
+    snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    model["other"].bias.data += 1
+    assert snapshot.remains() == ["parameter one.bias"]
+    snapshot.restore()
+    assert snapshot.remains() == []
+
+
+@pytest.mark.parametrize("part", [torch.nn.LazyLinear(2), torch.nn.Linear(2, 2, device="meta")])
+def test_a_parameter_without_values_is_named_with_its_path(part):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(part))
+    optimizer = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"got none in 1\.0\.weight \("):
+        Snapshot(model, optimizer)
+
+
+def test_a_tensor_that_has_become_its_conjugate_in_the_same_memory_is_put_back():
+    model = torch.nn.Linear(2, 1)
+    model.register_buffer("value", conjugate().resolve_conj())
+    before = model.value.tolist()
+    snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    model.value.data = model.value.data.conj()
+    assert snapshot.remains() == ["buffer value"]
+    snapshot.restore()
+    assert snapshot.remains() == []
+    assert model.value.tolist() == before
