@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lrsched_torch import OneCycleLR
 from lrsched_torch.lightning import LearningRateFinder
+from tests.lrsched_torch.integrations.processes import leave
 
 EPOCHS, BATCHES, BATCH = 2, 12, 32
 
@@ -96,3 +97,4 @@ if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     main()
+    leave()

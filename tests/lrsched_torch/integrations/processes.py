@@ -1,11 +1,14 @@
 """Processes that train together, as torchrun would start them, and what they report."""
 
+import gc
 import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import torch
 
 
 def run(program, *arguments, processes=2):
@@ -46,3 +49,14 @@ def environment(rank, processes, port, root):
         "MASTER_PORT": str(port),
     }
     return os.environ | common | together
+
+
+def leave():
+    """The end of a process: its group must be gone before the interpreter is.
+
+    The models that held it may be in cycles of references. A thread of gloo that lives on gives
+    back tensors to an interpreter that shuts down, and the process aborts.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    gc.collect()

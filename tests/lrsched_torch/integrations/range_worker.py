@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lrsched_torch import OneCycleLR, range_test
+from tests.lrsched_torch.integrations.processes import leave
 
 SAMPLES, BATCH, WIDTH = 96, 4, 8
 
@@ -315,11 +316,10 @@ def main(kinds: list[str]) -> None:
         found["at the start"] = trace(makes[kind], twice, first=True)
         report[kind] = found
     print("REPORT" + json.dumps(report))
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("error", UserWarning)
     main(sys.argv[1:])
+    leave()

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lrsched_torch import OneCycleLR, steps_for
+from tests.lrsched_torch.integrations.processes import leave
 
 EPOCHS, SAMPLES, BATCH, ACCUMULATE = 3, 40, 2, 2
 
@@ -55,7 +56,6 @@ def ddp() -> None:
                 optimizer.zero_grad()
             scheduler.step()
     report(scheduler, bare, used)
-    torch.distributed.destroy_process_group()
 
 
 def accelerate() -> None:
@@ -82,3 +82,4 @@ def accelerate() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     {"ddp": ddp, "accelerate": accelerate}[sys.argv[1]]()
+    leave()
