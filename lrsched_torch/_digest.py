@@ -191,6 +191,8 @@ def _memories(tensor: torch.Tensor) -> list[torch.Tensor]:
     if hasattr(tensor, "__tensor_flatten__") and not hasattr(tensor, "to_local"):
         names = tensor.__tensor_flatten__()[0]
         return [part for name in names for part in _memories(getattr(tensor, name))]
+    if tensor.is_quantized:
+        return [tensor.int_repr(), *_scales(tensor)]
     if tensor.layout is torch.strided:
         return [solid(tensor)]
     if tensor.layout is torch.sparse_coo:
@@ -200,6 +202,13 @@ def _memories(tensor: torch.Tensor) -> list[torch.Tensor]:
     if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
         return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
     return [tensor.detach().to_dense()]
+
+
+def _scales(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """What turns the integers of a quantized tensor into its values."""
+    if tensor.qscheme() is torch.per_tensor_affine:
+        return [torch.tensor([tensor.q_scale(), tensor.q_zero_point()], dtype=torch.float64)]
+    return [tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()]
 
 
 def _checksum(octets: memoryview) -> int:

@@ -74,6 +74,9 @@ class Keeper:
             # A detached sparse tensor does not share what it is refilled with.
             content = tensor.detach().to(self._device or tensor.device, copy=True)
             return partial(tensor.copy_, content)
+        if tensor.is_quantized:
+            content = tensor.detach().to(self._device or tensor.device, copy=True)
+            return partial(_refill_quantized, tensor, tensor.detach(), content)
         view: torch.Tensor | None
         if is_unbroken(tensor):
             memory = view = tensor.detach()
@@ -197,7 +200,7 @@ def is_unbroken(tensor: torch.Tensor) -> bool:
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and tensor.layout is torch.strided
         and tensor.is_contiguous()
-        and not (tensor.is_conj() or tensor.is_neg())
+        and not (tensor.is_conj() or tensor.is_neg() or tensor.is_quantized)
     )
 
 
@@ -228,6 +231,14 @@ def _refill_tensor(
     return tensor
 
 
+def _refill_quantized(
+    tensor: torch.Tensor, view: torch.Tensor, content: torch.Tensor
+) -> torch.Tensor:
+    # Whether it is somewhere else cannot be asked of it, and its scale is not the view's.
+    tensor.data = view
+    return tensor.copy_(content)
+
+
 def _is_same(memory: torch.Tensor, content: torch.Tensor) -> bool:
     """Whether there is nothing to write, as in memory that must not be written to.
 
@@ -237,7 +248,7 @@ def _is_same(memory: torch.Tensor, content: torch.Tensor) -> bool:
     """
     if type(memory) is not torch.Tensor or memory.untyped_storage().resizable():
         return False
-    if memory.is_quantized or memory.is_neg():
+    if memory.is_neg():
         return False
     if memory.device.type != "cpu" or memory.device != content.device:
         return False

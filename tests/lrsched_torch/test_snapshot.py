@@ -136,3 +136,37 @@ def test_a_tensor_that_has_become_its_conjugate_in_the_same_memory_is_put_back()
     snapshot.restore()
     assert snapshot.remains() == []
     assert model.value.tolist() == before
+
+
+def quantized(by, scale):
+    values = torch.arange(6.0).reshape(2, 3)
+    if by == "tensor":
+        return torch.quantize_per_tensor(values, scale, 3, torch.qint8)
+    scales = torch.tensor([scale, 2 * scale])
+    return torch.quantize_per_channel(values, scales, torch.tensor([3, 4]), 0, torch.qint8)
+
+
+CHANGES = {
+    "other integers": lambda value, other: value.copy_(torch.zeros(2, 3)),
+    "another scale": lambda value, other: value.copy_(other),
+    "another place": lambda value, other: setattr(value, "data", other),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*are deprecated:UserWarning")
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("by", ["tensor", "channel"])
+def test_a_quantized_tensor_is_put_back_with_its_scale(by, change):
+    model = torch.nn.Linear(2, 1)
+    value = quantized(by, 0.1)
+    model.register_buffer("value", value)
+    before, place = (value.int_repr().tolist(), value.dequantize().tolist()), value.data_ptr()
+    snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert snapshot.remains() == []
+    CHANGES[change](value, quantized(by, 0.5))
+    assert snapshot.remains() == ["buffer value"]
+    snapshot.restore()
+    assert snapshot.remains() == []
+    assert (value.int_repr().tolist(), value.dequantize().tolist()) == before
+    assert model.value is value
+    assert value.data_ptr() == place
