@@ -153,11 +153,14 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> Installation:
         """Install at batch `first_batch` of a run that has `left` batches to go."""
         clear_leftovers(model)
+        leaves = leaf_optimizers(model)
+        if not leaves:
+            raise ValueError(
+                "model must be built for a MultiOptimizer that chooses among optimizers by the "
+                "variable, got one without weights (give it an Input, or call it on a batch)"
+            )
         first = first_batch if self._restart else None
-        self._counters = [
-            StepCounter(optimizer, first, self._count_batches)
-            for optimizer in leaf_optimizers(model)
-        ]
+        self._counters = [StepCounter(leaf, first, self._count_batches) for leaf in leaves]
         counter = self._counters[0]
         end = None if left is None else counter.step_at(counter.batches() + left)
         per_epoch = steps_per_epoch and steps_per_epoch / counter.batches_per_step

@@ -82,11 +82,15 @@ class Guard:
         return True
 
     def stop_reading(self) -> None:
-        """Stop the workers that read data ahead, and would go on in the middle of an epoch."""
+        """Stop what reads data ahead, and would go on in the middle of an epoch."""
         adapter = getattr(self._of_fit("epoch_iterator"), "data_adapter", None)
         enqueuer = getattr(adapter, "enqueuer", None)
         if enqueuer is not None:
             enqueuer.stop()
+        if keras.backend.backend() == "tensorflow" and self._of_fit("iterator") is not None:
+            # A prefetching iterator of tf.data ends with what it holds, after waiting for its
+            # thread; `fit` leaves it to the garbage collector.
+            vars(self._of_fit("iterator")).clear()
 
     def is_over(self) -> bool:
         """Whether the `fit` has ended, on whatever thread the question is asked."""

@@ -52,10 +52,22 @@ def leaf_optimizers(model: Any) -> list[Any]:
         raise TypeError(
             f"model must be compiled with a Keras optimizer, got optimizer {optimizer!r}"
         )
-    if hasattr(optimizer, "optimizers") and not optimizer.built and model.built:
+    if hasattr(optimizer, "optimizers") and not optimizer.built and not unbuilt_layers(model):
         # A MultiOptimizer may choose its parts when it is built.
         optimizer.build(model.trainable_variables)
     return list(_leaves(optimizer))
+
+
+def unbuilt_layers(model: Any) -> list[str]:
+    """Names of the layers, the model among them, whose weights are yet to be made.
+
+    An optimizer that is built now would know nothing of those weights, and refuse to train them.
+    """
+    return [
+        layer.name
+        for layer in model._flatten_layers()
+        if not layer.built and type(layer).build is not keras.Layer.build
+    ]
 
 
 def _leaves(optimizer: Any) -> Iterator[Any]:

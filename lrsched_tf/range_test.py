@@ -18,7 +18,7 @@ from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
 from lrsched_tf.guard import clear_leftovers
 from lrsched_tf.install import leaf_optimizers
-from lrsched_tf.snapshot import DataSnapshot
+from lrsched_tf.snapshot import DataState
 from lrsched_tf.trial import Trial
 
 # Arguments of `fit` that a range test sets itself.
@@ -148,16 +148,17 @@ def lr_find(
         Progress(len(test.planned_lr), "LR range test", progress) as bar,
         _prepared(model),
     ):
-        trial, before = Trial(test, bar, once), DataSnapshot(model, x)
+        trial, state = Trial(test, bar, once), DataState(model, x)
+        start = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: state.begin_training())
         try:
-            model.fit(x, y, epochs=10**6, verbose=0, callbacks=[trial], **data)
+            model.fit(x, y, epochs=10**6, verbose=0, callbacks=[start, trial], **data)
         except (UnboundLocalError, StopIteration):  # of the JAX trainer, where there is no batch
             if trial.batches:
                 raise
         finally:
             with deferred_interrupt():
                 trial.restore()
-                trial.put_back(before)
+                trial.put_back(state.for_next_fit())
     if not trial.batches:
         raise ValueError(NO_BATCHES)
     if trial.passes > 1 and not data.get("steps_per_epoch"):

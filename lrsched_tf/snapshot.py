@@ -22,6 +22,7 @@ from lrsched_tf.attributes import (
     read_parts,
     walk,
 )
+from lrsched_tf.guard import stand_in
 
 GLOBAL_SEED_GENERATOR = "global_seed_generator"
 
@@ -89,20 +90,61 @@ class Snapshot(Held):
 
 
 class DataSnapshot(Held):
-    """State of the `x` of `fit` before `fit` begins.
+    """State of the `x` of `fit` and of the random number generators.
 
     Held: attributes of a PyDataset; of a torch DataLoader its samplers, generators, and the order
-    that its dataset keeps, but not the samples. A `fit` that reads a batch
-    to build the model and what it is compiled with uses up random numbers that no later one does;
-    any other begins with the numbers that a `fit` without a range test would have begun with.
+    that its dataset keeps, but not the samples.
+    """
+
+    def __init__(self, data: Any) -> None:
+        samples = getattr(data, "dataset", None)
+        super().__init__(_data_roots(data), (), generators=True, beyond=samples)
+
+
+class DataState:
+    """How one `fit` must leave the data and the random numbers, for the next to go as without it.
+
+    As they were before it; but where it reads a batch, to build the model and what that is
+    compiled with, and the next need not do so again, as they were after this reading.
+
+    Args:
+        model: A compiled model, before the one `fit`.
+        data: The `x` of both.
     """
 
     def __init__(self, model: Any, data: Any) -> None:
-        parts_built = [layer.built for layer in model._flatten_layers()]
-        compiled = (model._compile_metrics, model._compile_loss)
-        parts_built += [part.built for part in compiled if part is not None]
-        samples = getattr(data, "dataset", None)
-        super().__init__(_data_roots(data), (), generators=all(parts_built), beyond=samples)
+        self._model, self._data, self._reads = model, data, _reads_to_build(model)
+        self._before = DataSnapshot(data)
+        self._after_reading: DataSnapshot | None = None
+        self._unhook: Callable[[], None] = lambda: None
+        if self._reads and isinstance(data, keras.utils.PyDataset):
+            # Between the reading and the training, any `fit` tells it that an epoch has ended.
+            self._unhook = stand_in(data, {"on_epoch_end": self._end_epoch})
+
+    def _end_epoch(self) -> None:
+        self.begin_training()
+        self._data.on_epoch_end()
+
+    def begin_training(self) -> None:
+        """Take note of the state after the reading; of several calls the first one counts."""
+        self._unhook()
+        if self._reads and self._after_reading is None:
+            self._after_reading = DataSnapshot(self._data)
+
+    def for_next_fit(self) -> DataSnapshot:
+        """The state to put back; called after the `fit`."""
+        self._unhook()
+        if self._after_reading is None or _reads_to_build(self._model):
+            return self._before
+        return self._after_reading
+
+
+def _reads_to_build(model: Any) -> bool:
+    """Whether a `fit` would read a batch before it trains, as something is not built."""
+    if keras.backend.backend() == "tensorflow" and model._distribute_strategy is None:
+        return False  # building is a part of the first step
+    parts = (*model._flatten_layers(), model._compile_metrics, model._compile_loss)
+    return not all(part.built for part in parts if part is not None)
 
 
 def _roots(model: Any) -> Iterator[tuple[str, Any]]:
@@ -147,11 +189,12 @@ def _random_sources() -> Iterator[tuple[str, Callable[[], Any], Callable[[Any], 
         generator = getattr(context.context(), "_rng", None)
         if isinstance(generator, random.Random):
             yield "TensorFlow", generator.getstate, generator.setstate
-    if keras.backend.backend() == "torch":
+    if "torch" in sys.modules:  # of a DataLoader, too, whatever the backend
         import torch
 
         yield "torch", torch.get_rng_state, torch.set_rng_state
-        for index in range(torch.cuda.device_count()):
+        used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        for index in range(torch.cuda.device_count() if used else 0):
             yield (
                 f"CUDA device {index}",
                 partial(torch.cuda.get_rng_state, index),

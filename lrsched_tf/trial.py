@@ -17,7 +17,7 @@ from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
 from lrsched_tf.guard import USES_OF_MODEL, Guard, clear_leftovers
-from lrsched_tf.install import Installation, StepCounter, leaf_optimizers
+from lrsched_tf.install import Installation, StepCounter, leaf_optimizers, unbuilt_layers
 from lrsched_tf.snapshot import Held, Snapshot
 
 # In the logs of a batch, where loss scaling may skip the update: batches counted so far.
@@ -192,9 +192,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         held.restore()
         names = held.remains()
         if names:
-            more = len(names) - NAMES_SHOWN
-            shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-            text = f"The range test could not put back: {shown}."
+            text = f"The range test could not put back: {_listed(names)}."
             self._note(text)
             warnings.warn(text, UserWarning, stacklevel=2)
 
@@ -218,10 +216,12 @@ def _is_tracing() -> bool:
 
 
 def _check(model: Any) -> None:
-    if not model.built:
+    unbuilt = [] if model.optimizer.built else unbuilt_layers(model)
+    if unbuilt:
         raise ValueError(
-            "model must be built before a range test, or nothing can be put back "
-            "(give it an Input, or call it on a batch)"
+            "model must be built before a range test, or nothing can be put back (give it an "
+            "Input, call it on a batch, or train it for a step), got layers without their "
+            f"weights: {_listed(unbuilt)}"
         )
     if not model.trainable_variables:
         raise ValueError("model must have trainable weights for a range test, got none")
@@ -230,6 +230,11 @@ def _check(model: Any) -> None:
             "model must be compiled with steps_per_execution=1 for a callback that needs the loss "
             f"of each batch, got {model.steps_per_execution} (lr_find sets it for the test)"
         )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _scales_loss(model: Any) -> bool:

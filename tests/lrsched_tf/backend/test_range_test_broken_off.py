@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrsched_tf import LRFinder, lr_find
-from tests.lrsched_tf.backend.test_range_test_no_trace import (
+from tests.lrsched_tf.backend.training import (
     BATCH,
     SWEEP,
     Shuffled,

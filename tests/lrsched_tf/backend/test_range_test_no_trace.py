@@ -1,11 +1,7 @@
 """Training goes on from a range test bit for bit as if there had been none, in every setting."""
 
-import functools
 import itertools
-import os
 import random
-import signal
-import threading
 
 import keras
 import numpy as np
@@ -14,24 +10,19 @@ import pytest
 from lrsched_tf import LRFinder, lr_find
 from lrsched_tf.snapshot import Snapshot
 from tests.lrsched_tf.backend.custom_steps import Own, Wrapping
+from tests.lrsched_tf.backend.training import (
+    BATCH,
+    SIZE,
+    SWEEP,
+    arrays,
+    dense,
+    nothing,
+    state,
+    training,
+    untouched,
+)
 
 BACKEND = keras.backend.backend()
-SWEEP = {"num_steps": 12, "start_lr": 1e-4, "end_lr": 0.3, "stop_factor": None}
-SIZE, BATCH = 24, 8
-
-
-def arrays():
-    generator = np.random.default_rng(2)
-    x = generator.normal(size=(SIZE, 3)).astype("float32")
-    return x, (x.sum(1, keepdims=True) > 0).astype("float32")
-
-
-def dense(kind=keras.Sequential, **options):
-    options = {"optimizer": keras.optimizers.SGD(0.05, momentum=0.9), "loss": "mse", **options}
-    layers = [keras.layers.Dense(4, activation="tanh"), keras.layers.Dropout(0.2)]
-    model = kind([keras.Input((3,)), *layers, keras.layers.Dense(1)])
-    model.compile(**options)
-    return model
 
 
 def two_outputs():
@@ -84,41 +75,6 @@ SETTINGS = {
 }
 
 
-def state(model):
-    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-    return [np.array(keras.ops.convert_to_numpy(v)).tobytes() for v in variables]
-
-
-def attributes(thing):
-    return {name: value for name, value in vars(thing).items() if not name.startswith("_")}
-
-
-def training(build, between, *, epochs_before=1, **fit):
-    """What a training with `between(model)` in it comes to, down to the last bit."""
-    keras.utils.set_random_seed(1)
-    model = build()
-    x, y = arrays()
-    fit = {"x": x, "y": y, "verbose": 0, "batch_size": BATCH, **fit}
-    if epochs_before:
-        model.fit(**fit, epochs=epochs_before)
-        before = attributes(model), attributes(model.optimizer)
-        between(model)
-        assert (attributes(model), attributes(model.optimizer)) == before
-    else:
-        between(model)
-    history = model.fit(**fit, epochs=2).history
-    return history, state(model), random.random(), np.random.random()
-
-
-def nothing(model):
-    pass
-
-
-@functools.cache
-def untouched():
-    return training(dense, nothing)
-
-
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_in_every_setting(setting):
     if BACKEND == "torch" and setting == "several steps per execution":
@@ -168,47 +124,6 @@ def test_twice_in_a_row_each_as_if_it_were_the_first():
     assert training(dense, find_twice) == untouched()
 
 
-class Shuffled(keras.utils.PyDataset):
-    """Batches in an order that it draws itself; a Ctrl-C in the second batch if asked to."""
-
-    def __init__(self, interrupt=False):
-        super().__init__()
-        self.x, self.y = arrays()
-        self.generator, self.order = np.random.default_rng(0), np.arange(SIZE)
-        self.interrupt = interrupt
-
-    def __len__(self):
-        return SIZE // BATCH
-
-    def __getitem__(self, index):
-        if self.interrupt and index == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        rows = self.order[index * BATCH : (index + 1) * BATCH]
-        return self.x[rows], self.y[rows]
-
-    def on_epoch_end(self):
-        self.generator.shuffle(self.order)
-
-
-def test_with_data_that_shuffles_itself():
-    def train(between):
-        data = Shuffled()
-        options = {"x": data, "y": None, "batch_size": None}
-        result = training(dense, lambda model: between(model, data), **options)
-        return result, data.order.tolist()
-
-    found = train(lambda model, data: lr_find(model, data, **SWEEP))
-    assert found == train(lambda model, data: None)
-
-
-def test_a_real_ctrl_c_in_the_middle():
-    def find(model):
-        with pytest.raises(KeyboardInterrupt):
-            lr_find(model, Shuffled(interrupt=True), num_steps=10_000)
-
-    assert training(dense, find) == untouched()
-
-
 def test_an_error_in_the_loss():
     broken = []
 
@@ -244,25 +159,6 @@ def test_states_of_recurrent_layers_are_put_back():
     assert training(recurrent, find) == training(recurrent, nothing)
 
 
-def test_no_worker_goes_on_reading():
-    class Counted(keras.utils.PyDataset):
-        read = 0
-
-        def __len__(self):
-            return 50
-
-        def __getitem__(self, index):
-            self.read += 1
-            return arrays()
-
-    model, data = dense(), Counted(workers=2)
-    before = set(threading.enumerate())
-    lr_find(model, data, **SWEEP)
-    running = {thread for thread in threading.enumerate() if "_run" in str(thread)}
-    assert not running - before
-    assert data.read == 0
-
-
 def test_loss_scaling_puts_no_count_into_the_logs():
     seen = []
 
@@ -295,97 +191,6 @@ def test_a_callback_that_sets_the_best_weights_comes_first():
     before = state(model)
     find(model)
     assert state(model) == before
-
-
-def datasets():
-    tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
-    return tensorflow.data.Dataset.from_tensor_slices(arrays()).batch(BATCH)
-
-
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # of Keras, in a plain fit
-def test_with_a_dataset_of_unknown_length():
-    def train(between):
-        data = datasets().filter(lambda x, y: True)
-        options = {"x": data, "y": None, "batch_size": None, "shuffle": False, "epochs_before": 0}
-        return training(dense, lambda model: between(model, data), **options)
-
-    def find(model, data):
-        curve = lr_find(model, data, shuffle=False, **SWEEP)
-        assert curve.notes == ("The data was read 4 times (number of batches: 3).",)
-
-    assert train(find) == train(lambda model, data: None)
-
-
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-def test_the_end_of_such_a_dataset_is_no_step_of_the_sweep():
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.Adam(), "mse", jit_compile=False)
-    unsized = lr_find(model, datasets().filter(lambda x, y: True), shuffle=False, **SWEEP)
-    sized = lr_find(model, *arrays(), batch_size=BATCH, shuffle=False, **SWEEP)
-    np.testing.assert_allclose(unsized.loss, sized.loss, rtol=1e-5)
-
-
-def test_with_a_loader_of_torch_whose_order_is_its_own():
-    torch = pytest.importorskip("torch", reason="the loader is of torch")
-
-    class Order(torch.utils.data.Sampler):
-        def __init__(self, data):
-            self.data, self.rows, self.epoch = data, list(range(SIZE)), 0
-            self.generator = random.Random(0)
-
-        def __iter__(self):
-            self.epoch += 1
-            self.generator.shuffle(self.rows)
-            return iter(list(self.rows))
-
-        def __len__(self):
-            return SIZE
-
-    class Rows(torch.utils.data.TensorDataset):
-        def __init__(self, *tensors):
-            super().__init__(*tensors)
-            self.order = np.arange(SIZE)
-
-        def __getitem__(self, index):
-            np.random.default_rng(index).shuffle(self.order)
-            return super().__getitem__(index)
-
-    def train(between):
-        rows = Rows(*map(torch.from_numpy, arrays()))
-        data = torch.utils.data.DataLoader(rows, BATCH, sampler=Order(rows))
-        options = {"x": data, "y": None, "batch_size": None, "shuffle": False}
-        result = training(dense, lambda model: between(model, data), **options)
-        return result, data.sampler.rows, data.sampler.epoch, rows.order.tolist()
-
-    found = train(lambda model, data: lr_find(model, data, shuffle=False, **SWEEP))
-    assert found == train(lambda model, data: None)
-
-
-def test_a_seeded_shuffle_is_warned_of_beforehand():
-    model = dense()
-    with pytest.warns(UserWarning, match="shuffles anew at each reading, from a seed"):
-        curve = lr_find(model, datasets().shuffle(9, seed=4).prefetch(1), shuffle=False, **SWEEP)
-    assert curve.notes[0].startswith("The data shuffles anew")
-    keras.utils.set_random_seed(1)
-    fixed = datasets().shuffle(9, seed=4, reshuffle_each_iteration=False)
-    assert "shuffles" not in str(lr_find(model, fixed, shuffle=False, **SWEEP).notes)
-
-
-def test_a_generator_is_warned_of_and_may_end():
-    x, y = arrays()
-
-    def batches():
-        for index in range(5):
-            yield x[index : index + 4], y[index : index + 4]
-
-    def find(model):
-        with pytest.warns(UserWarning, match="The data is a generator"):
-            curve = lr_find(model, batches(), shuffle=False, **SWEEP)
-        assert len(curve) == 5
-        assert curve.stop_reason == "the data ended before the sweep"
-        assert "gone from it" in curve.notes[0]
-
-    assert training(dense, find) == untouched()
 
 
 def test_python_state_is_put_back_and_what_cannot_be_is_named():

@@ -1,5 +1,7 @@
 """The applied values under everything that stands between `fit` and an optimizer."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -93,6 +95,18 @@ def test_a_part_of_the_weights_for_each_optimizer(problem, same_weights):
 
     same_weights(model, problem.expected(update, LRS, MOMENTA))
     assert (plain.momentum, adam.beta_1) == (0.9, 0.9)
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras < 3.15")
+def test_a_model_whose_parts_of_the_weights_are_not_known_yet():
+    adam = keras.optimizers.Adam()
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(keras.optimizers.MultiOptimizer(lambda variable: adam), "mse")
+    builds_first = keras.backend.backend() != "tensorflow"
+    refusal = pytest.raises(ValueError, match="model must be built for a MultiOptimizer")
+    with contextlib.nullcontext() if builds_first else refusal:
+        model.fit(np.ones((64, 3)), np.ones((64, 1)), verbose=0, callbacks=[OneCycle(MAX_LR)])
+    assert adam.built == builds_first
 
 
 def test_an_average_of_the_weights(every_optimizer, problem, same_weights):

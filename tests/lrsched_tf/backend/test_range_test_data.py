@@ -1,0 +1,253 @@
+"""Any data that `fit` takes, in a range test: what it keeps and draws is as if not read."""
+
+import gc
+import random
+import threading
+from contextlib import nullcontext
+
+import keras
+import numpy as np
+import pytest
+
+from lrsched_tf import LRFinder, lr_find
+from tests.lrsched_tf.backend.training import (
+    BATCH,
+    SIZE,
+    SWEEP,
+    Shuffled,
+    arrays,
+    dense,
+    training,
+    untouched,
+)
+
+BACKEND = keras.backend.backend()
+
+
+def test_with_data_that_shuffles_itself():
+    def train(between):
+        data = Shuffled()
+        options = {"x": data, "y": None, "batch_size": None}
+        result = training(dense, lambda model: between(model, data), **options)
+        return result, data.order.tolist()
+
+    found = train(lambda model, data: lr_find(model, data, **SWEEP))
+    assert found == train(lambda model, data: None)
+
+
+def test_a_real_ctrl_c_in_the_middle():
+    def find(model):
+        with pytest.raises(KeyboardInterrupt):
+            lr_find(model, Shuffled(interrupt=True), num_steps=10_000)
+
+    assert training(dense, find) == untouched()
+
+
+class Augmented(keras.utils.PyDataset):
+    """Batches with noise from the global generators, enough of it to take a moment."""
+
+    reads = 0
+
+    def __init__(self):
+        super().__init__()
+        self.x, self.y = arrays()
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        self.reads += 1
+        noise = np.random.normal(size=100_000).mean(dtype="float32") + np.float32(random.random())
+        return self.x[:BATCH] + noise, self.y[:BATCH]
+
+    def on_epoch_begin(self):
+        random.random()
+
+    def on_epoch_end(self):
+        np.random.random()
+
+
+def shuffling_loader(generator_of_its_own):
+    torch = pytest.importorskip("torch", reason="the loader is of torch")
+    torch.manual_seed(1)
+    own = torch.Generator().manual_seed(2) if generator_of_its_own else None
+    rows = torch.utils.data.TensorDataset(*map(torch.from_numpy, arrays()))
+    return torch.utils.data.DataLoader(rows, BATCH, shuffle=True, generator=own)
+
+
+DRAWING = {
+    "arrays": arrays,
+    "PyDataset": lambda: (Augmented(),),
+    "loader": lambda: (shuffling_loader(generator_of_its_own=False),),
+    "loader with a generator": lambda: (shuffling_loader(generator_of_its_own=True),),
+}
+
+
+class PartUnused(keras.Model):
+    """A layer of it is never built, so that Keras reads a batch before each `fit` to build it."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.spare = keras.layers.Dense(1), keras.layers.Dense(2)
+
+    def build(self, shape):
+        self.used.build(shape)
+
+    def call(self, x):
+        return self.used(x)
+
+
+def part_unused():
+    model = PartUnused()
+    model(np.zeros((1, 3), "float32"))
+    model.compile(keras.optimizers.SGD(0.05), "mse", metrics=["mae"])
+    return model
+
+
+@pytest.mark.parametrize("epochs_before", [0, 1])
+@pytest.mark.parametrize("build", [dense, part_unused])
+@pytest.mark.parametrize("kind", DRAWING)
+def test_with_data_drawn_at_random(kind, build, epochs_before):
+    refused = BACKEND == "tensorflow" and build is part_unused and not epochs_before
+    refusal = pytest.raises(ValueError, match=r"weights: dense_\d+$")  # which has no trace either
+
+    def train(find):
+        def between(model):
+            if find:
+                with refusal if refused else nullcontext():
+                    lr_find(model, *data, shuffle=shuffle, **SWEEP, **batch_size)
+
+        data, shuffle = DRAWING[kind](), kind == "arrays"
+        batch_size = {"batch_size": BATCH} if kind == "arrays" else {}
+        x, y = (*data, None)[:2]
+        options = {"x": x, "y": y, "batch_size": BATCH if y is not None else None}
+        return training(build, between, epochs_before=epochs_before, shuffle=shuffle, **options)
+
+    assert train(find=True) == train(find=False)
+
+
+class Breaking(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_nothing_goes_on_reading_ahead(breaks):
+    data, callbacks = Augmented(), [LRFinder(num_steps=12), *[Breaking()] * breaks]
+    with pytest.raises(ZeroDivisionError) if breaks else nullcontext():
+        dense().fit(data, verbose=0, epochs=20, shuffle=False, callbacks=callbacks)
+    reads = data.reads
+    gc.collect()  # waits for a thread that reads
+    assert data.reads == reads
+
+
+def test_no_worker_goes_on_reading():
+    class Counted(keras.utils.PyDataset):
+        read = 0
+
+        def __len__(self):
+            return 50
+
+        def __getitem__(self, index):
+            self.read += 1
+            return arrays()
+
+    model, data = dense(), Counted(workers=2)
+    model.fit(*arrays(), verbose=0)
+    before = set(threading.enumerate())
+    lr_find(model, data, **SWEEP)
+    running = {thread for thread in threading.enumerate() if "_run" in str(thread)}
+    assert not running - before
+    assert data.read == 0
+
+
+def datasets():
+    tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
+    return tensorflow.data.Dataset.from_tensor_slices(arrays()).batch(BATCH)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # of Keras, in a plain fit
+def test_with_a_dataset_of_unknown_length():
+    def train(between):
+        data = datasets().filter(lambda x, y: True)
+        options = {"x": data, "y": None, "batch_size": None, "shuffle": False, "epochs_before": 0}
+        return training(dense, lambda model: between(model, data), **options)
+
+    def find(model, data):
+        curve = lr_find(model, data, shuffle=False, **SWEEP)
+        assert curve.notes == ("The data was read 4 times (number of batches: 3).",)
+
+    assert train(find) == train(lambda model, data: None)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_the_end_of_such_a_dataset_is_no_step_of_the_sweep():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(), "mse", jit_compile=False)
+    unsized = lr_find(model, datasets().filter(lambda x, y: True), shuffle=False, **SWEEP)
+    sized = lr_find(model, *arrays(), batch_size=BATCH, shuffle=False, **SWEEP)
+    np.testing.assert_allclose(unsized.loss, sized.loss, rtol=1e-5)
+
+
+def test_with_a_loader_of_torch_whose_order_is_its_own():
+    torch = pytest.importorskip("torch", reason="the loader is of torch")
+
+    class Order(torch.utils.data.Sampler):
+        def __init__(self, data):
+            self.data, self.rows, self.epoch = data, list(range(SIZE)), 0
+            self.generator = random.Random(0)
+
+        def __iter__(self):
+            self.epoch += 1
+            self.generator.shuffle(self.rows)
+            return iter(list(self.rows))
+
+        def __len__(self):
+            return SIZE
+
+    class Rows(torch.utils.data.TensorDataset):
+        def __init__(self, *tensors):
+            super().__init__(*tensors)
+            self.order = np.arange(SIZE)
+
+        def __getitem__(self, index):
+            np.random.default_rng(index).shuffle(self.order)
+            return super().__getitem__(index)
+
+    def train(between):
+        rows = Rows(*map(torch.from_numpy, arrays()))
+        data = torch.utils.data.DataLoader(rows, BATCH, sampler=Order(rows))
+        options = {"x": data, "y": None, "batch_size": None, "shuffle": False}
+        result = training(dense, lambda model: between(model, data), **options)
+        return result, data.sampler.rows, data.sampler.epoch, rows.order.tolist()
+
+    found = train(lambda model, data: lr_find(model, data, shuffle=False, **SWEEP))
+    assert found == train(lambda model, data: None)
+
+
+def test_a_seeded_shuffle_is_warned_of_beforehand():
+    model = dense()
+    with pytest.warns(UserWarning, match="shuffles anew at each reading, from a seed"):
+        curve = lr_find(model, datasets().shuffle(9, seed=4).prefetch(1), shuffle=False, **SWEEP)
+    assert curve.notes[0].startswith("The data shuffles anew")
+    keras.utils.set_random_seed(1)
+    fixed = datasets().shuffle(9, seed=4, reshuffle_each_iteration=False)
+    assert "shuffles" not in str(lr_find(model, fixed, shuffle=False, **SWEEP).notes)
+
+
+def test_a_generator_is_warned_of_and_may_end():
+    x, y = arrays()
+
+    def batches():
+        for index in range(5):
+            yield x[index : index + 4], y[index : index + 4]
+
+    def find(model):
+        with pytest.warns(UserWarning, match="The data is a generator"):
+            curve = lr_find(model, batches(), shuffle=False, **SWEEP)
+        assert len(curve) == 5
+        assert curve.stop_reason == "the data ended before the sweep"
+        assert "gone from it" in curve.notes[0]
+
+    assert training(dense, find) == untouched()
