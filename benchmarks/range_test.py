@@ -45,19 +45,23 @@ BOUNDS = {"MLP": 1.05, "CNN": 1.03}
 OPCODE_BOUND = 150
 MEMORY_BOUND, PEAK_BOUND = 1.05, 1.10
 SWEEP = {"start_lr": 1e-5, "end_lr": 0.01}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Task:
     """A model, its optimizer, and as many batches as steps."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, device: str = "cpu") -> None:
         torch.manual_seed(0)
-        images = torch.randn(STEPS, 64, 1, 28, 28)
-        labels = torch.randint(10, (STEPS, 64))
+        images = torch.randn(STEPS, 64, 1, 28, 28).to(device)
+        labels = torch.randint(10, (STEPS, 64)).to(device)
         self.batches = list(zip(images, labels, strict=True))
         # what the peers take; costs no more than the list
         self.loader: Any = torch.utils.data.DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
-        self.model = nn.Sequential(nn.Flatten(), *_mlp()) if kind == "MLP" else _cnn()
+        model = nn.Sequential(nn.Flatten(), *_mlp()) if kind == "MLP" else _cnn()
+        self.model = model.to(device)
+        # The end of a loop that never waits is when the device has done its part.
+        self.finish = torch.cuda.synchronize if device == "cuda" else lambda: None
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-5, momentum=0.9)
         self.criterion = nn.CrossEntropyLoss()
 
@@ -67,10 +71,12 @@ class Task:
             loss = self.criterion(self.model(inputs), target)
             loss.backward()
             self.optimizer.step()
+        self.finish()
 
     def ours(self, **options: Any) -> None:
         arguments = (self.model, self.optimizer, self.criterion, self.batches)
         lr_find(*arguments, num_steps=STEPS, **SWEEP, **options)
+        self.finish()
 
 
 def _mlp() -> list[nn.Module]:
@@ -129,7 +135,8 @@ def lightning(task: Task) -> None:
             return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
 
     trainer = pl.Trainer(
-        accelerator="cpu",
+        accelerator=DEVICE,
+        devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -149,6 +156,7 @@ def quiet(call: Callable[[Task], None], task: Task) -> Callable[[], None]:
     def run() -> None:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             call(task)
+            task.finish()
 
     return run
 
@@ -157,9 +165,11 @@ def measured(kind: str, rounds: int) -> dict[str, Times]:
     """The times of our calls, and of those of the peers."""
     torch.set_num_threads(1)
     silence()
-    task = Task(kind)
+    task = Task(kind, DEVICE)
     ours = {"bare loop": task.bare, "bare loop, again": task.bare, "ours": task.ours}
-    peers = {name: quiet(call, Task(kind)) for name, call in PEERS.items() if find_spec(name)}
+    peers = {
+        name: quiet(call, Task(kind, DEVICE)) for name, call in PEERS.items() if find_spec(name)
+    }
     return {
         "ours": measure(ours, rounds),
         "peers": measure({"bare loop": task.bare, **peers}, min(rounds, PEER_ROUNDS)),
@@ -254,7 +264,7 @@ def main() -> None:
     counts()
     if asked.counts:
         return
-    print(f"an LR range test of {STEPS} steps over the bare loop")
+    print(f"an LR range test of {STEPS} steps over the bare loop, on {DEVICE}")
     for kind in asked.only or BOUNDS:
         show(kind, answers(__file__, kind, asked))
 

@@ -34,7 +34,7 @@ class Net(nn.Module):
 class Run:
     """The training: two classes of model state, a shuffling loader, and what is to be seen."""
 
-    def __init__(self, optimizer="sgd"):
+    def __init__(self, optimizer="sgd", device="cpu"):
         torch.manual_seed(3), np.random.seed(3), random.seed(3)
         generator = torch.Generator().manual_seed(7)
         data = torch.randn(96, 4, generator=generator)
@@ -42,7 +42,8 @@ class Run:
         self.loader = DataLoader(
             TensorDataset(data, labels), batch_size=8, shuffle=True, generator=generator
         )
-        self.model = Net()
+        self.device = device
+        self.model = Net().to(device)
         self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
         self.criterion = nn.CrossEntropyLoss()
 
@@ -50,7 +51,7 @@ class Run:
         losses = []
         for _ in range(epochs):
             for x, y in self.loader:
-                loss = self.criterion(self.model(x), y)
+                loss = self.criterion(self.model(x.to(self.device)), y.to(self.device))
                 loss.backward()
                 self.optimizer.step()
                 # last, so that gradients left behind by something else would show
@@ -67,21 +68,23 @@ class Run:
         tensors = [*self.model.parameters(), *self.model.buffers()]
         tensors += [v for s in state["state"].values() for v in s.values() if torch.is_tensor(v)]
         hyper = [{k: float(g["lr"])} for g in state["param_groups"] for k in ("lr",)]
+        gradients = [p.grad for p in self.model.parameters()]
+        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return (
-            [t.detach().clone().numpy().tobytes() for t in tensors],
-            [None if p.grad is None else p.grad.numpy().tobytes() for p in self.model.parameters()],
+            [t.detach().cpu().numpy().tobytes() for t in tensors],
+            [None if g is None else g.cpu().numpy().tobytes() for g in gradients],
             [m.training for m in self.model.modules()],
             hyper,
-            torch.get_rng_state().numpy().tobytes(),
+            [state.numpy().tobytes() for state in (torch.get_rng_state(), *devices)],
             np.random.get_state()[1].tobytes(),
             random.getstate(),
             self.loader.generator.get_state().numpy().tobytes(),
         )
 
 
-def training_after(between, optimizer="sgd", epochs_before=1):
+def training_after(between, optimizer="sgd", epochs_before=1, device="cpu"):
     """Losses and end state of a training with `between(run)` somewhere in it."""
-    run = Run(optimizer)
+    run = Run(optimizer, device)
     run.train(epochs_before)
     before = run.everything()
     between(run)

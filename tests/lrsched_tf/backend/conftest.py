@@ -104,6 +104,25 @@ def strategy():
     return keras.distribution.DataParallel(devices=keras.distribution.list_devices())
 
 
+@pytest.fixture(scope="session")
+def gpu(backend):
+    """Skips a test where Keras would not train on a GPU."""
+    if backend == "torch":
+        import torch
+
+        found = torch.cuda.is_available()
+    elif backend == "jax":
+        import jax
+
+        found = jax.default_backend() == "gpu"
+    else:
+        import tensorflow
+
+        found = bool(tensorflow.config.list_physical_devices("GPU"))
+    if not found:
+        pytest.skip("no GPU that Keras can use on this backend")
+
+
 @pytest.fixture
 def two_devices(strategy):
     """A context in which a model is made and trained on two devices."""

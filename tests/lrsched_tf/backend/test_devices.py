@@ -44,25 +44,9 @@ def test_two_devices_give_the_numbers_of_one(
     assert history.history["learning_rate"] == [LRS[31], LRS[63]]
 
 
-def has_gpu():
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.cuda.is_available()
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.default_backend() == "gpu"
-    import tensorflow
-
-    return bool(tensorflow.config.list_physical_devices("GPU"))
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_gpu_gives_the_numbers_of_the_cpu(name, problem, same_weights):
-    if not has_gpu():
-        pytest.skip("no GPU that Keras can use on this backend")
+def test_a_gpu_gives_the_numbers_of_the_cpu(name, gpu, problem, same_weights):
     update, make = OPTIMIZERS[name]
     model = problem.model(make())
     problem.fit(model, OneCycle(MAX_LR))

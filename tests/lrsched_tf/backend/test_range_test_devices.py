@@ -1,4 +1,4 @@
-"""A range test on two devices: the curve of one device, and no trace."""
+"""A range test on two devices, and on a GPU: the curve of one device, and no trace."""
 
 import keras
 import numpy as np
@@ -38,16 +38,22 @@ def test_two_devices_give_the_curve_of_one(two_devices):
     assert len(one) == SWEEP["num_steps"]
 
 
-def test_training_goes_on_as_if_there_had_been_none(two_devices):
-    def trained(find):
-        model = compiled(dropout=0.3)
-        model.fit(*arrays(), **FIT)
-        if find:
-            lr_find(model, *arrays(), **SWEEP)
-        return model.fit(*arrays(), **FIT, epochs=2).history, state(model)
+def trained(find):
+    model = compiled(dropout=0.3)
+    model.fit(*arrays(), **FIT)
+    if find:
+        lr_find(model, *arrays(), **SWEEP)
+    return model.fit(*arrays(), **FIT, epochs=2).history, state(model)
 
+
+def test_training_goes_on_as_if_there_had_been_none(two_devices):
     with two_devices:
         assert trained(find=True) == trained(find=False)
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_goes_on_as_if_there_had_been_none(gpu):
+    assert trained(find=True) == trained(find=False)
 
 
 def test_parts_of_a_variable_stay_where_they_are(two_devices):
