@@ -138,9 +138,13 @@ def check_loss(value: Any) -> float:
     if value.__class__ is float:
         return float(value)
     rule = "loss must be one real number"
-    shape = getattr(value, "shape", ())
-    if math.prod(shape) != 1:
-        raise TypeError(f"{rule}, got shape {tuple(shape)} (reduce it, for example with .mean())")
+    shape = tuple(getattr(value, "shape", ()))
+    if any(size != 1 for size in shape):
+        raise TypeError(f"{rule}, got shape {shape} (reduce it, for example with .mean())")
+    if isinstance(value, (np.ma.MaskedArray, np.datetime64, np.timedelta64)):
+        raise TypeError(f"{rule}, got {value!r}")
+    if hasattr(value, "__array__") and not hasattr(value, "item"):  # a tensor of TensorFlow
+        value = np.asarray(value)
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):

@@ -131,9 +131,7 @@ def suggest(
     try:
         if compare and method is not None:
             raise ValueError(f"--all must not come with --method, got {method!r} too")
-        text = curve.read_text(encoding="utf-8-sig")
-        read = LossCurve.from_json if curve.suffix == ".json" else LossCurve.from_csv
-        record = read(text)
+        record = _curve(curve)
         if compare:
             for name, each in record.suggestions(schedule=schedule).items():
                 lr = "none" if each.lr is None else f"{each.lr:.3g}"
@@ -144,14 +142,28 @@ def suggest(
         _fail(error)
 
 
+def _curve(path: Path) -> LossCurve:
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    is_json = path.suffix.lower() == ".json"
+    try:
+        return (LossCurve.from_json if is_json else LossCurve.from_csv)(text)
+    except (TypeError, ValueError) as error:
+        form = "JSON as LossCurve.to_json writes it" if is_json else "CSV with columns lr and loss"
+        raise ValueError(f"{path} must hold {form}: {error}") from error
+
+
 def _schedule(name: str, arguments: Sequence[str] | None) -> Schedule:
     try:
         if Path(name).suffix in (".yaml", ".yml", ".json"):
             if arguments:
                 raise ValueError(f"{name} brings its own arguments, got {arguments[0]!r} too")
             return from_config(_load(Path(name)))
-        return from_config({name: dict(_argument(text) for text in arguments or ())})
-    except (OSError, TypeError, ValueError) as error:
+        given = [_argument(text) for text in arguments or ()]
+        names = [argument for argument, _ in given]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each argument must be given once, got {', '.join(names)}")
+        return from_config({name: dict(given)})
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         _fail(error)
 
 
@@ -164,14 +176,7 @@ def _argument(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"an argument must be NAME=VALUE, got {text!r}")
-    parsed = yaml.safe_load(value)
-    # YAML 1.1 takes 1e-3, without a dot, for text.
-    if isinstance(parsed, str):
-        try:
-            parsed = float(parsed)
-        except ValueError:
-            return name, parsed
-    return name, parsed
+    return name, yaml.safe_load(value)
 
 
 def _fail(error: Exception) -> NoReturn:

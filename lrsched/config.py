@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from lrsched import schedules
@@ -15,7 +16,8 @@ def from_config(config: Any) -> Schedule:
 
     Args:
         config: A mapping with one key, the name of a schedule function, and its arguments as a
-            mapping; or a list of such mappings, which follow one another as `then` has it.
+            mapping; or a list of such mappings, which follow one another as `then` has it. A
+            number may be text, which YAML makes of 1e-3, without a dot.
 
     Returns:
         The Schedule.
@@ -50,7 +52,18 @@ def from_config(config: Any) -> Schedule:
     if not isinstance(arguments, Mapping):
         raise TypeError(f"the arguments of {name} must be a mapping, got {arguments!r}")
     try:
-        schedule: Schedule = getattr(schedules, name)(**arguments)
+        numbers = {key: _number(value) for key, value in arguments.items()}
+        schedule: Schedule = getattr(schedules, name)(**numbers)
     except TypeError as error:
         raise TypeError(f"{name}: {error}") from error
     return schedule
+
+
+def _number(value: Any) -> Any:
+    """A float where text is one, also in a list."""
+    if isinstance(value, list):
+        return [_number(entry) for entry in value]
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from lrsched._validate import check_at_most, check_bool, check_choice, check_int
 from lrsched.divergence import MIN_POINTS
 from lrsched.plot import new_axes
-from lrsched.reading import smooth_losses
-from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion
+from lrsched.reading import smooth_losses, without_outliers
+from lrsched.suggestion import FALLBACK, PLATEAU, SCHEDULE_FACTORS, Suggestion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from lrsched.loss_curve import Comparison, LossCurve
 
-RAW_COLOR, SMOOTH_COLOR, SUGGESTION_COLOR = "0.75", "tab:blue", "tab:red"
+RAW_COLOR, SMOOTH_COLOR, SUGGESTION_COLOR = "0.6", "tab:blue", "tab:red"
 SCALES = ("log", "linear")
+# In a legend; peers' rules go by their names.
+LABELS = {PLATEAU: "suggestion", FALLBACK: "fallback"}
 LARGEST = 1e306  # beyond, matplotlib overflows: losses are left out as infinite ones are
 
 
@@ -41,17 +43,19 @@ def plot_curve(
 ) -> Axes:
     """Draw raw and smoothed losses against the lr, with the suggestion and its usable band.
 
+    A dotted line marks the lr at which NaN or an infinity has ended the sweep.
+
     Args:
         curve: The loss curve.
         ax: Matplotlib Axes to draw on; None makes a figure.
         xscale: "log" or "linear" axis of the lr.
-        skip_start: Points left out at the start, >= 0.
-        skip_end: Points left out at the end, >= 0.
+        skip_start: Points left out at the start, >= 0; a suggestion there is not marked.
+        skip_end: Points left out at the end, >= 0; a suggestion there is not marked.
         smooth: Whether to draw the centred smooth that suggestions are read from.
         suggestion: A `Suggestion` to mark, True for the default one, False for none.
         schedule: What the default suggestion is for: "one_cycle" or "constant".
-        full_range: Show the losses of a divergence too, rather than as much above the start level
-            as the curve goes below it.
+        full_range: Show the losses of a divergence and of odd batches too, rather than as much
+            above the start level as the curve goes below it.
 
     Returns:
         The Axes.
@@ -68,22 +72,16 @@ def plot_curve(
         suggestion = curve.suggest(schedule=schedule)
     lr, loss = curve.lr[shown], _drawable(curve.loss[shown])
     ax = new_axes(ax)
-    ax.plot(lr, loss, color=RAW_COLOR, linewidth=0.8, label="raw loss", zorder=1)
+    marker = "." if lr.size == 1 else ""
+    ax.plot(lr, loss, marker, color=RAW_COLOR, linewidth=0.8, label="raw loss", zorder=1)
     smoothed = _smoothed(curve)
     if smooth and smoothed.size:
         part = slice(shown.start, min(shown.stop, smoothed.size))
         ax.plot(curve.lr[part], smoothed[part], color=SMOOTH_COLOR, label="smoothed", zorder=3)
+    _mark_end(ax, lr, curve.loss[shown])
     if isinstance(suggestion, Suggestion):
-        _mark(ax, suggestion)
-    ax.set_xscale(xscale)
-    ax.set_xlabel("learning rate")
-    ax.set_ylabel("loss")
-    if lr.size > 1:
-        ax.set_xlim(lr[0], lr[-1])
-    if not full_range:
-        _limit_loss(ax, loss)
-    ax.legend(loc="best", fontsize="small")
-    return ax
+        _mark(ax, suggestion, lr)
+    return _finished(ax, xscale, [] if full_range else [loss])
 
 
 def plot_comparison(
@@ -115,7 +113,7 @@ def plot_comparison(
     for index, (label, curve) in enumerate(zip(comparison.labels, comparison.curves, strict=True)):
         color = f"C{index}"
         loss = _drawable(curve.loss)
-        ax.plot(curve.lr, loss, color=color, linewidth=0.6, alpha=0.3, label="_raw")
+        ax.plot(curve.lr, loss, color=color, linewidth=0.7, alpha=0.4, label="_raw")
         smoothed = _smoothed(curve)
         lr = curve.lr[: smoothed.size]
         best = curve.suggest(schedule=schedule).lr
@@ -123,17 +121,23 @@ def plot_comparison(
         ax.plot(lr, smoothed, color=color, label=name)
         if best is not None:
             ax.plot(best, np.interp(best, lr, smoothed), "o", color=color, label="_dot")
+    losses = [_drawable(curve.loss) for curve in comparison.curves]
+    return _finished(ax, xscale, [] if full_range else losses)
+
+
+def _finished(ax: Axes, xscale: str, losses: list[NDArray[np.float64]]) -> Axes:
+    """Axes with their names, a legend, and room for what these losses show."""
     ax.set_xscale(xscale)
+    ax.margins(x=0.02)
     ax.set_xlabel("learning rate")
     ax.set_ylabel("loss")
-    if not full_range:
-        _limit_loss(ax, *(_drawable(curve.loss) for curve in comparison.curves))
+    _limit_loss(ax, losses)
     ax.legend(loc="best", fontsize="small")
     return ax
 
 
-def html(curve: LossCurve) -> str:
-    """The curve for a notebook: summary, suggestion as a sentence, and, with matplotlib, a plot."""
+def html(curve: LossCurve | Comparison) -> str:
+    """One curve, or several, for a notebook: sentences and, with matplotlib, a plot."""
     text = "<br>".join(escaping.escape(line) for line in str(curve).splitlines())
     try:
         from matplotlib.figure import Figure
@@ -143,7 +147,7 @@ def html(curve: LossCurve) -> str:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     buffer = io.BytesIO()
     try:
-        plot_curve(curve, figure.subplots())
+        curve.plot(figure.subplots())
         figure.savefig(buffer, format="png", dpi=100)
     except Exception:  # a picture that fails must not hide the sentence
         return f"<p>{text}</p>"
@@ -166,7 +170,7 @@ def _drawable(loss: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _smoothed(curve: LossCurve) -> NDArray[np.float64]:
-    return _drawable(smooth_losses(curve.lr, curve.loss, curve.num_steps or len(curve)))
+    return _drawable(smooth_losses(curve.lr, curve.loss, curve.num_steps))
 
 
 def _shown(curve: LossCurve, skip_start: int, skip_end: int) -> slice:
@@ -179,24 +183,39 @@ def _shown(curve: LossCurve, skip_start: int, skip_end: int) -> slice:
     return slice(start, stop)
 
 
-def _mark(ax: Axes, suggestion: Suggestion) -> None:
+def _mark(ax: Axes, suggestion: Suggestion, shown: NDArray[np.float64]) -> None:
     if suggestion.lr is None:
         ax.plot([], [], " ", label="no suggestion")
         return
-    doubt = "" if suggestion.confident else " ?"
-    label = f"{suggestion.method}: {suggestion.lr:.2g}{doubt}"
+    if shown.size and not shown[0] <= suggestion.lr <= shown[-1]:
+        return
+    label = f"{LABELS.get(suggestion.method, suggestion.method)}: lr {suggestion.lr:.2g}"
+    if suggestion.method == PLATEAU and not suggestion.confident:
+        label += ", in doubt"
     ax.axvline(suggestion.lr, color=SUGGESTION_COLOR, label=label, zorder=2)
     if suggestion.band:
-        ax.axvspan(*suggestion.band, color=SUGGESTION_COLOR, alpha=0.1, linewidth=0, zorder=0)
+        # Not into what is skipped.
+        low, high = (min(max(end, shown[0]), shown[-1]) for end in suggestion.band)
+        label = f"usable: {suggestion.band[0]:.2g} to {suggestion.band[1]:.2g}"
+        ax.axvspan(low, high, color=SUGGESTION_COLOR, alpha=0.1, lw=0, zorder=0, label=label)
 
 
-def _limit_loss(ax: Axes, *losses: NDArray[np.float64]) -> None:
-    """Show as much above the start level as lies below it, so that a divergence hides nothing."""
+def _mark_end(ax: Axes, lr: NDArray[np.float64], loss: NDArray[np.float64]) -> None:
+    """Say so where a sweep has ended in a loss that cannot be drawn."""
+    finite = np.flatnonzero(np.isfinite(loss))
+    if finite.size and finite[-1] < loss.size - 1:
+        at = finite[-1] + 1
+        ax.axvline(lr[at], color="black", linestyle=":", label=f"{loss[at]} at lr {lr[at]:.2g}")
+
+
+def _limit_loss(ax: Axes, losses: list[NDArray[np.float64]]) -> None:
+    """Show as much above the start level as lies below it, so that nothing odd hides the rest."""
     ends = []
     for loss in losses:
         finite = loss[np.isfinite(loss)]
         if finite.size < MIN_POINTS:
             continue
+        finite = without_outliers(finite)
         start = float(np.median(finite[:MIN_POINTS]))
         early = float(np.abs(finite[:MIN_POINTS] - start).max())
         ends.append((float(finite.min()), start + max(start - float(finite.min()), 2 * early)))

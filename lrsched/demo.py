@@ -224,18 +224,13 @@ def table(report: Report) -> Table:
     for column in ("lr", "seconds", "train loss", "val loss", "val accuracy"):
         built.add_column(column, justify="right", no_wrap=True)
     for schedule, label in SCHEDULES.items():
-        rows = [o for o in report.outcomes if o.schedule == schedule]
-
-        def over_seeds(name: str, digits: int, rows: list[Outcome] = rows) -> str:
-            values = [getattr(row, name) for row in rows]
-            return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
-
-        built.add_row(
-            label,
-            f"{report.lrs[schedule]:.3g}",
-            over_seeds("seconds", 1),
-            over_seeds("train_loss", 3),
-            over_seeds("val_loss", 3),
-            over_seeds("val_accuracy", 3),
-        )
+        rows = [outcome for outcome in report.outcomes if outcome.schedule == schedule]
+        seconds = np.mean([row.seconds for row in rows])
+        losses = [_over_seeds(rows, name) for name in ("train_loss", "val_loss", "val_accuracy")]
+        built.add_row(label, f"{report.lrs[schedule]:.3g}", f"{seconds:.1f}", *losses)
     return built
+
+
+def _over_seeds(rows: list[Outcome], name: str) -> str:
+    values = [getattr(row, name) for row in rows]
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"

@@ -5,10 +5,32 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from statistics import median
+from statistics import median, quantiles
 
 MIN_POINTS = 10
 STOP_FACTOR = 2.0
+MIN_BITS = 8  # of bfloat16
+ROUNDINGS = 8.0  # in so many steps of its resolution, a loss has not moved
+# The range of the early losses over that of their middle half; beyond, it is that of odd batches.
+RANGE_OVER_QUARTILES = 10.0
+
+
+def resolution(losses: Sequence[float]) -> float:
+    """Distance from a typical loss to the next number of the type that the losses come from.
+
+    That is the coarsest of the usual ones, from bfloat16 on, that holds all of them: a loss that
+    was computed in float32 says no more for being kept as a float64.
+    """
+    typical = median(map(abs, losses))
+    if not typical:
+        return 0.0
+    return math.ldexp(1.0, math.frexp(typical)[1] - max(MIN_BITS, *map(_bits, losses)))
+
+
+def _bits(value: float) -> int:
+    """Significant bits of a number."""
+    mantissa = int(math.ldexp(math.frexp(value)[0], 53))
+    return 54 - (mantissa & -mantissa).bit_length() if mantissa else 0
 
 
 class Divergence:
@@ -18,7 +40,8 @@ class Divergence:
     the drop so far (start level - lowest median) and the spread of the early losses. Only
     differences of losses count, so sign, offset and scale of the loss do not matter; the median
     lets two bad batches in a row pass; and the first fifth of the sweep, whose spread is measured,
-    never ends it.
+    never ends it. The spread is that of losses other than odd ones, and no less than what rounding
+    makes of a loss that stays the same.
     """
 
     def __init__(self, factor: float, num_steps: int) -> None:
@@ -52,7 +75,7 @@ class Divergence:
             self._head.append(loss)
             if len(self._head) == self._early:
                 self._start = median(self._head[:MIN_POINTS])
-                self._spread = max(self._head) - min(self._head)
+                self._spread = _spread(self._head)
                 self._set_limit()
             return False
         return middle > self._limit
@@ -60,3 +83,11 @@ class Divergence:
     def _set_limit(self) -> None:
         scale = max(self._start - self._best, self._spread)
         self._limit = self._start + self._factor * scale
+
+
+def _spread(losses: Sequence[float]) -> float:
+    low, _, high = quantiles(losses, n=4)
+    spread = max(losses) - min(losses)
+    if high > low:
+        spread = min(spread, RANGE_OVER_QUARTILES * (high - low))
+    return max(spread, ROUNDINGS * resolution(losses))

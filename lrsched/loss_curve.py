@@ -8,11 +8,11 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lrsched._validate import (
     check_at_most,
@@ -39,7 +39,7 @@ FINISHED = "finished"
 NOT_FINITE = ("nan", "inf", "-inf")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class LossCurve:
     """Losses of a range test, each with the learning rate of the update it was measured at.
 
@@ -62,29 +62,39 @@ class LossCurve:
 
     lr: NDArray[np.float64]
     loss: NDArray[np.float64]
-    stop_reason: str = field(default=FINISHED, kw_only=True)
-    num_steps: int | None = field(default=None, kw_only=True)
-    start_lr: float | None = field(default=None, kw_only=True)
-    end_lr: float | None = field(default=None, kw_only=True)
-    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    stop_reason: str
+    num_steps: int
+    start_lr: float | None
+    end_lr: float | None
+    notes: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        lr, loss = check_curve(self.lr, self.loss)
-        check_type("stop_reason", self.stop_reason, str)
-        planned = lr.size if self.num_steps is None else self.num_steps
-        fields: dict[str, Any] = {"lr": lr, "loss": loss}
-        fields["num_steps"] = check_int("num_steps", planned, lr.size)
-        fields["notes"] = tuple(check_sequence("notes", self.notes, "a list or tuple of str"))
-        for note in fields["notes"]:
+    def __init__(
+        self,
+        lr: ArrayLike,
+        loss: ArrayLike,
+        *,
+        stop_reason: str = FINISHED,
+        num_steps: int | None = None,
+        start_lr: float | None = None,
+        end_lr: float | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        lrs, losses = check_curve(lr, loss)
+        check_type("stop_reason", stop_reason, str)
+        planned = lrs.size if num_steps is None else check_int("num_steps", num_steps, lrs.size)
+        for note in check_sequence("notes", notes, "a list or tuple of str"):
             check_type("notes", note, str)
-        for name, used in (("start_lr", lr[:1]), ("end_lr", lr[-1:])):
-            fields[name] = _planned_end(name, getattr(self, name), used.tolist())
+        fields = {
+            "lr": lrs,
+            "loss": losses,
+            "stop_reason": stop_reason,
+            "num_steps": planned,
+            "start_lr": _planned_end("start_lr", start_lr, lrs[:1].tolist()),
+            "end_lr": _planned_end("end_lr", end_lr, lrs[-1:].tolist()),
+            "notes": tuple(notes),
+        }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-
-    @property
-    def _planned(self) -> int:
-        return self.num_steps or len(self)
 
     def suggest(
         self,
@@ -97,7 +107,7 @@ class LossCurve:
         return suggest_for(
             self.lr,
             self.loss,
-            self._planned,
+            self.num_steps,
             schedule=schedule,
             method=method,
             fallback=fallback,
@@ -114,7 +124,7 @@ class LossCurve:
         least a factor of 3 apart, both inside the sweep. For one cycle only, take `suggest().lr`
         as `max_lr`.
         """
-        return cyclical_range(self.lr, self.loss, self._planned)
+        return cyclical_range(self.lr, self.loss, self.num_steps)
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the curve; the arguments are those of `lrsched.curve_plot.plot_curve`."""
@@ -176,9 +186,13 @@ class LossCurve:
     def from_csv(cls, text: str) -> LossCurve:
         """A curve from CSV text with columns `lr` and `loss`, in any order and among others.
 
+        An empty loss is NaN, as pandas writes it.
+
         Raises:
+            TypeError: `text` is not a str.
             ValueError: a column is missing, or a cell is not a number.
         """
+        check_type("text", text, str, "the content of a file, not its name")
         # Excel begins its UTF-8 files with a byte order mark.
         lines = io.StringIO(text.removeprefix("\ufeff"), newline="")
         reader = csv.DictReader(lines, skipinitialspace=True)
@@ -201,6 +215,12 @@ class LossCurve:
         # Python floats hash 0.0 and -0.0 alike; all NaNs are equal here, and must hash so.
         losses = np.nan_to_num(self.loss).tolist()
         return hash((*self.lr.tolist(), *losses, self.num_steps, self.stop_reason))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Arrays that come out of a pickle, or of a deep copy, can be written to.
+        self.__dict__.update(state)
+        for array in (self.lr, self.loss):
+            array.flags.writeable = False
 
     def __repr__(self) -> str:
         if not len(self):
@@ -245,18 +265,23 @@ def _number(name: str, value: Any) -> float:
 def _points(reader: csv.DictReader[str]) -> list[tuple[float, float]]:
     if not {"lr", "loss"} <= set(reader.fieldnames or ()):
         raise ValueError(
-            f"text must have a header with the columns lr and loss, got {reader.fieldnames}"
+            f"text must have a header with the columns lr and loss, got {_short(reader.fieldnames)}"
         )
     points = []
     for row in reader:
         try:
-            points.append((float(row["lr"]), float(row["loss"])))
+            points.append((float(row["lr"]), math.nan if row["loss"] == "" else float(row["loss"])))
         except (TypeError, ValueError):
             raise ValueError(
                 f"lr and loss must be numbers, got {row['lr']!r} and {row['loss']!r} "
                 f"in line {reader.line_num}"
             ) from None
     return points
+
+
+def _short(value: object, most: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def average(curves: Iterable[LossCurve]) -> LossCurve:
@@ -267,16 +292,13 @@ def average(curves: Iterable[LossCurve]) -> LossCurve:
 
     Raises:
         TypeError: something that is not a LossCurve.
-        ValueError: no curves, or learning rates that differ.
+        ValueError: no curves, or sweeps of different plans.
     """
-    kept = tuple(curves)
-    if not kept:
-        raise ValueError("curves must hold at least one LossCurve, got none")
-    for curve in kept:
-        check_type("curves", curve, LossCurve)
+    kept = _checked_curves(curves)
     if len(kept) == 1:
         return kept[0]
-    shortest = min(kept, key=len)
+    # Of two as short, one that ended in NaN: so does the mean.
+    shortest = min(kept, key=lambda curve: (len(curve), np.isfinite(curve.loss).all()))
     length = len(shortest)
     for curve in kept:
         if not np.array_equal(curve.lr[:length], shortest.lr):
@@ -291,7 +313,7 @@ def average(curves: Iterable[LossCurve]) -> LossCurve:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Loss curves side by side; made by `compare`."""
 
@@ -309,8 +331,26 @@ class Comparison:
 
         return plot_comparison(self, ax, **options)
 
+    def __repr__(self) -> str:
+        pairs = zip(self.labels, self.curves, strict=True)
+        return f"Comparison({', '.join(f'{label}: {curve!r}' for label, curve in pairs)})"
+
     def __str__(self) -> str:
         return "\n".join(f"{label}: {found}" for label, found in self.suggestions().items())
+
+    def _repr_html_(self) -> str:
+        from lrsched.curve_plot import html
+
+        return html(self)
+
+
+def _checked_curves(curves: Iterable[LossCurve]) -> tuple[LossCurve, ...]:
+    kept = tuple(curves)
+    if not kept:
+        raise ValueError("curves must hold at least one LossCurve, got none")
+    for curve in kept:
+        check_type("curves", curve, LossCurve)
+    return kept
 
 
 def compare(curves: Iterable[LossCurve], labels: Sequence[str] | None = None) -> Comparison:
@@ -324,11 +364,7 @@ def compare(curves: Iterable[LossCurve], labels: Sequence[str] | None = None) ->
         TypeError: something that is not a LossCurve or a str, or labels that are no list.
         ValueError: no curves, or labels that do not fit them.
     """
-    kept = tuple(curves)
-    if not kept:
-        raise ValueError("curves must hold at least one LossCurve, got none")
-    for curve in kept:
-        check_type("curves", curve, LossCurve)
+    kept = _checked_curves(curves)
     if labels is None:
         labels = [f"curve {i + 1}" for i in range(len(kept))]
     names = tuple(check_sequence("labels", labels, "a list or tuple of str"))

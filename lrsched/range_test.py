@@ -39,8 +39,9 @@ class RangeTest:
         num_steps: Number of updates, int >= 10.
         sweep: "exponential" (equal ratios), "linear" (equal differences), or a `Schedule` that
             rises; a Schedule brings its own ends and length.
-        stop_factor: Stop when the loss has risen above its start level by this many times the
-            drop seen before, > 0; None runs to the end. A NaN or infinite loss always stops.
+        stop_factor: Stop when the median of the last five losses exceeds the start level by this
+            many times the drop seen before or the spread of the early losses, whichever is larger,
+            > 0; None runs to the end. A NaN or infinite loss always stops.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -74,11 +75,17 @@ class RangeTest:
                     "start_lr, end_lr and num_steps must be left out when sweep is a Schedule, "
                     f"got {start_lr!r}, {end_lr!r} and {num_steps!r}"
                 )
-            lrs = _checked_sweep(sweep)
+            if sweep.total_steps is None or sweep.total_steps < MIN_POINTS:
+                raise ValueError(
+                    f"sweep must be a Schedule of at least {MIN_POINTS} steps, got {sweep!r}"
+                )
         else:
             num_steps = check_int("num_steps", num_steps, MIN_POINTS)
             build = SWEEPS[check_choice("sweep", sweep, SWEEPS, "or a Schedule")]
-            lrs = build(start_lr, end_lr, num_steps).values()
+            sweep = build(start_lr, end_lr, num_steps)
+        lrs = sweep.values()
+        if lrs[0] <= 0 or not (np.diff(lrs) > 0).all():
+            raise ValueError(f"sweep must rise at every step from a value > 0, got {sweep!r}")
         if stop_factor is not None:
             stop_factor = check_positive("stop_factor", stop_factor, "None runs to the end")
         self._lrs: list[float] = lrs.tolist()
@@ -135,10 +142,17 @@ class RangeTest:
         as one that gives each of them to `record` at once.
 
         Args:
-            losses: Floats, in the order of the updates.
+            losses: As `record` takes them, in the order of the updates.
+
+        Raises:
+            TypeError: one of them is not one real number; nothing is recorded.
+            ValueError: an int too large for a float; nothing is recorded.
         """
+        given = list(losses)
+        if set(map(type, given)) - {float}:
+            given = list(map(check_loss, given))
         if self._stop_reason is None:
-            kept, reason = self._judge(list(losses)[: len(self._lrs) - len(self._losses)])
+            kept, reason = self._judge(given[: len(self._lrs) - len(self._losses)])
             self._losses += kept
             finished = len(self._losses) == len(self._lrs)
             self._stop_reason = reason or (FINISHED if finished else None)
@@ -203,12 +217,5 @@ class RangeTest:
             f"{len(self._losses)} of {len(self._lrs)} steps, {state})"
         )
 
-
-def _checked_sweep(sweep: Schedule) -> NDArray[np.float64]:
-    if sweep.total_steps is None or sweep.total_steps < MIN_POINTS:
-        length = "an endless one" if sweep.total_steps is None else f"{sweep.total_steps} steps"
-        raise ValueError(f"sweep must be a Schedule of at least {MIN_POINTS} steps, got {length}")
-    lrs = sweep.values()
-    if lrs[0] <= 0 or not (np.diff(lrs) > 0).all():
-        raise ValueError(f"sweep must rise at every step from a value > 0, got {sweep!r}")
-    return lrs
+    def _repr_html_(self) -> str:
+        return self.curve._repr_html_()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrsched.divergence import MIN_POINTS, STOP_FACTOR, Divergence
+from lrsched.divergence import MIN_POINTS, STOP_FACTOR, Divergence, resolution
 
 Array = NDArray[np.float64]
 
@@ -27,6 +27,7 @@ CALM_OVER_NOISE = 2.0  # the loss of a model that is no worse than at the start
 DROP_DONE = 0.9  # left point: this part of the drop is done. Steepest or lowest points are noisier
 DROP_BEGUN = 0.2  # the loss has begun to fall
 DROP_LOST = 0.5  # right point: this part of the drop is left again
+ROUNDINGS = 2.0  # the least noise, in steps of the resolution of the losses
 
 # A sweep of more steps trains longer near each lr and so finishes the drop at a lower one. If only
 # lr x updates counted, the exponent would be 1; if only stability did, 0. The truth is in between.
@@ -55,6 +56,11 @@ class Reading:
     scale: float
     start: float
     calm: float
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the start level is the mean of losses at learning rates that are no start."""
+        return float(self.x[START_POINTS - 1] - self.x[0]) > 2 * START_DECADES
 
     @property
     def lowest(self) -> int:
@@ -96,8 +102,10 @@ class Reading:
 
         So many updates at that lr would have gone as far as the sweep had by then.
         """
-        lr = 10 ** (self.x - self.x[-1])
-        return float(np.interp(self.done, self.x, np.cumsum(lr) / lr))
+        end = min(int(np.searchsorted(self.x, self.done)) + 1, self.x.size)
+        x = self.x[:end]
+        lr = 10 ** (x - x[-1])
+        return float(np.interp(self.done, x[-2:], np.cumsum(lr)[-2:] / lr[-2:]))
 
     @property
     def shift(self) -> float:
@@ -112,10 +120,8 @@ def read(lr: Array, loss: Array) -> Reading:
     smooth = _smooth(x, level)
     lowest = int(smooth.argmin())
     head = level[_head(x)]
-    # The median of differences forgives trends, the deviation at the start sees heavy tails.
-    steps = np.abs(np.diff(level[: max(lowest, MIN_POINTS)]))
-    spread = float(_without_outliers(head).std())
-    noise = max(float(np.median(steps)) / STEP_OVER_NOISE, spread)
+    rounding = ROUNDINGS * resolution(loss[_head(x)].tolist()) / scale
+    noise = max(_noise(level, head, lowest), rounding)
     around = int(np.count_nonzero(np.abs(x - x[lowest]) <= SMOOTH_DECADES))
     error = noise * math.sqrt(1 / head.size + 1 / max(around, 3))
     quiet = np.flatnonzero(_running_median(level) <= CALM_OVER_NOISE * noise)
@@ -123,14 +129,29 @@ def read(lr: Array, loss: Array) -> Reading:
     return Reading(x, smooth, noise, error, scale, start, calm)
 
 
+def _noise(level: Array, head: Array, lowest: int) -> float:
+    """Standard deviation of a single loss before the lowest."""
+    # The median of differences forgives trends, the deviation at the start sees heavy tails.
+    step = float(np.median(np.abs(np.diff(level[: max(lowest, MIN_POINTS)]))))
+    noise = max(step / STEP_OVER_NOISE, float(without_outliers(head).std()))
+    if step:
+        return noise
+    # Most losses are equal to the ones before, as where they were rounded: all that noise does
+    # then is what a median leaves out.
+    steps = np.diff(level[: max(lowest, START_POINTS) + 1])
+    return max(noise, math.sqrt(float(np.mean(steps**2)) / 2))
+
+
 def smooth_losses(lr: Array, loss: Array, num_steps: int) -> Array:
-    """The centred smooth that suggestions are read from, as far as they read a curve."""
+    """The centred smooth that suggestions are read from, as far as they follow the losses up."""
     count, _ = readable(loss, num_steps)
     if count < MIN_POINTS:
         return loss[:0]
     x = np.log10(lr[:count])
     level, start, scale = _levels(x, loss[:count])
-    return np.clip(_smooth(x, level) + start, -1, 1) * scale
+    below = np.flatnonzero(_running_median(level) <= _ceiling(level))
+    smooth = _smooth(x, level)[: below.max(initial=-1) + 1]
+    return np.clip(smooth + start, -1, 1) * scale
 
 
 def _levels(x: Array, loss: Array) -> tuple[Array, float, float]:
@@ -147,14 +168,18 @@ def _head(x: Array) -> slice:
 
 def _smooth(x: Array, level: Array) -> Array:
     """Three centred box averages of losses above (+) and below (-) the start level."""
-    depth = -float(_running_median(level).min())
-    # An explosion must not leak into its neighbours: kept at most as high as the drop is deep.
-    smooth = _without_outliers(np.minimum(level, max(depth, 0.0)))
+    # An explosion must not leak into its neighbours.
+    smooth = without_outliers(np.minimum(level, _ceiling(level)))
     low, high = _boxes(x)
     for _ in range(3):
         total = np.concatenate(([0.0], np.cumsum(smooth)))
         smooth = (total[high] - total[low]) / (high - low)
     return np.asarray(smooth)
+
+
+def _ceiling(level: Array) -> float:
+    """As high above the start level as the drop is deep."""
+    return max(-float(_running_median(level).min()), 0.0)
 
 
 def readable(loss: Array, num_steps: int) -> tuple[int, int | None]:
@@ -171,7 +196,7 @@ def readable(loss: Array, num_steps: int) -> tuple[int, int | None]:
     return count, count if count < loss.size else None
 
 
-def _without_outliers(level: Array) -> Array:
+def without_outliers(level: Array) -> Array:
     """The losses, with the running median for those that the noise around them cannot explain."""
     middle = _running_median(level)
     steps = np.abs(np.diff(level))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from html import escape
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +20,7 @@ from lrsched.divergence import MIN_POINTS
 from lrsched.peer_rules import ALIASES, PEERS, RuleError
 from lrsched.reading import DROP_DONE, SMOOTH_DECADES, START_DECADES, Array, Reading, read, readable
 
-PLATEAU = "plateau"
+PLATEAU, FALLBACK = "plateau", "fallback"
 
 # From the two points to a learning rate; measured as docs/suggestion.md says.
 EDGE_WEIGHT = 0.35  # how far towards the right point, in log lr
@@ -32,10 +33,7 @@ DROP_OVER_NOISE = 1.2
 DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
 CONFIDENT_OVER_NOISE = 3.0
 FEW_UPDATES = 5.0  # 84 steps of an exponential sweep over 8 decades
-SWEEP_AGAIN = (
-    "sweep to a higher end_lr, or use more steps or larger batches; the curve of a model that is "
-    "already trained looks like this too"
-)
+MORE_DATA = "use more steps or larger batches (the curve of a trained model looks like this too)"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class Suggestion:
         band: (low, high): learning rates expected to do about as well; None with a peer's rule.
         confident: Whether the curve leaves no known doubt. Peers' rules do not say: False.
         schedule: What the lr is for: "one_cycle" (its peak) or "constant".
-        start: Start level of the loss, before the sweep did anything to it.
+        start: Start level of the loss, before the sweep did anything to it. This and the next two
+            are None where nothing was measured, as with a peer's rule.
         drop: Start level less lowest smoothed loss, in units of the loss.
         noise: Standard deviation of the loss of one batch near the start.
         diverged_at: lr at which the loss had lost half of its drop again or, without a drop, rose
@@ -62,23 +61,30 @@ class Suggestion:
     band: tuple[float, float] | None = None
     confident: bool = False
     schedule: str = "one_cycle"
-    start: float = math.nan
-    drop: float = math.nan
-    noise: float = math.nan
+    start: float | None = None
+    drop: float | None = None
+    noise: float | None = None
     diverged_at: float | None = None
 
     @property
     def drop_over_noise(self) -> float:
         """Drop in units of the noise; inf for a noiseless drop, NaN where nothing was measured."""
+        if self.drop is None or self.noise is None:
+            return math.nan
         if self.noise > 0:
             return self.drop / self.noise
-        return math.inf if self.drop > 0 else self.drop * math.nan
+        return math.inf if self.drop > 0 else math.nan
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self))}</p>"
 
     def __str__(self) -> str:
         if self.lr is None:
             return f"No learning rate suggested by {self.method}: {self.reason}."
+        if self.method == FALLBACK:
+            return f"The fallback lr {self.lr:.3g}, since none can be read: {self.reason}."
         if self.method in PEERS:
-            return f"{self.method} suggests lr {self.lr:.3g}: {self.reason}."
+            return f"{self.method} suggests lr {self.lr:.3g}, {self.reason}."
         use = "the peak of one-cycle training" if self.schedule == "one_cycle" else "constant lr"
         band = f" (usable from {self.band[0]:.2g} to {self.band[1]:.2g})" if self.band else ""
         sure = "" if self.confident else ", with doubt"
@@ -178,7 +184,7 @@ def suggest_for(
     else:
         found = replace(_peer(ALIASES.get(name, name), lr, loss, num_steps), schedule=schedule)
     if found.lr is None and fallback is not None:
-        return replace(found, lr=fallback, method="fallback")
+        return replace(found, lr=fallback, method=FALLBACK)
     return found
 
 
@@ -214,21 +220,15 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
     blown_up = None if end is None else float(lr[end])
     found = Suggestion(None, PLATEAU, "", schedule=schedule, diverged_at=blown_up)
     if count < MIN_POINTS:
-        where = "" if blown_up is None else f" before NaN or inf at lr {blown_up:.2g}"
-        return replace(
-            found, reason=f"only {count} finite losses{where}; sweep from a lower start_lr"
-        )
+        return replace(found, reason=_too_few(count, blown_up))
     lr = lr[:count]
     reading = read(lr, loss[:count])
     drop, noise = reading.drop, reading.noise
     start, scale = reading.start, reading.scale
     found = replace(found, start=start * scale, drop=drop * scale, noise=noise * scale)
-    silent = replace(found, diverged_at=_rise(reading, lr, blown_up))
-    if drop <= 0:
-        return replace(silent, reason=f"the loss never fell below its start level; {SWEEP_AGAIN}")
     if drop <= max(DROP_OVER_NOISE * noise, DROP_OVER_ERROR * reading.error):
-        what = f"the loss fell by {found.drop:.2g}, which its noise ({found.noise:.2g}) can explain"
-        return replace(silent, reason=f"{what}; {SWEEP_AGAIN}")
+        rise = _rise(reading, lr, blown_up)
+        return replace(found, diverged_at=rise, reason=_silence(reading, rise))
     if reading.edge is not None:
         found = replace(found, diverged_at=_inside(reading.edge, lr))
 
@@ -245,6 +245,29 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
         band=(_inside(inside - reach, lr), _inside(min(inside + reach, edge), lr)),
         confident=not doubts,
     )
+
+
+def _too_few(count: int, blown_up: float | None) -> str:
+    losses = "1 finite loss" if count == 1 else f"{count} finite losses"
+    if blown_up is None:
+        return f"only {losses} of the {MIN_POINTS} that it takes; use more steps"
+    return f"only {losses} before NaN or inf at lr {blown_up:.2g}; sweep from a lower start_lr"
+
+
+def _silence(reading: Reading, rise: float | None) -> str:
+    """What is known of a curve without a drop, and what to do about it."""
+    what = "the loss never fell below its start level"
+    if reading.drop > 0:
+        drop, noise = reading.drop * reading.scale, reading.noise * reading.scale
+        what = f"the loss fell by {drop:.2g}, no more than its noise ({noise:.2g}) explains"
+    if rise is not None:
+        what += f", and was higher or not finite from lr {rise:.2g} on"
+    if reading.coarse:
+        return f"{what}; its first points lie decades apart (sweep exponentially, or in more steps)"
+    if rise is None:
+        return f"{what}; sweep to a higher end_lr, or {MORE_DATA}"
+    early = math.log10(rise) - reading.x[0] <= 2 * START_DECADES
+    return f"{what}; {'sweep from a lower start_lr' if early else MORE_DATA}"
 
 
 def _rise(reading: Reading, lr: Array, blown_up: float | None) -> float | None:

@@ -1,5 +1,12 @@
 """Learning-rate policy for Keras 3 on any backend: callbacks, range test, in-graph schedule."""
 
+try:
+    import keras  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "keras":
+        raise
+    raise ImportError('lrsched_tf needs Keras: pip install "onecycle-lr[tf]"') from error
+
 from lrsched_tf.callbacks import ScheduleCallback
 from lrsched_tf.cycles import CyclicalLR, OneCycle
 from lrsched_tf.one_cycle_fit import fit_one_cycle

@@ -1,5 +1,12 @@
 """PyTorch schedulers driven by `lrsched` schedules, and an LR range test."""
 
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError('lrsched_torch needs PyTorch: pip install "onecycle-lr[torch]"') from error
+
 from lrsched_torch.cyclic import CyclicLR
 from lrsched_torch.one_cycle import OneCycleLR
 from lrsched_torch.range_test import lr_find, range_test

@@ -1,5 +1,6 @@
-"""Every Python snippet of the README and of the schedules guide runs as it stands."""
+"""Every Python snippet of the README and of the guides to the core runs as it stands."""
 
+import os
 import re
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def package(snippet: str) -> str:
 
 CASES = [
     pytest.param(snippet, id=f"{path}-{package(snippet)}")
-    for path in ("README.md", "docs/schedules.md")
+    for path in ("README.md", "docs/schedules.md", "docs/loss_curve.md")
     for snippet in snippets(path)
 ]
 
@@ -63,7 +64,12 @@ def test_the_snippet_runs(snippet):
     if find_spec(NEEDS[name]) is None:
         pytest.skip(f"needs {NEEDS[name]}, which is not installed")
     code = PRELUDES[name] + snippet
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -3,11 +3,13 @@
 import base64
 import builtins
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lrsched.loss_curve import LossCurve, compare
+from lrsched.range_test import RangeTest
 
 matplotlib = pytest.importorskip("matplotlib", reason="plots need matplotlib")
 matplotlib.use("Agg")
@@ -47,8 +49,9 @@ def test_raw_and_smoothed_losses_and_the_suggestion_are_drawn():
     smooth = drawn["smoothed"].get_ydata()
     assert np.abs(np.diff(smooth[:80])).max() < np.abs(np.diff(curve.loss[:80])).max() / 3
     best = curve.suggest()
-    assert drawn[f"plateau: {best.lr:.2g}"].get_xdata()[0] == best.lr
+    assert drawn[f"suggestion: lr {best.lr:.2g}"].get_xdata()[0] == best.lr
     (band,) = ax.patches
+    assert band.get_label() in legend(ax)
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx(best.band)
     assert ax.get_xscale() == "log"
 
@@ -93,10 +96,56 @@ def test_any_suggestion_can_be_marked():
     curve = curve_at()
     peer = curve.suggest(method="valley")
     ax = curve.plot(suggestion=peer)
-    assert f"fastai_valley: {peer.lr:.2g} ?" in legend(ax)
+    assert f"fastai_valley: lr {peer.lr:.2g}" in legend(ax)
     assert not ax.patches
     constant = curve.suggest(schedule="constant")
-    assert f"plateau: {constant.lr:.2g}" in legend(curve.plot(schedule="constant"))
+    assert f"suggestion: lr {constant.lr:.2g}" in legend(curve.plot(schedule="constant"))
+    doubtful = replace(constant, confident=False)
+    assert f"suggestion: lr {constant.lr:.2g}, in doubt" in legend(curve.plot(suggestion=doubtful))
+    fallback = LossCurve(curve.lr, np.ones(len(curve))).suggest(fallback=1e-3)
+    assert "fallback: lr 0.001" in legend(curve.plot(suggestion=fallback))
+
+
+def test_what_is_skipped_is_not_marked():
+    curve = curve_at()
+    low, high = curve.suggest().band
+    inside = int(np.searchsorted(curve.lr, curve.suggest().lr))
+    assert set(lines(curve.plot(skip_start=inside + 1))) == {"raw loss", "smoothed"}
+    (band,) = curve.plot(skip_start=inside - 2).patches
+    assert low < band.get_x() == pytest.approx(curve.lr[inside - 2])
+    assert band.get_x() + band.get_width() == pytest.approx(high)
+
+
+@pytest.mark.parametrize("odd", [100.0, -100.0])
+@pytest.mark.parametrize("at", [0, 90])
+def test_one_odd_batch_does_not_flatten_the_picture(odd, at):
+    plain, loss = curve_at(), curve_at().loss.copy()
+    loss[at] = odd
+    for ends in (LossCurve(plain.lr, loss).plot().get_ylim(), plain.plot().get_ylim()):
+        assert -0.5 < ends[0] < 0.3
+        assert 3 < ends[1] < 6
+
+
+@pytest.mark.parametrize("end", [math.nan, math.inf])
+def test_the_end_of_a_sweep_in_nan_is_marked(end):
+    lr = np.geomspace(1e-6, 1, 50)
+    ax = LossCurve(lr, [*(2 / (1 + lr[:-1] / 1e-3)), end]).plot()
+    assert lines(ax)[f"{end} at lr 1"].get_xdata()[0] == lr[-1]
+    assert f"{end} at lr 1" in legend(ax)
+    assert "nan" not in "".join(legend(curve_at().plot()))
+
+
+def test_a_curve_of_one_point_can_be_seen():
+    assert lines(LossCurve([0.1], [1.0]).plot())["raw loss"].get_marker() == "."
+
+
+def test_no_smooth_is_drawn_where_it_would_not_follow_the_losses():
+    """The first points of a linear sweep lie decades apart, and the start level is lost."""
+    lr = np.linspace(1e-4, 0.5, 300)
+    curve = LossCurve(lr, 0.3 + 2 / (1 + (lr / 1e-3) ** 1.5) + (lr / 0.3) ** 3)
+    drawn = lines(curve.plot())["smoothed"]
+    losses = np.interp(drawn.get_xdata(), lr, curve.loss)
+    assert np.abs(drawn.get_ydata() - losses)[5:].max() < 0.5
 
 
 @pytest.mark.parametrize(
@@ -183,6 +232,17 @@ def test_a_notebook_sees_sentence_and_picture():
     data = text.split("base64,")[1].split('"')[0]
     assert base64.b64decode(data).startswith(b"\x89PNG")
     assert not pyplot.get_fignums()
+
+
+def test_a_notebook_sees_a_comparison_a_suggestion_and_a_running_test():
+    shown = compare([curve_at()], labels=["<b>"])._repr_html_()
+    assert "&lt;b&gt;: Suggested lr" in shown
+    assert "base64," in shown
+    assert curve_at().suggest()._repr_html_().startswith("<p>Suggested lr for the peak")
+    test = RangeTest()
+    test.record_all([1.0] * 20)
+    assert "20 of 300 steps" in test._repr_html_()
+    assert "base64," in test._repr_html_()
 
 
 def test_a_notebook_without_matplotlib_sees_the_sentence(monkeypatch):

@@ -85,3 +85,22 @@ def test_without_matplotlib_the_error_says_what_to_install():
         "except ImportError as error: print(error)"
     )
     assert message == 'plotting needs matplotlib: pip install "onecycle-lr[plot]"'
+
+
+@pytest.mark.parametrize(
+    ("package", "framework", "message"),
+    [
+        ("lrsched_torch", "torch", 'needs PyTorch: pip install "onecycle-lr[torch]"'),
+        ("lrsched_tf", "keras", 'needs Keras: pip install "onecycle-lr[tf]"'),
+    ],
+)
+def test_without_its_framework_an_adapter_says_what_to_install(package, framework, message):
+    hidden = (
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == '{framework}': raise ModuleNotFoundError(name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+    )
+    shown = fresh(f"{hidden}try: import {package}\nexcept ImportError as error: print(error)")
+    assert shown == f"{package} {message}"

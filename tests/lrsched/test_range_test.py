@@ -1,8 +1,11 @@
 """The range test as a state machine, and the loss curve it leaves."""
 
+import copy
 import json
 import math
 import pickle
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,6 +90,27 @@ def test_noise_alone_and_two_bad_batches_in_a_row_end_nothing():
         assert test.curve.stop_reason == "finished"
 
 
+@pytest.mark.parametrize("at", [0, 5, 30])
+@pytest.mark.parametrize("height", [50.0, 1e4, 1e9])
+def test_one_odd_batch_at_the_start_does_not_delay_the_end(at, height):
+    plain, spoilt = RangeTest(), RangeTest()
+    drive(plain)
+    drive(spoilt, lambda loss: loss + height * (spoilt.recorded == at))
+    assert len(spoilt.curve) == len(plain.curve)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("level", [2.3, 0.01, -700.0])
+def test_what_rounding_does_to_a_constant_loss_is_no_divergence(kind, level):
+    test, loss = RangeTest(), kind(level)
+    test.record_all([float(loss)] * 100)
+    for _ in range(100):
+        test.record(np.nextafter(loss, kind(np.inf)))
+    assert test.running
+    test.record_all([float(loss) + abs(level)] * 5)
+    assert test.curve.stop_reason == "diverged"
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_ends_it_at_once_and_is_kept(bad):
     test = RangeTest()
@@ -139,14 +163,40 @@ def test_anything_that_is_one_number_is_a_loss(loss):
 
 
 @pytest.mark.parametrize(
-    "loss", [np.ones(2), np.ones((1, 3)), np.array([]), "1.0", None, True, [1.0], 1j, np.array(1j)]
+    "loss",
+    [
+        *(np.ones(2), np.ones((1, 3)), np.array([]), "1.0", None, True, [1.0], 1j, np.array(1j)),
+        *(np.True_, np.ma.masked, np.ma.array([1.0], mask=[True]), np.timedelta64(1)),
+        SimpleNamespace(shape=(None,)),
+    ],
 )
 def test_anything_else_is_an_error_and_leaves_no_point(loss):
     test = RangeTest()
     with pytest.raises(TypeError, match="loss must be one real number"):
         test.record(loss)
+    with pytest.raises(TypeError, match="loss must be one real number"):
+        test.record_all([1.0, loss])
     assert len(test.curve) == 0
     assert test.lr == 1e-7
+
+
+class Eager:
+    """What a tensor of TensorFlow looks like: no `item`, and an array of any shape."""
+
+    def __init__(self, *values):
+        self.array = np.array(values)
+        self.shape = self.array.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def test_a_tensor_of_one_element_is_a_loss_and_one_truth_value_is_none():
+    test = RangeTest()
+    test.record(Eager(2.0))
+    with pytest.raises(TypeError, match="loss must be one real number, got True"):
+        test.record(Eager(True))
+    assert test.curve.loss.tolist() == [2.0]
 
 
 def test_an_int_that_no_float_holds_is_an_error_and_leaves_no_point():
@@ -188,8 +238,13 @@ def test_stop_from_outside_is_reported():
         ({"sweep": 3}, TypeError, "sweep must be one of"),
         ({"sweep": linear_sweep(0.1, 1, 20), "num_steps": 50}, ValueError, "must be left out"),
         ({"sweep": linear_sweep(0.1, 1, 9)}, ValueError, "at least 10 steps"),
-        ({"sweep": cyclical(0.1, 1.0, 10)}, ValueError, "at least 10 steps, got an endless one"),
+        (
+            {"sweep": cyclical(0.1, 1.0, 10)},
+            ValueError,
+            r"at least 10 steps, got Schedule\(endless",
+        ),
         ({"sweep": cosine(1.0, 0.1, 20)}, ValueError, "must rise at every step"),
+        ({"start_lr": 1.0, "end_lr": 1.0 + 1e-14}, ValueError, "must rise at every step"),
         ({"stop_factor": 0}, ValueError, "stop_factor must be > 0"),
         ({"stop_factor": "4"}, TypeError, "stop_factor must be"),
     ],
@@ -230,7 +285,10 @@ curves = st.integers(0, 30).flatmap(
 @given(curves)
 def test_json_and_pickle_round_trips_are_equal(curve):
     assert LossCurve.from_json(curve.to_json()) == curve
-    assert pickle.loads(pickle.dumps(curve)) == curve
+    for copied in (pickle.loads(pickle.dumps(curve)), copy.deepcopy(curve)):
+        assert copied == curve
+        assert not copied.lr.flags.writeable
+        assert not copied.loss.flags.writeable
     assert hash(LossCurve.from_json(curve.to_json())) == hash(curve)
 
 
@@ -258,6 +316,14 @@ def test_different_curves_are_not_equal():
 
 def test_csv_as_excel_writes_it_is_read():
     assert LossCurve.from_csv("\ufefflr,loss\r\n0.1,2\r\n") == LossCurve([0.1], [2.0])
+
+
+def test_csv_as_pandas_writes_it_is_read():
+    curve = LossCurve.from_csv(",lr,loss\n0,0.1,2\n1,0.2,\n")
+    assert curve == LossCurve([0.1, 0.2], [2.0, math.nan])
+    for wrong in (b"lr,loss", None, Path("curve.csv")):
+        with pytest.raises(TypeError, match="text must be a str"):
+            LossCurve.from_csv(wrong)
 
 
 def test_csv_columns_are_found_by_name():
@@ -364,7 +430,8 @@ def test_cyclical_range_spans_the_descent():
 def test_cyclical_range_does_not_leave_the_sweep():
     """Its ends are a factor of 3 apart, for which this sweep has no room below the suggestion."""
     lr = np.geomspace(1e-3, 0.0645358664366641, 17)
-    curve = LossCurve(lr, [2.0] * 5 + [1.0] * 3 + [4.0] * 9)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(17)
+    curve = LossCurve(lr, np.repeat([2.0, 1.0, 4.0], [5, 3, 9]) + noise)
     assert lr[0] < curve.suggest().lr < 3 * lr[0]
     assert curve.cyclical_range() is None
 
@@ -399,6 +466,16 @@ def test_average_is_the_mean_as_far_as_the_shortest_sweep_went():
     assert average([long]) is long
 
 
+def test_average_says_that_a_sweep_has_ended_in_nan_whatever_the_order():
+    lr = [0.1, 0.2]
+    pair = [
+        LossCurve(lr, [1.0, 9.0], stop_reason="diverged"),
+        LossCurve(lr, [1.0, math.nan], stop_reason="non-finite loss"),
+    ]
+    for curves_given in (pair, pair[::-1]):
+        assert average(curves_given).stop_reason == "non-finite loss"
+
+
 def test_average_of_huge_and_infinite_losses_is_no_accident():
     lr = [0.1, 0.2, 0.3]
     mean = average([LossCurve(lr, [1e308, math.inf, math.inf])] * 2)
@@ -427,7 +504,9 @@ def test_compare_names_its_curves():
     assert found["good"].lr > 0
     assert found["flat"].lr is None
     assert compare(pair).labels == ("curve 1", "curve 2")
-    assert "flat: No learning rate" in str(compare(pair, labels=["good", "flat"]))
+    both = compare(pair, labels=["good", "flat"])
+    assert "flat: No learning rate" in str(both)
+    assert repr(both).startswith("Comparison(good: LossCurve(300 of 300 steps")
 
 
 @pytest.mark.parametrize(

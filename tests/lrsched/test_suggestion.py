@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import pickle
 import re
 import sys
 
@@ -209,11 +210,75 @@ def test_noise_is_not_taken_for_a_drop(num_steps):
     assert lost >= 190
 
 
+ROUNDINGS = {
+    "four digits, mostly equal": lambda noise: np.round(2.3 + 3e-5 * noise, 4),
+    "four digits, hardly ever different": lambda noise: np.round(2.3 + 2e-5 * noise, 4),
+    "float32": lambda noise: (2.3 + 1e-7 * noise).astype(np.float32),
+    "float16": lambda noise: (2.3 + 3e-4 * noise).astype(np.float16),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDINGS)
+def test_rounding_is_not_taken_for_a_drop(name):
+    lr = np.geomspace(1e-7, 10, 300)
+    for seed in range(200):
+        loss = ROUNDINGS[name](np.random.default_rng(seed).standard_normal(300))
+        assert not suggest(lr, loss).confident
+
+
+def test_a_drop_of_rounded_losses_is_seen():
+    lr, loss = typical(noise=0.0)
+    plain = suggest(lr, loss)
+    for rounded in (np.round(loss, 2), loss.astype(np.float16)):
+        found = suggest(lr, rounded)
+        assert found.confident
+        assert found.lr == pytest.approx(plain.lr, rel=0.05)
+
+
+def test_a_curve_without_a_drop_gets_the_advice_that_fits():
+    lr = np.geomspace(1e-7, 10, 300)
+    rising = suggest(np.geomspace(0.1, 100, 100), 2.3 * 1.2 ** np.arange(100)).reason
+    assert rising.endswith("higher or not finite from lr 0.27 on; sweep from a lower start_lr")
+    early = suggest(lr, np.r_[np.full(12, 2.3), np.full(288, np.nan)]).reason
+    assert "not finite from lr 2.1e-07 on; sweep from a lower start_lr" in early
+    late = suggest(lr, np.r_[noisy(2.3)[:250], 2.3 * 1.5 ** np.arange(50)]).reason
+    assert "higher or not finite from lr" in late
+    assert "use more steps or larger batches" in late
+    assert "end_lr" not in late
+    assert "sweep to a higher end_lr" in suggest(lr, noisy(2.3)).reason
+    few = LossCurve(lr[:5], [5, 4, 3, 2, 1], num_steps=300).suggest().reason
+    assert few == "only 5 finite losses of the 10 that it takes; use more steps"
+    assert "only 1 finite loss of" in LossCurve([0.1], [1.0]).suggest().reason
+
+
+def test_a_linear_sweep_that_begins_too_coarsely_is_said_to():
+    lr = np.linspace(1e-5, 1.0, 300)
+    found = suggest(lr, 0.3 + 2 / (1 + (lr / 1e-3) ** 1.5) + (lr / 0.3) ** 3)
+    assert found.lr is None
+    assert "its first points lie decades apart (sweep exponentially" in found.reason
+
+
+def test_learning_rates_hundreds_of_decades_apart_are_read():
+    """Warnings are errors in the tests."""
+    lr = 10.0 ** np.linspace(-300, 300, 80)
+    assert suggest(lr, np.r_[np.full(40, 2.0), np.full(40, 1.0)] + noisy(0)[:80] / 50).lr > 0
+
+
+def test_suggestions_survive_a_pickle():
+    lr = np.geomspace(1e-7, 10, 300)
+    curves = (typical(), (lr, np.ones(300)), (lr, np.full(300, np.nan)))
+    for found in (s for c in curves for s in LossCurve(*c).suggestions().values()):
+        again = pickle.loads(pickle.dumps(found))
+        assert again == found
+        assert hash(again) == hash(found)
+
+
 def test_a_fallback_is_used_where_there_is_no_suggestion_and_only_there():
     lr, loss = typical()
     flat = suggest(lr, np.ones(lr.size), fallback=3e-4)
     assert (flat.lr, flat.method, flat.confident) == (3e-4, "fallback", False)
     assert "never fell" in flat.reason
+    assert str(flat).startswith("The fallback lr 0.0003, since none can be read: the loss never")
     assert suggest(lr, loss, fallback=3e-4).lr == suggest(lr, loss).lr
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -55,10 +56,12 @@ def test_it_is_shown_as_a_table_and_a_plot(report, tmp_path):
     rich = pytest.importorskip("rich.console", reason="needs rich, of the cli extra")
     pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
     console = rich.Console(width=80, record=True, file=io.StringIO())
-    console.print(demo.table(report))
+    slow = [replace(outcome, seconds=1234.5) for outcome in report.outcomes]
+    console.print(demo.table(replace(report, outcomes=slow)))
     text = console.export_text()
     assert "1cycle" in text
     assert "val accuracy" in text
+    assert "…" not in text
     assert demo.save_plot(report, tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
