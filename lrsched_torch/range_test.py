@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,17 +16,18 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lrsched._interrupt import deferred_interrupt
 from lrsched._progress import Progress
 from lrsched._validate import check_bool, check_choice, check_int, check_loss, check_type
 from lrsched.loss_curve import LossCurve, average
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
-from lrsched_torch._accelerate import begin_updates
+from lrsched_torch._accelerate import accumulated_gradients, begin_updates
 from lrsched_torch._batches import Batches
+from lrsched_torch._loop import Loop
 from lrsched_torch._objective import objective
 from lrsched_torch._training_step import training_step
 from lrsched_torch._trial import Trial
+from lrsched_torch._undoing import Undoing
 from lrsched_torch.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 10.
+        accumulate: Batches of an update, int >= 1, where the loop accumulates gradients: they have
+            one lr and are one point of the curve, the mean of their losses. An update that the
+            loop does not finish is left out.
         groups: "ratio" keeps the ratios between the lrs of the parameter groups, and the highest
             follows the sweep; "equal" gives all groups the same.
         stateful: What else the loop changes: further modules and optimizers, schedulers, an EMA,
@@ -94,6 +98,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         end_lr: float = 10.0,
         num_steps: int = 300,
         *,
+        accumulate: int = 1,
         groups: str = "ratio",
         stateful: Iterable[Any] = (),
         snapshot_device: Any = None,
@@ -102,23 +107,29 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
     ) -> None:
         self._test = RangeTest(start_lr, end_lr, num_steps, **options)
         self._model, self._optimizer = model, optimizer
+        self._accumulate = check_int("accumulate", accumulate, 1)
         self._groups = check_choice("groups", groups, GROUPS)
         self._stateful = tuple(stateful)
         self._kept = {"device": snapshot_device, "verify": check_bool("verify", verify)}
         _place(model, optimizer, None)
-        self._trial: Trial | None = None
+        if accumulate > 1 and accumulated_gradients(optimizer) is not None:
+            raise ValueError(
+                "accumulate must be 1 where Accelerate accumulates gradients, which says itself "
+                f"how many batches an update has, got {accumulate}"
+            )
+        self._loop: Loop | None = None
         self._left = False
         self._sources: list[Batches] = []
         self._streams: WeakSet[Generator[Any]] = WeakSet()
-        self._notes: list[str] = []
-        self._end = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._trial is not None:
+        if self._loop is not None:
             raise RuntimeError("a range test must be entered once, got a second time (make a new)")
         snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
-        self._trial = Trial(self._optimizer, self._test, self._groups, _scaler(self._stateful))
-        self._end.enter_context(_undone(snapshot, self._sources, self._notes))
+        trial = Trial(self._optimizer, self._test, self._groups, _scaler(self._stateful))
+        self._loop = Loop(self._optimizer, trial, self._accumulate)
+        self._undoing = Undoing(snapshot, self._sources, owner=self)
+        self._undoing.__enter__()
         return self
 
     def __exit__(
@@ -127,21 +138,34 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._trial is not None
-        with self._end:
-            for stream in [*self._streams]:
-                # The loop may have been left in the middle, and somebody still hold it.
-                stream.close()
-            if error is None:
-                # Not after an error: the other processes do not come here.
-                self._trial.read()
-        self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
+        assert self._loop is not None
         self._left = True
-        self._sources.clear()
-        if self._trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
-            self._notes.append(OVERRULED)
-        for note in self._notes:
+        try:
+            self._end(self._loop, error)
+        finally:
+            self._undoing.__exit__(kind, error, trace)
+            self._sources.clear()
+        notes = self._undoing.notes
+        if self._loop.trial.overruled and not any(
+            hasattr(part, "get_last_lr") for part in self._stateful
+        ):
+            notes.append(OVERRULED)
+        missed = self._loop.missed_updates()
+        if missed is not None:
+            notes.append(missed)
+            warnings.warn(missed, stacklevel=2)
+        for note in notes:
             self._test.note(note)
+
+    def _end(self, loop: Loop, error: BaseException | None) -> None:
+        loop.close()
+        for stream in [*self._streams]:
+            # The loop may have been left in the middle, and somebody still hold it.
+            stream.close()
+        if error is None:
+            # Not after an error: the other processes do not come here.
+            loop.trial.read()
+        self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Batches of `loader`, from its start again where it ends, as long as the test runs.
@@ -153,31 +177,31 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             RuntimeError: outside of `with`, or not exactly one loss was recorded for each batch.
             ValueError: `loader` has no batches.
         """
-        trial = self._inside("batches")
+        loop = self._inside("batches")
         source = Batches(loader, verify=self._kept["verify"])
         self._sources.append(source)
-        batches = trial.batches(source)
+        batches = loop.batches(source)
         self._streams.add(batches)
         return batches
 
     def record(self, loss: Any) -> None:
-        """Keep the loss of the update that the last batch is for; a tensor is not read at once.
+        """Keep the loss of the batch that was handed out last; a tensor is not read at once.
 
         Raises:
             TypeError: `loss` is not one real number.
-            RuntimeError: outside of `with`.
+            RuntimeError: outside of `with`, or there is no such batch, or it has its loss.
         """
-        trial = self._inside("record")
+        loop = self._inside("record")
         if not isinstance(loss, torch.Tensor):
             loss = torch.tensor(check_loss(loss), dtype=torch.float64)
         elif loss.numel() != 1 or loss.is_complex():
             check_loss(loss)
-        trial.record(loss)
+        loop.record(loss)
 
-    def _inside(self, name: str) -> Trial:
-        if self._trial is None or self._left:
+    def _inside(self, name: str) -> Loop:
+        if self._loop is None or self._left:
             raise RuntimeError(f"{name} must be used inside `with range_test(...) as test:`")
-        return self._trial
+        return self._loop
 
     @property
     def running(self) -> bool:
@@ -293,10 +317,9 @@ def lr_find(
             verify=verify,
         ),
     )
-    notes: list[str] = []
-    with _undone(finder.snapshot, sources, notes), finder.bar:
+    with Undoing(finder.snapshot, sources) as undoing, finder.bar:
         curve = finder.sweep(sweeps)
-    return dataclasses.replace(curve, notes=(*curve.notes, *notes)) if notes else curve
+    return dataclasses.replace(curve, notes=(*curve.notes, *undoing.notes))
 
 
 @dataclass(frozen=True)
@@ -328,46 +351,13 @@ class _Finder:
         if not self.model.training:
             self.model.train()
         begin_updates(self.optimizer)
-        trial = Trial(self.optimizer, test, self.groups, self.scaler)
-        record, step = trial.record, self.step
         # as many batches as an update takes
-        updates = zip(*[stream] * self.accumulate)  # noqa: B905
-        for batches in self.bar.follow(trial.batches(updates)):
-            record(step(batches))
-        trial.read()
-
-
-@contextmanager
-def _undone(snapshot: Snapshot, sources: Iterable[Batches], notes: list[str]) -> Iterator[None]:
-    """Put everything back at the end; `notes` gets what the reader of the curve should know."""
-    try:
-        yield
-    finally:
-        left: list[str] = []
-        with deferred_interrupt():
-            with ExitStack() as end:
-                end.callback(snapshot.restore)
-                # The last first: two of the same loader were begun in different states.
-                for source in sources:
-                    end.callback(_undo, source, left)
-            left += snapshot.remains()
-        notes += [note for source in sources for note in source.notes()]
-        notes += _remarks(left, snapshot.partly_checked())
-
-
-def _undo(source: Batches, left: list[str]) -> None:
-    source.restore()
-    left += source.remains()
-
-
-def _remarks(left: Sequence[str], partly: Sequence[str]) -> Iterator[str]:
-    """Sentences on what could not be put back, which is a warning too, or be checked."""
-    if left:
-        text = f"The range test could not put back: {', '.join(dict.fromkeys(left))}."
-        warnings.warn(f"{text} (pass what keeps it in stateful=[...])", stacklevel=5)
-        yield text
-    if partly:
-        yield f"Too large to be put back and checked whole: {', '.join(partly)}."
+        batches = zip(*[stream] * self.accumulate)  # noqa: B905
+        with closing(Trial(self.optimizer, test, self.groups, self.scaler)) as trial:
+            record, step = trial.record, self.step
+            for update in self.bar.follow(trial.updates(batches)):
+                record(step(update))
+            trial.read()
 
 
 def _validation(loader: Iterable[Any], verify: bool) -> Batches:

@@ -335,8 +335,12 @@ def test_plain_attributes_of_modules_are_put_back():
 
 
 def test_what_could_not_be_put_back_is_named_in_a_warning_and_in_the_curve():
-    with pytest.warns(UserWarning, match=r"could not put back: attribute other\. \(pass what"):
+    with pytest.warns(
+        UserWarning, match=r"could not put back: attribute other\. \(pass what"
+    ) as seen:
         counted(True)
+    # the line of the call, and below that of the `with`
+    assert [warning.filename for warning in seen] == [__file__]
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         model = Counting()
@@ -347,7 +351,7 @@ def test_what_could_not_be_put_back_is_named_in_a_warning_and_in_the_curve():
                 loss = model(x).sum()
                 loss.backward()
                 test.record(loss)
-    assert len(seen) == 1
+    assert [warning.filename for warning in seen] == [__file__]
     assert test.curve.notes[-1] == "The range test could not put back: attribute other."
 
 
