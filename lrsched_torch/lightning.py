@@ -19,7 +19,7 @@ from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion
 from lrsched_torch._groups import unalias, write_lr
 from lrsched_torch._lightning import find_lightning, kept, rehearse
 from lrsched_torch._trial import shares
-from lrsched_torch.range_test import GROUPS, range_test
+from lrsched_torch.range_test import GROUPS, listed, range_test
 
 pl = find_lightning()
 ON_DOUBT = ("warn", "raise", "use")
@@ -95,7 +95,7 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         self._schedule = check_choice("schedule", schedule, SCHEDULE_FACTORS)
         self._on_doubt = check_choice("on_doubt", on_doubt, ON_DOUBT)
         self._groups = check_choice("groups", groups, GROUPS)
-        self._stateful = tuple(stateful)
+        self._stateful = listed(stateful)
         self._options: dict[str, Any] = {
             "start_lr": start_lr,
             "end_lr": end_lr,

@@ -109,8 +109,11 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         self._model, self._optimizer = model, optimizer
         self._accumulate = check_int("accumulate", accumulate, 1)
         self._groups = check_choice("groups", groups, GROUPS)
-        self._stateful = tuple(stateful)
-        self._kept = {"device": snapshot_device, "verify": check_bool("verify", verify)}
+        self._stateful = listed(stateful)
+        self._kept = {
+            "device": _checked_device("snapshot_device", snapshot_device),
+            "verify": check_bool("verify", verify),
+        }
         _place(model, optimizer, None)
         if accumulate > 1 and accumulated_gradients(optimizer) is not None:
             raise ValueError(
@@ -266,7 +269,8 @@ def lr_find(
         val_loader: Record the mean loss over its batches after each update instead.
         groups: As for `range_test`.
         stateful: As for `range_test`.
-        repeats: Sweeps to average, each from the state of before, on the batches that follow.
+        repeats: Sweeps to average, each from the state of before, on the batches that follow. Of a
+            loader that ends for good, those that it cut short are left out, if one is whole.
         device: Where the model must be; None takes it as it is.
         snapshot_device: As for `range_test`.
         verify: As for `range_test`.
@@ -288,7 +292,7 @@ def lr_find(
     ]
     place = _place(model, optimizer, device)
     _check_step(optimizer)
-    stateful, scaler = _with_scaler(tuple(stateful), amp, place)
+    stateful, scaler = _with_scaler(listed(stateful), amp, place)
     sources = [Batches(loader, verify=check_bool("verify", verify))]
     validation = None if val_loader is None else _validation(val_loader, verify)
     if validation is not None:
@@ -313,7 +317,7 @@ def lr_find(
         Snapshot(
             *(model, optimizer),
             stateful=(*stateful, *modules),
-            device=snapshot_device,
+            device=_checked_device("snapshot_device", snapshot_device),
             verify=verify,
         ),
     )
@@ -345,7 +349,7 @@ class _Finder:
                 self.snapshot.restore(random=False)
             self._train(test, stream)
             test.stop(LOADER_ENDED)
-        return average(test.curve for test in tests)
+        return _mean(tests)
 
     def _train(self, test: RangeTest, stream: Iterator[Any]) -> None:
         if not self.model.training:
@@ -358,6 +362,21 @@ class _Finder:
             for update in self.bar.follow(trial.updates(batches)):
                 record(step(update))
             trial.read()
+
+
+def _mean(tests: Sequence[RangeTest]) -> LossCurve:
+    """The mean curve, without the sweeps that the end of the loader has cut short, if one is whole.
+
+    They would shorten those that it has not. Without a whole one, those that have points count.
+    """
+    curves = [test.curve for test in tests]
+    whole = [curve for curve in curves if curve.stop_reason != LOADER_ENDED]
+    kept = whole or [curve for curve in curves if len(curve)] or curves[:1]
+    mean = average(kept)
+    if len(kept) == len(curves):
+        return mean
+    note = f"The loader ended before all sweeps had: {len(kept)} of {len(curves)} are in the curve."
+    return dataclasses.replace(mean, notes=(*mean.notes, note))
 
 
 def _validation(loader: Iterable[Any], verify: bool) -> Batches:
@@ -391,13 +410,48 @@ def _place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:
             "(was the model rebuilt after the optimizer was made?)"
         )
     place = next(iter(parameters.values())).device
-    asked = place if device is None else torch.device(device)
+    asked = _device("device", device) or place
     if (asked.type, asked.index or 0) != (place.type, place.index or 0):
         raise ValueError(
             f"device must be that of the model, {place}, got {asked} "
             "(move the model before its optimizer is made)"
         )
     return place
+
+
+def _device(name: str, device: Any) -> torch.device | None:
+    """A device by its name or number, as torch has it."""
+    if device is None:
+        return None
+    if not isinstance(device, (str, int, torch.device)):
+        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}"
+        ) from error
+
+
+def _checked_device(name: str, device: Any) -> Any:
+    """The device as it was given, if it is there."""
+    try:
+        torch.empty(0, device=_device(name, device))
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} must be a device of this machine, got {device!r} ({str(error).strip()})"
+        ) from error
+    return device
+
+
+def listed(stateful: Iterable[Any]) -> tuple[Any, ...]:
+    """The stateful objects, in a list and not one alone."""
+    if isinstance(stateful, Iterable) and not hasattr(stateful, "state_dict"):
+        return tuple(stateful)
+    raise TypeError(
+        "stateful must be a list of objects with a state dict, "
+        f"got {type(stateful).__name__} (pass stateful=[...])"
+    )
 
 
 def _scaler(stateful: Iterable[Any]) -> torch.amp.GradScaler | None:
