@@ -32,9 +32,10 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
     Runs `lrsched_torch.range_test` on the LightningModule with the trainer's own optimizer, train
     dataloader, precision, gradient clipping, accumulation and strategy. Afterwards, also after an
     exception or Ctrl-C, the model, the random number generators, the order of the batches, the
-    trainer, its loops, loggers and other callbacks are as they were. `self.log` does nothing
-    meanwhile, and hooks of other callbacks do not run; those of the LightningModule around a batch
-    do. `train_dataloader` is called once more than without a finder.
+    trainer, its loops, loggers and other callbacks are as they were. Meanwhile the numbers that
+    `self.log` is given can be read in `trainer.callback_metrics` and are logged nowhere, and hooks
+    of other callbacks do not run; those of the LightningModule around a batch do.
+    `train_dataloader` is called once more than without a finder.
 
     Then the lr is set, and `configure_optimizers` runs again, so that schedulers built from it,
     such as OneCycleLR, use it too. A fit that resumes from a checkpoint, and `fast_dev_run`, go on
