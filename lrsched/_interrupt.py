@@ -90,9 +90,9 @@ class single_interrupt(deferred_interrupt):  # noqa: N801 - used as a function t
         super()._take(number, frame)
 
     def _must_wait(self, frame: FrameType | None) -> bool:
-        # While nothing is handled, the first has been caught, or raised nothing.
-        leaving = self._came and sys.exc_info()[1] is not None
-        self._came = True
+        came, self._came = self._came, True
+        # Where nothing is handled, the one before has been caught, or raised nothing.
+        leaving = came and sys.exc_info()[1] is not None
         return leaving or self._runs("__exit__", frame)
 
     def _runs(self, name: str, frame: FrameType | None) -> bool:

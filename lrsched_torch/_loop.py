@@ -59,7 +59,7 @@ class Loop:
                         "batches must be read by one loop at a time, got another that has begun"
                     )
                 if self._losses != self._batches:
-                    self._complain("")
+                    self._complain()
                 if not self._parts:
                     break
                 self._check_accumulating()
@@ -70,9 +70,9 @@ class Loop:
         Raises:
             RuntimeError: there is no such batch, or it has its loss.
         """
+        if self._losses == self._batches:
+            self._complain(1, " (loop over test.batches(loader), which sets the lr)")
         self._losses += 1
-        if self._losses > self._batches:
-            self._complain(" (loop over test.batches(loader), which sets the lr)")
         if self._accumulate == 1 and self._gradients is None:
             self._finish(loss)
             return
@@ -99,10 +99,10 @@ class Loop:
                 f"{len(self._parts)} batches without an update"
             )
 
-    def _complain(self, remedy: str) -> None:
+    def _complain(self, more: int = 0, remedy: str = "") -> None:
         raise RuntimeError(
             "record(loss) must be called once for every batch, got "
-            f"{self._losses} losses for {self._batches} batches{remedy}"
+            f"{self._losses + more} losses for {self._batches} batches{remedy}"
         )
 
     def close(self) -> None:
@@ -114,12 +114,13 @@ class Loop:
         """A sentence where the loop has made updates, but by far fewer than the curve has points.
 
         One may be missing, of a loop that was left before its last, and a few more, which a
-        GradScaler has skipped that nobody has told of. Replays of a captured graph, and updates in
-        compiled code, cannot be counted.
+        GradScaler has skipped that nobody has told of; where one is known, its skips are no points.
+        Replays of a captured graph, and updates in compiled code, cannot be counted.
         """
         made, counter = self._counter.take(), self._counter
         few = made < self._points - 1 and 2 * made <= self._points + 1
-        if not made or not few or counter.captured or counter.compiled:
+        countable = not (self.trial.scaled or counter.captured or counter.compiled)
+        if not (made and few and countable):
             return None
         return (
             f"The loop made {made} updates for the {self._points} points of the curve, so not all "

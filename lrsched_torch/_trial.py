@@ -36,6 +36,7 @@ class Trial:
 
     Attributes:
         overruled: Something else has set the lr too.
+        scaled: There is a GradScaler.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class Trial:
         self._skips = 0
         self._processes = _processes()
         scaler = scaler or scaler_of(optimizer)
-        self._counter = None if scaler is None else UpdateCounter()
+        self.scaled = scaler is not None
+        self._counter = UpdateCounter() if self.scaled else None
         # A scaler waits for the device at every step, so that its verdict costs no further wait.
-        self._read_every = READ_EVERY if scaler is None else 1
+        self._read_every = 1 if self.scaled else READ_EVERY
         self.overruled = False
 
     def updates(self, source: Iterable[Any]) -> Generator[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsched._interrupt import deferred_interrupt, single_interrupt
 from lrsched_torch._batches import Batches
+from lrsched_torch._warning import warn
 from lrsched_torch.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class Undoing:
         if left:
             text = f"The range test could not put back: {', '.join(dict.fromkeys(left))}."
             self.notes.append(text)
-            # in the line of the user's `with`, or of the call of `lr_find`
-            warnings.warn(f"{text} (pass what keeps it in stateful=[...])", stacklevel=3)
+            warn(f"{text} (pass what keeps it in stateful=[...])")
 
     def _put_back(self, left: list[str]) -> None:
         with ExitStack() as end:

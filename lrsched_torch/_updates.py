@@ -45,7 +45,6 @@ class UpdateCounter:
             self._watch_groups(target, weakref.WeakMethod(on_new_group))
 
     def _watch_groups(self, target: Any, adopt: weakref.WeakMethod[Callable[[], None]]) -> None:
-
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if torch.compiler.is_compiling() or len(optimizer.param_groups) == self.width:
                 return

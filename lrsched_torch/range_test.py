@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from lrsched_torch._objective import objective
 from lrsched_torch._training_step import training_step
 from lrsched_torch._trial import Trial
 from lrsched_torch._undoing import Undoing
+from lrsched_torch._warning import warn
 from lrsched_torch.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
                 f"how many batches an update has, got {accumulate}"
             )
         self._loop: Loop | None = None
+        self._undoing: Undoing | None = None
         self._left = False
         self._sources: list[Batches] = []
         self._streams: WeakSet[Generator[Any]] = WeakSet()
@@ -142,23 +143,25 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         trace: TracebackType | None,
     ) -> None:
         assert self._loop is not None
+        assert self._undoing is not None
         self._left = True
         try:
             self._end(self._loop, error)
         finally:
-            self._undoing.__exit__(kind, error, trace)
+            # Not kept, for the copies in it.
+            undoing, self._undoing = self._undoing, None
+            undoing.__exit__(kind, error, trace)
             self._sources.clear()
-        notes = self._undoing.notes
-        if self._loop.trial.overruled and not any(
-            hasattr(part, "get_last_lr") for part in self._stateful
-        ):
-            notes.append(OVERRULED)
-        missed = self._loop.missed_updates()
-        if missed is not None:
-            notes.append(missed)
-            warnings.warn(missed, stacklevel=2)
-        for note in notes:
+        for note in (*undoing.notes, *self._remarks(self._loop)):
             self._test.note(note)
+
+    def _remarks(self, loop: Loop) -> Iterator[str]:
+        if loop.trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
+            yield OVERRULED
+        missed = loop.missed_updates()
+        if missed is not None:
+            warn(missed)
+            yield missed
 
     def _end(self, loop: Loop, error: BaseException | None) -> None:
         loop.close()

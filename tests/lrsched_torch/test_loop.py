@@ -1,5 +1,7 @@
 """Loops of users in a range test: one loss for each batch, and as many updates as points."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -183,6 +185,19 @@ class TestCountingUpdates:
         assert [warning.filename for warning in seen] == [__file__]
         assert any(FEWER in note for note in curve.notes)
 
+    def test_the_line_is_right_for_an_exit_stack_too(self):
+        def loop(run):
+            with contextlib.ExitStack() as stack:
+                test = stack.enter_context(entered(run))
+                for number, _ in enumerate(test.batches(run.loader)):
+                    if number % 4 == 0:
+                        run.optimizer.step()
+                    test.record(1.0)
+
+        with pytest.warns(UserWarning, match=FEWER) as seen:
+            loop(Run())
+        assert [warning.filename for warning in seen] == [__file__]
+
     def test_no_hook_stays(self):
         run = Run()
         with pytest.warns(UserWarning, match=FEWER):
@@ -239,6 +254,22 @@ class TestCountingUpdates:
                 scaler.update()
                 run.optimizer.zero_grad()
                 test.record(loss)
+        assert not any("updates for" in note for note in test.curve.notes)
+
+    def test_nor_are_those_of_a_scaler_that_skips_more_than_it_makes(self):
+        run = Run()
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        with entered(run, stateful=[scaler]) as test:
+            for number, (x, y) in enumerate(test.batches(run.loader)):
+                loss = run.criterion(run.model(x), y)
+                if number % 3:
+                    loss.register_hook(lambda gradient: gradient * float("inf"))
+                scaler.scale(loss).backward()
+                scaler.step(run.optimizer)
+                scaler.update()
+                run.optimizer.zero_grad()
+                test.record(loss)
+        assert len(test.curve) == 20
         assert not any("updates for" in note for note in test.curve.notes)
 
     def test_a_range_test_within_a_range_test_counts_for_itself(self):

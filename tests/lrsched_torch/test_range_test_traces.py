@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import warnings
+import weakref
 from collections import UserDict, deque, namedtuple
 from types import MappingProxyType
 
@@ -468,6 +469,16 @@ def test_a_range_test_in_a_range_test_and_one_in_a_thread_end_as_ever():
     assert inner == [20, 20]
     assert torch.equal(model.weight, before)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_the_copies_do_not_live_as_long_as_the_test_object():
+    model = nn.Linear(4, 1)
+    with range_test(model, sgd(model), num_steps=12) as test:
+        copies = weakref.ref(test._undoing._snapshot)
+        for _ in test.batches(data()):
+            test.record(1.0)
+    assert copies() is None
+    assert len(test.curve) == 12
 
 
 def test_no_hook_stays_after_an_error_though_the_batches_are_kept():
