@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
+from torch.utils.data import Dataset
+
 from lrsched_torch._digest import whole_digest
 from lrsched_torch._orders import Parts
 
@@ -17,7 +19,7 @@ class Batches:
     counters such as the epoch of a sampler.
 
     Args:
-        loader: Any iterable.
+        loader: Any iterable, also one that is read by number.
         name: What messages call it.
         verify: Compare hashes of what decides the order.
 
@@ -26,8 +28,9 @@ class Batches:
     """
 
     def __init__(self, loader: Iterable[Any], name: str = "loader", verify: bool = True) -> None:
-        if not isinstance(loader, Iterable):
-            raise TypeError(f"{name} must be an iterable of batches, got {loader!r}")
+        if not _can_be_read(loader):
+            remedy = " (give it to a DataLoader)" if isinstance(loader, Dataset) else ""
+            raise TypeError(f"{name} must be an iterable of batches, got {loader!r}{remedy}")
         self._name = name
         self._ends = isinstance(loader, Iterator)
         # What knows its length, such as Lightning's CombinedLoader, begins anew with each iter().
@@ -103,6 +106,12 @@ class Batches:
             yield "The loader has fewer batches than the test has steps, and was read again."
         if self._parts.cut:
             yield f"Too large to be put back and checked whole: {self._name}."
+
+
+def _can_be_read(loader: Any) -> bool:
+    """Whether `iter` gives batches; that of a data set would give samples."""
+    by_number = hasattr(type(loader), "__getitem__") and not isinstance(loader, Dataset)
+    return isinstance(loader, Iterable) or by_number
 
 
 class LoaderState:

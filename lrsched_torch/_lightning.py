@@ -6,20 +6,27 @@ import copy
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from itertools import islice
-from types import ModuleType
+from numbers import Number
+from types import ModuleType, TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lrsched._interrupt import single_interrupt
 from lrsched_torch._batches import Batches
 from lrsched_torch._random_states import RandomStates
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+# Attributes of every callback that are no hooks.
+CALLBACK_STATE = ("state_key", "state_dict", "_legacy_state_key", "_generate_state_key")
+# Attributes of a logger that say where it writes.
+PLACES = ("log_dir", "name", "root_dir", "save_dir", "sub_dir", "version")
 
 
 def find_lightning() -> ModuleType:
@@ -93,34 +100,69 @@ class Rehearsal:
         return self._more_to_come
 
 
-@contextmanager
-def rehearse(trainer: Any, module: Any) -> Iterator[Rehearsal | None]:
+class rehearse:  # noqa: N801 - used as a function: `with rehearse(...) as rehearsal`
     """A rehearsal of the training, or None if the trainer has no batches to train on.
 
-    Logging, callbacks and the profiler are off meanwhile. At the end, the attributes of the
-    trainer, the random number generators and what decides the order of batches are put back.
+    Callbacks, loggers and the profiler do nothing meanwhile, and what is logged goes nowhere; but
+    they can be looked at, as a training that asks for the folder of its logs does. At the end, the
+    attributes of the trainer, the random number generators and what decides the order of batches
+    are put back.
     """
-    with ExitStack() as end:
+
+    def __init__(self, trainer: Any, module: Any) -> None:
+        self._trainer, self._module = trainer, module
+        self._end = ExitStack()
+        self._interrupt = single_interrupt(self)
+
+    def __enter__(self) -> Rehearsal | None:
+        try:
+            rehearsal = self._begin()
+            self._interrupt.__enter__()
+        except BaseException:
+            self._end.close()
+            raise
+        return rehearsal
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._end.close()
+        finally:
+            self._interrupt.__exit__()
+
+    def _begin(self) -> Rehearsal | None:
+        trainer, end = self._trainer, self._end
         end.callback(RandomStates().restore)
         loop = copy.copy(trainer.fit_loop)
         end.enter_context(kept(trainer))
-        _mute(trainer, module, end)
+        _mute(trainer, self._module, end)
         trainer.fit_loop = loop
         if not _load_data(loop, end):
-            yield None
-            return
+            return None
         optimization = _part("loops.optimization.automatic")._AutomaticOptimization(trainer)
-        yield Rehearsal(trainer, module, loop, optimization)
+        return Rehearsal(trainer, self._module, loop, optimization)
 
 
-@contextmanager
-def kept(*owners: Any) -> Iterator[None]:
+class kept:  # noqa: N801 - used as a function: `with kept(...)`
     """Put back which objects are the attributes of `owners`."""
-    before = [dict(vars(owner)) for owner in owners]
-    try:
-        yield
-    finally:
-        for owner, attributes in zip(owners, before, strict=True):
+
+    def __init__(self, *owners: Any) -> None:
+        self._owners = owners
+
+    def __enter__(self) -> None:
+        self._before = [dict(vars(owner)) for owner in self._owners]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for owner, attributes in zip(self._owners, self._before, strict=True):
             # In this order nothing is missing if Ctrl-C comes in between.
             vars(owner).update(attributes)
             for name in vars(owner).keys() - attributes.keys():
@@ -133,17 +175,68 @@ def _part(name: str) -> Any:
 
 
 def _mute(trainer: Any, module: Any, end: ExitStack) -> None:
-    trainer.callbacks = []
-    trainer.loggers = [_part("loggers.logger").DummyLogger() for _ in trainer.loggers]
+    bar = _part("callbacks").ProgressBar
+    # Without a progress bar, what a module prints goes straight to the screen.
+    others = [callback for callback in trainer.callbacks if not isinstance(callback, bar)]
+    trainer.callbacks = [_Bystander(callback, _of_callback) for callback in others]
+    trainer.loggers = [_Bystander(logger, _of_logger) for logger in trainer.loggers]
     trainer.profiler = _part("profilers").PassThroughProfiler()
+    trainer._logger_connector = connector = copy.copy(trainer._logger_connector)
+    logged: dict[str, Tensor] = {}
+    connector._callback_metrics = connector._logged_metrics = logged
+    connector._progress_bar_metrics = logged
     for part in module.modules():
         if isinstance(part, find_lightning().LightningModule):
             end.enter_context(kept(part))
-            part.log = part.log_dict = _log_nothing
+            # Lightning's own needs a running loop.
+            part.log, part.log_dict = partial(_log, logged), partial(_log_all, logged)
 
 
-def _log_nothing(*arguments: Any, **options: Any) -> None:
-    """In the place of `LightningModule.log`, which needs a running loop."""
+class _Bystander:
+    """Something of the trainer that takes no part in the rehearsal, to be looked at.
+
+    Args:
+        original: What it is taken for.
+        find: `find(original, name)` gives an attribute.
+    """
+
+    def __init__(self, original: Any, find: Callable[[Any, str], Any]) -> None:
+        self._original, self._find = original, find
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        # The trainer tells its callbacks and loggers apart by their type.
+        return type(self._original)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._find(self._original, name)
+
+
+def _of_callback(callback: Any, name: str) -> Any:
+    """What a callback holds, and in the place of its hooks a function that does nothing."""
+    is_hook = hasattr(find_lightning().Callback, name) and name not in CALLBACK_STATE
+    return _ignore if is_hook else getattr(callback, name)
+
+
+def _of_logger(logger: Any, name: str) -> Any:
+    """Where a logger writes, and of anything else what does nothing."""
+    return getattr(logger if name in PLACES else _part("loggers.logger").DummyLogger(), name)
+
+
+def _ignore(*arguments: Any, **options: Any) -> None:
+    """In the place of a hook."""
+
+
+def _log(logged: dict[str, Tensor], name: str, value: Any, **options: Any) -> None:
+    """In the place of `LightningModule.log`: keeps the last number of each name."""
+    if isinstance(value, (Number, Tensor)):
+        logged[name] = torch.as_tensor(value).detach().clone()
+
+
+def _log_all(logged: dict[str, Tensor], values: Mapping[str, Any], **options: Any) -> None:
+    """In the place of `LightningModule.log_dict`."""
+    for name, value in values.items():
+        _log(logged, name, value)
 
 
 def _load_data(loop: Any, end: ExitStack) -> bool:

@@ -54,7 +54,7 @@ def objective(
                         "is called with that; pass forward=lambda model, batch: ...)"
                     ) from error
             some, named, target = split(batch)
-            return criterion(model(*some, **named), target)
+            return criterion(_call(model, batch, some, named), target)
 
         return measure
 
@@ -63,10 +63,10 @@ def objective(
             outputs = forward(model, batch)
         elif loss is None:
             # a model that computes its loss needs the target too
-            outputs = _call(model, batch)
+            outputs = _call(model, batch, *_whole(batch))
         else:
             inputs, named, _ = split(batch)
-            outputs = model(*inputs, **named)
+            outputs = _call(model, batch, inputs, named)
         if loss is not None:
             return loss(outputs, batch)
         return own_loss(outputs) if criterion is None else criterion(outputs, split(batch)[2])
@@ -74,10 +74,24 @@ def objective(
     return hooked
 
 
-def _call(model: nn.Module, batch: Any) -> Any:
+def _whole(batch: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Positional inputs, and inputs by name, that are the whole batch."""
     if isinstance(batch, Mapping):
-        return model(**batch)
-    return model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
+        return (), batch
+    return (batch if isinstance(batch, (tuple, list)) else (batch,)), {}
+
+
+def _call(model: nn.Module, batch: Any, inputs: Any, named: Mapping[str, Any]) -> Any:
+    try:
+        return model(*inputs, **named)
+    except TypeError as error:
+        count = len(inputs) + len(named)
+        if count == 1:
+            raise
+        raise TypeError(
+            f"{error} (a batch is {_described(batch)}, and the model is called with {count} of its "
+            "entries; pass forward=lambda model, batch: ...)"
+        ) from error
 
 
 def split(batch: Any) -> tuple[Any, Mapping[str, Any], Any]:
@@ -127,12 +141,17 @@ def own_loss(outputs: Any) -> Tensor:
     )
 
 
-def check_trainable(loss: Any) -> None:
-    """One number that gradients can flow from, or an error that says what it is instead."""
+def one_number(loss: Any) -> Tensor:
+    """The loss as a tensor of shape (), or an error that says what it is instead."""
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         shape = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
         raise TypeError(f"the loss must be a tensor with one element, got {shape}")
-    if not loss.requires_grad:
+    return loss.reshape(())
+
+
+def check_trainable(loss: Any) -> None:
+    """One number that gradients can flow from, or an error that says what it is instead."""
+    if not one_number(loss).requires_grad:
         raise ValueError(
             "the loss must depend on parameters that require a gradient, got one that does not "
             "(is the model frozen, or the loss detached?)"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrsched_torch._batches import Batches
-from lrsched_torch._objective import Objective, check_trainable, mover
+from lrsched_torch._objective import Objective, check_trainable, mover, one_number
 
 
 def training_step(
@@ -78,18 +77,22 @@ def _backward(loss: Tensor, scaler: torch.amp.GradScaler | None) -> None:
 
 
 def _validation_loss(model: nn.Module, measure: Objective, batches: Batches) -> Tensor:
-    with torch.no_grad(), evaluating(model):
-        losses = [measure(batch).reshape(()) for batch in batches.one_pass()]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad():
+            losses = [one_number(measure(batch)) for batch in batches.one_pass()]
+    finally:
+        _set_modes(modes)
     return torch.stack(losses).mean()
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and then for each submodule the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+def _set_modes(modes: Sequence[tuple[nn.Module, bool]]) -> None:
+    """Give each module its mode, the outer ones first."""
+    for module, training in modes:
+        if module.training != training:
+            # Not the flag alone: some do something in it, such as taking merged weights apart.
+            module.train(training)
+    for module, training in modes:
+        # where `train` has set something else
+        module.training = training

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import torch
@@ -12,8 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrsched.range_test import RangeTest
-from lrsched_torch._accelerate import accumulated_gradients, scaler_of
-from lrsched_torch._groups import Group, Writer, unalias, writer_for
+from lrsched_torch._accelerate import scaler_of
+from lrsched_torch._groups import Group, unalias, writer_for
 from lrsched_torch._updates import UpdateCounter
 
 # Losses are read from the device this many at a time: reading one makes the host wait for it.
@@ -23,7 +21,7 @@ MAX_SKIPS = 32
 
 
 class Trial:
-    """Hands out batches, sets the lr for each, and takes one loss for each.
+    """Sets the lr for each update, and takes one loss for each.
 
     The losses that are read late are judged one by one, so the curve is the one of a loop that
     reads every loss at once; the updates after its end are in vain.
@@ -38,6 +36,7 @@ class Trial:
 
     Attributes:
         overruled: Something else has set the lr too.
+        scaled: There is a GradScaler.
     """
 
     def __init__(
@@ -57,91 +56,46 @@ class Trial:
         self._skips = 0
         self._processes = _processes()
         scaler = scaler or scaler_of(optimizer)
-        self._counter = UpdateCounter() if scaler is not None else None
-        self._gradients = accumulated_gradients(optimizer)
+        self.scaled = scaler is not None
+        self._counter = UpdateCounter() if self.scaled else None
+        # A scaler waits for the device at every step, so that its verdict costs no further wait.
+        self._read_every = 1 if self.scaled else READ_EVERY
         self.overruled = False
 
-    def batches(self, source: Iterable[Any]) -> Generator[Any]:
-        """Entries of `source`, as long as the test runs.
+    def updates(self, source: Iterable[Any]) -> Generator[Any]:
+        """Entries of `source`, as long as the test runs: what one update is made from.
 
-        Each is to be used for one update; where Accelerate accumulates gradients, as many are as it
-        says, with one lr, and their mean loss counts.
-
-        Raises:
-            RuntimeError: no loss, or more than one, was recorded for the last entry.
+        Before the next, one loss must have been recorded.
         """
-        if self._counter is None and self._gradients is None:
-            return self._in_blocks(source)
-        return self._by_update(source)
-
-    def _in_blocks(self, source: Iterable[Any]) -> Generator[Any]:
-        write, groups, losses, stream = self._begin(source)
-        while self._test.running:
-            done, given = self._test.recorded, 0
-            block = self._lrs[done : done + READ_EVERY]
-            # The stream last, of which nothing must be taken in vain.
-            for given, lr, entry in zip(count(1), block, stream):
-                write(groups, lr)
-                yield entry
-                if len(losses) != given:
-                    _complain(len(losses), given)
-            if not given:
-                return
-            self._watch(lr)
-            self.read()
-
-    def _by_update(self, source: Iterable[Any]) -> Generator[Any]:
-        write, groups, losses, stream = self._begin(source)
-        with self._counting():
-            while self._test.running:
-                first = len(losses)
-                lr = self._lrs[self._test.recorded + first]
-                try:
-                    for given, entry in enumerate(stream, 1):
-                        write(groups, lr)
-                        yield entry
-                        if len(losses) != first + given:
-                            _complain(len(losses) - first, given)
-                        if self._is_update():
-                            break
-                        self._check_accumulating(given)
-                    else:
-                        return
-                finally:
-                    self._join(first)
-                self._watch(lr)
-                if self._counter is not None:
-                    self._judge_skip(self._counter.take())
-                # A scaler waits for the device at every step, so its verdict costs no wait.
-                left = len(self._lrs) - self._test.recorded - len(losses)
-                if self._counter is not None or len(losses) == READ_EVERY or not left:
-                    self.read()
-
-    def _begin(
-        self, source: Iterable[Any]
-    ) -> tuple[Writer, list[Group], list[Tensor], Iterator[Any]]:
         self.read()
-        groups = self._optimizer.param_groups
+        if self._counter is not None and not self._counter.hooked:
+            self._counter.attach(self._optimizer)
+        groups, stream = self._optimizer.param_groups, iter(source)
         unalias(groups, momentum=False)
         write = writer_for(groups, self._uniform, has_momentum=False)
-        return write, groups, self._losses, iter(source)
+        while self._test.running:
+            done, lr = self._test.recorded, None
+            # The stream last, of which nothing must be taken in vain.
+            for lr, entry in zip(self._lrs[done : done + self._read_every], stream):  # noqa: B905
+                write(groups, lr)
+                yield entry
+            if lr is None:
+                return
+            self._watch(lr)
+            if self._counter is not None:
+                self._judge_skip(self._counter.take())
+            self.read()
 
-    def _is_update(self) -> bool:
-        """Whether the last batch was the last one of an update."""
-        return self._gradients is None or bool(self._gradients.sync_gradients)
+    def write_lr(self) -> None:
+        """Set the lr of the update that is under way again, which something may have changed."""
+        groups = self._optimizer.param_groups
+        lr = self._lrs[self._test.recorded + len(self._losses)]
+        writer_for(groups, self._uniform, has_momentum=False)(groups, lr)
 
-    def _check_accumulating(self, batches: int) -> None:
-        """Without the Accelerator's `accumulate`, no batch would be the last one of an update."""
-        if self._gradients is not None and batches >= self._gradients.num_steps:
-            raise RuntimeError(
-                "the loop must use `with accelerator.accumulate(model):`, got "
-                f"{batches} batches without an update"
-            )
-
-    def _join(self, first: int) -> None:
-        """Put the mean in the place of the losses of an update; drop those of half of one."""
-        losses = self._losses[first:]
-        self._losses[first:] = [_flat(losses).mean()] if losses and self._is_update() else []
+    def close(self) -> None:
+        """Let go of the optimizer."""
+        if self._counter is not None:
+            self._counter.detach()
 
     def _watch(self, lr: Any) -> None:
         """See whether somebody else sets the lr; on another device, that would be to wait."""
@@ -150,14 +104,14 @@ class Trial:
             self.overruled |= now != (lr if self._uniform else lr[0])
 
     def record(self, loss: Tensor) -> None:
-        """Take the loss of the entry handed out last, a tensor of one element; it is read later."""
+        """Take the loss of the update, a tensor of one element; it is read later."""
         # A copy, since a captured graph writes the next loss over this one.
         self._losses.append(loss.detach().clone())
 
     def read(self) -> bool:
         """Judge the losses that have been recorded so far; whether the test goes on."""
         if self._losses:
-            values = _flat(self._losses)
+            values = flat(self._losses)
             self._losses.clear()
             if self._processes > 1:
                 values = self._averaged(values)
@@ -170,21 +124,6 @@ class Trial:
         total = losses.to(device, torch.float32)
         torch.distributed.all_reduce(total)
         return total / self._processes
-
-    @contextmanager
-    def _counting(self) -> Iterator[None]:
-        if self._counter is None:
-            yield
-            return
-        self._counter.width = len(self._optimizer.param_groups)
-        self._counter.attach(self._optimizer, self._no_group)
-        try:
-            yield
-        finally:
-            self._counter.detach()
-
-    def _no_group(self) -> None:
-        """Groups that are added in the middle have no lr of the sweep."""
 
     def _judge_skip(self, updates: int) -> None:
         """Forget the loss of an update that the scaler has skipped; its lr is used again.
@@ -199,14 +138,7 @@ class Trial:
             self._losses.clear()
 
 
-def _complain(losses: int, batches: int) -> None:
-    raise RuntimeError(
-        "record(loss) must be called once for every batch, got "
-        f"{losses} losses for {batches} batches"
-    )
-
-
-def _flat(losses: list[Tensor]) -> Tensor:
+def flat(losses: list[Tensor]) -> Tensor:
     """Losses of shape () and (1,), and of several dtypes, in one tensor."""
     try:
         return torch.stack(losses).flatten()

@@ -34,13 +34,17 @@ class UpdateCounter:
         self._skips: list[torch.Tensor] = []
         self._handles: list[Any] = []
 
-    def attach(self, optimizer: Optimizer, on_new_group: Callable[[], None]) -> None:
+    def attach(self, optimizer: Optimizer, on_new_group: Callable[[], None] | None = None) -> None:
         """Start counting; the method `on_new_group` runs before the first update of new groups."""
         target = _with_hooks(optimizer)
         if target is None:
             return
-        adopt = weakref.WeakMethod(on_new_group)
+        self.hooked = True
+        self._handles.append(target.register_step_post_hook(self._after))
+        if on_new_group is not None:
+            self._watch_groups(target, weakref.WeakMethod(on_new_group))
 
+    def _watch_groups(self, target: Any, adopt: weakref.WeakMethod[Callable[[], None]]) -> None:
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if torch.compiler.is_compiling() or len(optimizer.param_groups) == self.width:
                 return
@@ -48,9 +52,7 @@ class UpdateCounter:
             if method is not None:
                 method()
 
-        self.hooked = True
         self._handles.append(target.register_step_pre_hook(before))
-        self._handles.append(target.register_step_post_hook(self._after))
 
     def watch_loading(
         self,

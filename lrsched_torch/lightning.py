@@ -19,7 +19,7 @@ from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion
 from lrsched_torch._groups import unalias, write_lr
 from lrsched_torch._lightning import find_lightning, kept, rehearse
 from lrsched_torch._trial import shares
-from lrsched_torch.range_test import GROUPS, range_test
+from lrsched_torch.range_test import GROUPS, listed, range_test
 
 pl = find_lightning()
 ON_DOUBT = ("warn", "raise", "use")
@@ -32,9 +32,10 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
     Runs `lrsched_torch.range_test` on the LightningModule with the trainer's own optimizer, train
     dataloader, precision, gradient clipping, accumulation and strategy. Afterwards, also after an
     exception or Ctrl-C, the model, the random number generators, the order of the batches, the
-    trainer, its loops, loggers and other callbacks are as they were. `self.log` does nothing
-    meanwhile, and hooks of other callbacks do not run; those of the LightningModule around a batch
-    do. `train_dataloader` is called once more than without a finder.
+    trainer, its loops, loggers and other callbacks are as they were. Meanwhile the numbers that
+    `self.log` is given can be read in `trainer.callback_metrics` and are logged nowhere, and hooks
+    of other callbacks do not run; those of the LightningModule around a batch do.
+    `train_dataloader` is called once more than without a finder.
 
     Then the lr is set, and `configure_optimizers` runs again, so that schedulers built from it,
     such as OneCycleLR, use it too. A fit that resumes from a checkpoint, and `fast_dev_run`, go on
@@ -95,7 +96,7 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         self._schedule = check_choice("schedule", schedule, SCHEDULE_FACTORS)
         self._on_doubt = check_choice("on_doubt", on_doubt, ON_DOUBT)
         self._groups = check_choice("groups", groups, GROUPS)
-        self._stateful = tuple(stateful)
+        self._stateful = listed(stateful)
         self._options: dict[str, Any] = {
             "start_lr": start_lr,
             "end_lr": end_lr,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,17 +15,19 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lrsched._interrupt import deferred_interrupt
 from lrsched._progress import Progress
 from lrsched._validate import check_bool, check_choice, check_int, check_loss, check_type
 from lrsched.loss_curve import LossCurve, average
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
-from lrsched_torch._accelerate import begin_updates
+from lrsched_torch._accelerate import accumulated_gradients, begin_updates
 from lrsched_torch._batches import Batches
+from lrsched_torch._loop import Loop
 from lrsched_torch._objective import objective
 from lrsched_torch._training_step import training_step
 from lrsched_torch._trial import Trial
+from lrsched_torch._undoing import Undoing
+from lrsched_torch._warning import warn
 from lrsched_torch.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 10.
+        accumulate: Batches of an update, int >= 1, where the loop accumulates gradients: they have
+            one lr and are one point of the curve, the mean of their losses. An update that the
+            loop does not finish is left out.
         groups: "ratio" keeps the ratios between the lrs of the parameter groups, and the highest
             follows the sweep; "equal" gives all groups the same.
         stateful: What else the loop changes: further modules and optimizers, schedulers, an EMA,
@@ -94,6 +98,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         end_lr: float = 10.0,
         num_steps: int = 300,
         *,
+        accumulate: int = 1,
         groups: str = "ratio",
         stateful: Iterable[Any] = (),
         snapshot_device: Any = None,
@@ -102,23 +107,33 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
     ) -> None:
         self._test = RangeTest(start_lr, end_lr, num_steps, **options)
         self._model, self._optimizer = model, optimizer
+        self._accumulate = check_int("accumulate", accumulate, 1)
         self._groups = check_choice("groups", groups, GROUPS)
-        self._stateful = tuple(stateful)
-        self._kept = {"device": snapshot_device, "verify": check_bool("verify", verify)}
+        self._stateful = listed(stateful)
+        self._kept = {
+            "device": _checked_device("snapshot_device", snapshot_device),
+            "verify": check_bool("verify", verify),
+        }
         _place(model, optimizer, None)
-        self._trial: Trial | None = None
+        if accumulate > 1 and accumulated_gradients(optimizer) is not None:
+            raise ValueError(
+                "accumulate must be 1 where Accelerate accumulates gradients, which says itself "
+                f"how many batches an update has, got {accumulate}"
+            )
+        self._loop: Loop | None = None
+        self._undoing: Undoing | None = None
         self._left = False
         self._sources: list[Batches] = []
         self._streams: WeakSet[Generator[Any]] = WeakSet()
-        self._notes: list[str] = []
-        self._end = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._trial is not None:
+        if self._loop is not None:
             raise RuntimeError("a range test must be entered once, got a second time (make a new)")
         snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
-        self._trial = Trial(self._optimizer, self._test, self._groups, _scaler(self._stateful))
-        self._end.enter_context(_undone(snapshot, self._sources, self._notes))
+        trial = Trial(self._optimizer, self._test, self._groups, _scaler(self._stateful))
+        self._loop = Loop(self._optimizer, trial, self._accumulate)
+        self._undoing = Undoing(snapshot, self._sources, owner=self)
+        self._undoing.__enter__()
         return self
 
     def __exit__(
@@ -127,21 +142,36 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._trial is not None
-        with self._end:
-            for stream in [*self._streams]:
-                # The loop may have been left in the middle, and somebody still hold it.
-                stream.close()
-            if error is None:
-                # Not after an error: the other processes do not come here.
-                self._trial.read()
-        self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
+        assert self._loop is not None
+        assert self._undoing is not None
         self._left = True
-        self._sources.clear()
-        if self._trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
-            self._notes.append(OVERRULED)
-        for note in self._notes:
+        try:
+            self._end(self._loop, error)
+        finally:
+            # Not kept, for the copies in it.
+            undoing, self._undoing = self._undoing, None
+            undoing.__exit__(kind, error, trace)
+            self._sources.clear()
+        for note in (*undoing.notes, *self._remarks(self._loop)):
             self._test.note(note)
+
+    def _remarks(self, loop: Loop) -> Iterator[str]:
+        if loop.trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
+            yield OVERRULED
+        missed = loop.missed_updates()
+        if missed is not None:
+            warn(missed)
+            yield missed
+
+    def _end(self, loop: Loop, error: BaseException | None) -> None:
+        loop.close()
+        for stream in [*self._streams]:
+            # The loop may have been left in the middle, and somebody still hold it.
+            stream.close()
+        if error is None:
+            # Not after an error: the other processes do not come here.
+            loop.trial.read()
+        self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Batches of `loader`, from its start again where it ends, as long as the test runs.
@@ -153,31 +183,31 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             RuntimeError: outside of `with`, or not exactly one loss was recorded for each batch.
             ValueError: `loader` has no batches.
         """
-        trial = self._inside("batches")
+        loop = self._inside("batches")
         source = Batches(loader, verify=self._kept["verify"])
         self._sources.append(source)
-        batches = trial.batches(source)
+        batches = loop.batches(source)
         self._streams.add(batches)
         return batches
 
     def record(self, loss: Any) -> None:
-        """Keep the loss of the update that the last batch is for; a tensor is not read at once.
+        """Keep the loss of the batch that was handed out last; a tensor is not read at once.
 
         Raises:
             TypeError: `loss` is not one real number.
-            RuntimeError: outside of `with`.
+            RuntimeError: outside of `with`, or there is no such batch, or it has its loss.
         """
-        trial = self._inside("record")
+        loop = self._inside("record")
         if not isinstance(loss, torch.Tensor):
             loss = torch.tensor(check_loss(loss), dtype=torch.float64)
         elif loss.numel() != 1 or loss.is_complex():
             check_loss(loss)
-        trial.record(loss)
+        loop.record(loss)
 
-    def _inside(self, name: str) -> Trial:
-        if self._trial is None or self._left:
+    def _inside(self, name: str) -> Loop:
+        if self._loop is None or self._left:
             raise RuntimeError(f"{name} must be used inside `with range_test(...) as test:`")
-        return self._trial
+        return self._loop
 
     @property
     def running(self) -> bool:
@@ -242,7 +272,8 @@ def lr_find(
         val_loader: Record the mean loss over its batches after each update instead.
         groups: As for `range_test`.
         stateful: As for `range_test`.
-        repeats: Sweeps to average, each from the state of before, on the batches that follow.
+        repeats: Sweeps to average, each from the state of before, on the batches that follow. Of a
+            loader that ends for good, those that it cut short are left out, if one is whole.
         device: Where the model must be; None takes it as it is.
         snapshot_device: As for `range_test`.
         verify: As for `range_test`.
@@ -264,7 +295,7 @@ def lr_find(
     ]
     place = _place(model, optimizer, device)
     _check_step(optimizer)
-    stateful, scaler = _with_scaler(tuple(stateful), amp, place)
+    stateful, scaler = _with_scaler(listed(stateful), amp, place)
     sources = [Batches(loader, verify=check_bool("verify", verify))]
     validation = None if val_loader is None else _validation(val_loader, verify)
     if validation is not None:
@@ -289,14 +320,13 @@ def lr_find(
         Snapshot(
             *(model, optimizer),
             stateful=(*stateful, *modules),
-            device=snapshot_device,
+            device=_checked_device("snapshot_device", snapshot_device),
             verify=verify,
         ),
     )
-    notes: list[str] = []
-    with _undone(finder.snapshot, sources, notes), finder.bar:
+    with Undoing(finder.snapshot, sources) as undoing, finder.bar:
         curve = finder.sweep(sweeps)
-    return dataclasses.replace(curve, notes=(*curve.notes, *notes)) if notes else curve
+    return dataclasses.replace(curve, notes=(*curve.notes, *undoing.notes))
 
 
 @dataclass(frozen=True)
@@ -322,52 +352,34 @@ class _Finder:
                 self.snapshot.restore(random=False)
             self._train(test, stream)
             test.stop(LOADER_ENDED)
-        return average(test.curve for test in tests)
+        return _mean(tests)
 
     def _train(self, test: RangeTest, stream: Iterator[Any]) -> None:
         if not self.model.training:
             self.model.train()
         begin_updates(self.optimizer)
-        trial = Trial(self.optimizer, test, self.groups, self.scaler)
-        record, step = trial.record, self.step
         # as many batches as an update takes
-        updates = zip(*[stream] * self.accumulate)  # noqa: B905
-        for batches in self.bar.follow(trial.batches(updates)):
-            record(step(batches))
-        trial.read()
+        batches = zip(*[stream] * self.accumulate)  # noqa: B905
+        with closing(Trial(self.optimizer, test, self.groups, self.scaler)) as trial:
+            record, step = trial.record, self.step
+            for update in self.bar.follow(trial.updates(batches)):
+                record(step(update))
+            trial.read()
 
 
-@contextmanager
-def _undone(snapshot: Snapshot, sources: Iterable[Batches], notes: list[str]) -> Iterator[None]:
-    """Put everything back at the end; `notes` gets what the reader of the curve should know."""
-    try:
-        yield
-    finally:
-        left: list[str] = []
-        with deferred_interrupt():
-            with ExitStack() as end:
-                end.callback(snapshot.restore)
-                # The last first: two of the same loader were begun in different states.
-                for source in sources:
-                    end.callback(_undo, source, left)
-            left += snapshot.remains()
-        notes += [note for source in sources for note in source.notes()]
-        notes += _remarks(left, snapshot.partly_checked())
+def _mean(tests: Sequence[RangeTest]) -> LossCurve:
+    """The mean curve, without the sweeps that the end of the loader has cut short, if one is whole.
 
-
-def _undo(source: Batches, left: list[str]) -> None:
-    source.restore()
-    left += source.remains()
-
-
-def _remarks(left: Sequence[str], partly: Sequence[str]) -> Iterator[str]:
-    """Sentences on what could not be put back, which is a warning too, or be checked."""
-    if left:
-        text = f"The range test could not put back: {', '.join(dict.fromkeys(left))}."
-        warnings.warn(f"{text} (pass what keeps it in stateful=[...])", stacklevel=5)
-        yield text
-    if partly:
-        yield f"Too large to be put back and checked whole: {', '.join(partly)}."
+    They would shorten those that it has not. Without a whole one, those that have points count.
+    """
+    curves = [test.curve for test in tests]
+    whole = [curve for curve in curves if curve.stop_reason != LOADER_ENDED]
+    kept = whole or [curve for curve in curves if len(curve)] or curves[:1]
+    mean = average(kept)
+    if len(kept) == len(curves):
+        return mean
+    note = f"The loader ended before all sweeps had: {len(kept)} of {len(curves)} are in the curve."
+    return dataclasses.replace(mean, notes=(*mean.notes, note))
 
 
 def _validation(loader: Iterable[Any], verify: bool) -> Batches:
@@ -401,13 +413,48 @@ def _place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:
             "(was the model rebuilt after the optimizer was made?)"
         )
     place = next(iter(parameters.values())).device
-    asked = place if device is None else torch.device(device)
+    asked = _device("device", device) or place
     if (asked.type, asked.index or 0) != (place.type, place.index or 0):
         raise ValueError(
             f"device must be that of the model, {place}, got {asked} "
             "(move the model before its optimizer is made)"
         )
     return place
+
+
+def _device(name: str, device: Any) -> torch.device | None:
+    """A device by its name or number, as torch has it."""
+    if device is None:
+        return None
+    if not isinstance(device, (str, int, torch.device)):
+        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}"
+        ) from error
+
+
+def _checked_device(name: str, device: Any) -> Any:
+    """The device as it was given, if it is there."""
+    try:
+        torch.empty(0, device=_device(name, device))
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} must be a device of this machine, got {device!r} ({str(error).strip()})"
+        ) from error
+    return device
+
+
+def listed(stateful: Iterable[Any]) -> tuple[Any, ...]:
+    """The stateful objects, in a list and not one alone."""
+    if isinstance(stateful, Iterable) and not hasattr(stateful, "state_dict"):
+        return tuple(stateful)
+    raise TypeError(
+        "stateful must be a list of objects with a state dict, "
+        f"got {type(stateful).__name__} (pass stateful=[...])"
+    )
 
 
 def _scaler(stateful: Iterable[Any]) -> torch.amp.GradScaler | None:

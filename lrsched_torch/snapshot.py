@@ -17,6 +17,7 @@ from lrsched_torch import _attributes
 from lrsched_torch._accelerate import Accumulation, counts_batches, states_of
 from lrsched_torch._batches import LoaderState
 from lrsched_torch._hold import Keeper, Restore, hold_attributes, hold_entries
+from lrsched_torch._modes import Modes
 from lrsched_torch._random_states import RandomStates
 from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import Fingerprint, differences, fingerprint
@@ -56,6 +57,7 @@ class Snapshot:
     ) -> None:
         # The first, since a state dict may draw from them.
         self._random_states = RandomStates()
+        self._modes = Modes()
         parts = (model, optimizer, *stateful)
         self._modules = [part for part in parts if isinstance(part, nn.Module)]
         self._optimizers = list(
@@ -85,6 +87,7 @@ class Snapshot:
         """
         errors: list[BaseException] = []
         generators = (self._random_states.restore,) if random else ()
+        self._modes.restore()
         with torch.no_grad():
             for module in self._modules:
                 for parameter in module.parameters():

@@ -149,7 +149,12 @@ def test_a_batch_is_moved_whatever_holds_its_tensors():
         (torch.ones(8, 4), {}, "must hold inputs and a target.* got Tensor"),
         ((torch.ones(8, 4),), {}, "got a tuple of 1"),
         ({"x": 1, "y": 2, "label": 3}, {}, r"got a dict of \['label', 'x', 'y'\]"),
-        ((torch.ones(8, 4), 1), {"criterion": None}, "takes 2 positional"),
+        ((torch.ones(8, 4), 1), {"criterion": None}, r"takes 2 positional .*; pass forward="),
+        (
+            (torch.ones(8, 4), torch.zeros(8).long(), 3),
+            {},
+            "takes 2 positional .* is a tuple of 3, .* with 2 of its entries; pass forward=",
+        ),
         (torch.ones(8, 4), {"criterion": 3}, "criterion must be a function or None, got 3"),
         (torch.ones(8, 4), {"loss": LOSS}, "criterion must be None where loss is given"),
     ],
@@ -204,6 +209,47 @@ def test_a_generator_that_ends_ends_the_test():
     assert len(curve) == 25
     assert curve.stop_reason == "the loader ended"
     assert "gone from it" in curve.notes[0]
+
+
+class Numbered:
+    """A loader that gives its batches by number, and has no `__iter__`."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, number):
+        return self.batches[number]
+
+
+def test_a_loader_that_is_read_by_number_is_one():
+    assert curve_of(Numbered(pairs(12))).loss.tolist() == curve_of(pairs(12)).loss.tolist()
+
+
+def test_a_data_set_is_none():
+    with pytest.raises(TypeError, match=r"loader must be .* got <.*TensorDataset.* DataLoader\)"):
+        curve_of(TensorDataset(torch.ones(8, 4), torch.zeros(8)))
+
+
+@pytest.mark.parametrize(("batches", "kept"), [(75, 2), (60, 2), (45, 1), (30, 1)])
+def test_a_sweep_that_the_end_of_the_loader_cuts_short_does_not_shorten_the_others(batches, kept):
+    curve = curve_of(iter(pairs(batches)), repeats=3)
+    assert len(curve) == 30
+    assert curve.stop_reason == "finished"
+    assert f"The loader ended before all sweeps had: {kept} of 3 are in the curve." in curve.notes
+    one, two = (curve_of(pairs(75)[i : i + 30]).loss for i in (0, 30))
+    expected = one if kept == 1 else (one + two) / 2
+    np.testing.assert_allclose(curve.loss, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("batches", [12, 25])
+def test_without_a_whole_sweep_what_there_is_counts(batches):
+    curve = curve_of(iter(pairs(batches)), repeats=3)
+    assert len(curve) == batches
+    assert curve.stop_reason == "the loader ended"
+    assert any("1 of 3 are in the curve" in note for note in curve.notes)
 
 
 class OwnOrder:

@@ -80,6 +80,47 @@ def test_a_validation_loss_is_measured_after_each_update_in_evaluation_mode():
     assert [m.training for m in run.model.body] == [True, False, True, True, True]
 
 
+class Merging(nn.Linear):
+    """As adapters of low rank do: merges them into the weight for evaluation."""
+
+    merged = False
+
+    def __init__(self):
+        super().__init__(4, 3)
+        self.low = nn.Parameter(torch.full((3, 4), 0.25))
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode == self.merged:
+            with torch.no_grad():
+                self.weight += -self.low if mode else self.low
+            self.merged = not mode
+        return self
+
+    def forward(self, x):
+        merged = self.weight if self.merged else self.weight + self.low
+        return nn.functional.linear(x, merged, self.bias)
+
+
+@pytest.mark.parametrize("adapting", [True, False])
+def test_modules_that_merge_weights_for_evaluation_take_them_apart_again(adapting):
+    """Unless they had been put in evaluation mode by the user, within a model in train mode."""
+    batches = [(torch.randn(8, 4), torch.arange(8) % 3) for _ in range(8)]
+    model, states = nn.Sequential(nn.Linear(4, 4), Merging()), set()
+    model[1].train(adapting)
+    model[1].register_forward_hook(
+        lambda part, *_: states.add((torch.is_grad_enabled(), part.training, part.merged))
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    lr_find(
+        *(model, optimizer, nn.functional.cross_entropy, batches),
+        num_steps=20,
+        val_loader=batches[:1],
+    )
+    assert states == {(True, adapting, not adapting), (False, False, True)}
+    assert model[1].merged == (not adapting)
+
+
 @pytest.mark.parametrize(
     ("groups", "lrs", "expected"),
     [
@@ -335,8 +376,12 @@ def test_plain_attributes_of_modules_are_put_back():
 
 
 def test_what_could_not_be_put_back_is_named_in_a_warning_and_in_the_curve():
-    with pytest.warns(UserWarning, match=r"could not put back: attribute other\. \(pass what"):
+    with pytest.warns(
+        UserWarning, match=r"could not put back: attribute other\. \(pass what"
+    ) as seen:
         counted(True)
+    # the line of the call, and below that of the `with`
+    assert [warning.filename for warning in seen] == [__file__]
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         model = Counting()
@@ -347,7 +392,7 @@ def test_what_could_not_be_put_back_is_named_in_a_warning_and_in_the_curve():
                 loss = model(x).sum()
                 loss.backward()
                 test.record(loss)
-    assert len(seen) == 1
+    assert [warning.filename for warning in seen] == [__file__]
     assert test.curve.notes[-1] == "The range test could not put back: attribute other."
 
 
@@ -424,6 +469,21 @@ def test_expanded_buffers_are_put_back():
         ({"amp": torch.float64}, ValueError, "amp must be torch.bfloat16"),
         ({"device": "cuda"}, ValueError, "device must be that of the model, cpu, got cuda"),
         ({"verify": 1}, TypeError, "verify must be a bool"),
+        ({"device": "foo"}, ValueError, "device must be a device such as 'cpu' .* got 'foo'"),
+        ({"snapshot_device": "foo"}, ValueError, "snapshot_device must be a device such as .* got"),
+        ({"snapshot_device": 1.5}, TypeError, "snapshot_device must be a device such as .* got 1"),
+        (
+            {"snapshot_device": "cuda:99"},
+            ValueError,
+            "snapshot_device must be .* this machine, got",
+        ),
+        ({"snapshot_device": "meta"}, ValueError, "snapshot_device must be one that keeps values"),
+        (
+            {"stateful": AveragedModel(Net())},
+            TypeError,
+            r"got AveragedModel .pass stateful=\[...\]",
+        ),
+        ({"stateful": nn.Sequential(Net())}, TypeError, r"got Sequential .pass stateful=\[...\]"),
         ({"val_loader": 3}, TypeError, "loader must be an iterable of batches, got 3"),
         ({"val_loader": []}, ValueError, "loader must give batches, got none"),
         ({"end_lr": 1e-6}, ValueError, "start_lr must be < end_lr"),
@@ -451,6 +511,25 @@ def test_a_frozen_model_and_a_lazy_one_are_named():
         range_test(lazy, torch.optim.SGD(lazy.parameters(), lr=0.1)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"), [(3.0, r"got 3\.0"), (torch.ones(2), r"got shape \(2,\)")]
+)
+def test_a_validation_loss_is_one_number_too(loss, message):
+    run = Run()
+    real = run.criterion
+    run.criterion = lambda *pair: real(*pair) if torch.is_grad_enabled() else loss
+    with pytest.raises(TypeError, match=f"loss must be a tensor with one element, {message}"):
+        run.find(val_loader=list(run.loader)[:1])
+
+
+@pytest.mark.parametrize("name", ["snapshot_device", "stateful", "accumulate"])
+def test_a_loop_of_ones_own_refuses_the_same(name):
+    run = Run()
+    value = {"snapshot_device": "foo", "stateful": run.model, "accumulate": 0}[name]
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
+        range_test(run.model, run.optimizer, **{name: value})
 
 
 @pytest.mark.parametrize("loss", ["text", torch.ones(2), None, 1j])

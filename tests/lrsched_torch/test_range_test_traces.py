@@ -1,9 +1,13 @@
 """Traces that a range test once left: what holds state in places of its own."""
 
+import gc
 import os
 import random
 import signal
+import sys
+import threading
 import warnings
+import weakref
 from collections import UserDict, deque, namedtuple
 from types import MappingProxyType
 
@@ -373,6 +377,108 @@ def test_an_interrupted_restore_is_whole(how, error, first):
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert not optimizer.state
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def at_the_start_of(name, act):
+    """Act when a function of this name is entered, before it does anything."""
+
+    def watch(frame, event, argument):
+        if event == "call" and frame.f_code.co_name == name:
+            sys.setprofile(None)
+            act()
+
+    sys.setprofile(watch)
+
+
+def by_hand(model, optimizer, at_the_end):
+    with range_test(model, optimizer, num_steps=20) as test:
+        for inputs, target in test.batches(data()):
+            MSE(model(inputs), target).backward()
+            optimizer.step()
+            test.record(1.0)
+        at_the_end()
+
+
+def by_call(model, optimizer, at_the_end):
+    def criterion(outputs, target):
+        if sys.getprofile() is None:
+            at_the_end()
+        return MSE(outputs, target)
+
+    find(model, optimizer, criterion)
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("how", [by_hand, by_call])
+@pytest.mark.parametrize("place", ["__exit__", "_put_back", "restore", "close", "remains"])
+@pytest.mark.parametrize("first", [True, False])
+def test_ctrl_c_at_any_place_of_the_end_waits_until_everything_is_back(how, place, first):
+    """Nothing is left to do later, when the garbage collector comes by."""
+
+    def arm():
+        at_the_start_of(place, interrupt)
+        if first:
+            interrupt()
+
+    model = nn.Linear(4, 1)
+    optimizer = sgd(model)
+    before, handler = model.weight.detach().clone(), signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            how(model, optimizer, arm)
+    finally:
+        sys.setprofile(None)
+    assert torch.equal(model.weight, before)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not optimizer._optimizer_step_post_hooks
+    with torch.no_grad():
+        model.weight.fill_(7.0)
+    del caught
+    gc.collect()
+    assert (model.weight == 7.0).all()
+
+
+def test_a_range_test_in_a_range_test_and_one_in_a_thread_end_as_ever():
+    model = nn.Linear(4, 1)
+    optimizer, before = sgd(model), model.weight.detach().clone()
+    inner = []
+
+    def in_a_thread():
+        inner.append(len(find(nn.Linear(4, 1))))
+
+    def both():
+        with range_test(model, optimizer, num_steps=20) as test:
+            for number, (inputs, target) in enumerate(test.batches(data())):
+                if number == 3:
+                    inner.append(len(find(model, optimizer)))
+                    thread = threading.Thread(target=in_a_thread)
+                    thread.start()
+                    thread.join()
+                    by_hand(model, optimizer, interrupt)
+                MSE(model(inputs), target).backward()
+                optimizer.step()
+                test.record(1.0)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        both()
+    assert inner == [20, 20]
+    assert torch.equal(model.weight, before)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_the_copies_do_not_live_as_long_as_the_test_object():
+    model = nn.Linear(4, 1)
+    with range_test(model, sgd(model), num_steps=12) as test:
+        copies = weakref.ref(test._undoing._snapshot)
+        for _ in test.batches(data()):
+            test.record(1.0)
+    assert copies() is None
+    assert len(test.curve) == 12
 
 
 def test_no_hook_stays_after_an_error_though_the_batches_are_kept():

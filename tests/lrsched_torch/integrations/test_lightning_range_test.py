@@ -10,7 +10,13 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 pytest.importorskip("lightning", reason="needs lightning, of the integrations extra")
 
 import lightning
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -142,6 +148,39 @@ def test_a_module_that_stops_the_trainer_in_it_does_not_stop_the_training(tmp_pa
     _, _, trace = fit(tmp_path, Stopping, [ours])
     assert len(ours.curve) > 40
     assert len(trace["lrs"]) == STEPS
+
+
+def test_a_module_may_look_at_the_loggers_the_callbacks_and_what_it_has_logged(tmp_path):
+    looks = []
+
+    class Looking(Classifier):
+        def training_step(self, batch, index):
+            trainer, logger = self.trainer, self.logger
+            saving = trainer.checkpoint_callback
+            where = [trainer.log_dir, logger.log_dir, logger.save_dir, logger.name, logger.version]
+            kinds = [isinstance(logger, CSVLogger), isinstance(saving, ModelCheckpoint)]
+            other = [saving.dirpath, saving.monitor, trainer.early_stopping_callback.patience]
+            looks.append((where, kinds, other))
+            logger.experiment.log_metrics({"looked": 1.0})
+            self.log("plain", 2.0 * index)
+            return super().training_step(batch, index)
+
+        def on_train_batch_end(self, outputs, batch, index):
+            metrics = self.trainer.callback_metrics
+            assert metrics["plain"] == self.trainer.logged_metrics["plain"] == 2.0 * index
+            assert metrics["loss"] == outputs["loss"]
+
+    state, again, saving = State(), State(), ModelCheckpoint(monitor="accuracy")
+    callbacks = [EarlyStopping("accuracy", patience=7), saving, state, finder(), again]
+    options = {"max_steps": 3, "enable_checkpointing": True}
+    _, trainer, _ = fit(tmp_path, Looking, callbacks, lambda: loader(2), **options)
+    (before,), (after,) = state.seen, again.seen
+    assert (before["trainer"], before["metrics"]) == (after["trainer"], after["metrics"])
+    assert trainer.checkpoint_callback is saving
+    # Those of the rehearsal are those of the training.
+    assert len(looks) > 43
+    assert all(look == looks[-1] for look in looks)
+    assert looks[-1][1:] == ([True, True], [saving.dirpath, "accuracy", 7])
 
 
 @pytest.mark.parametrize("how", ["raise", "sigint"])
