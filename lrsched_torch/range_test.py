@@ -265,19 +265,16 @@ def lr_find(
     place = _place(model, optimizer, device)
     _check_step(optimizer)
     stateful, scaler = _with_scaler(tuple(stateful), amp, place)
-    sources = [Batches(loader, verify=check_bool("verify", verify))]
+    source = Batches(loader, verify=check_bool("verify", verify))
     validation = None if val_loader is None else _validation(val_loader, verify)
-    if validation is not None:
-        sources.append(validation)
-    # With a state of its own, such as a running mean.
-    modules = (part for part in (criterion, forward, loss) if isinstance(part, nn.Module))
+    sources = [source] if validation is None else [source, validation]
     finder = _Finder(
         model,
         optimizer,
         check_choice("groups", groups, GROUPS),
         check_int("accumulate", accumulate, 1),
         scaler,
-        sources[0],
+        source,
         training_step(
             *(model, optimizer, objective(model, criterion, forward, loss), place),
             accumulate=accumulate,
@@ -288,9 +285,11 @@ def lr_find(
         Progress(len(sweeps) * len(sweeps[0].planned_lr), "LR range test", progress),
         Snapshot(
             *(model, optimizer),
-            stateful=(*stateful, *modules),
+            stateful=stateful,
             device=snapshot_device,
             verify=verify,
+            # With a state of their own, such as a running mean.
+            functions={"criterion": criterion, "forward": forward, "loss": loss},
         ),
     )
     notes: list[str] = []
@@ -351,7 +350,7 @@ def _undone(snapshot: Snapshot, sources: Iterable[Batches], notes: list[str]) ->
                 for source in sources:
                     end.callback(_undo, source, left)
             left += snapshot.remains()
-        notes += [note for source in sources for note in source.notes()]
+        notes += [note for source in (*sources, snapshot) for note in source.notes()]
         notes += _remarks(left, snapshot.partly_checked())
 
 
