@@ -25,6 +25,7 @@ from lrsched.schedule import Schedule
 from lrsched_torch._accelerate import begin_updates
 from lrsched_torch._batches import Batches
 from lrsched_torch._objective import objective
+from lrsched_torch._strangers import Strangers
 from lrsched_torch._training_step import training_step
 from lrsched_torch._trial import Trial
 from lrsched_torch.snapshot import Snapshot
@@ -108,7 +109,8 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         _place(model, optimizer, None)
         self._trial: Trial | None = None
         self._left = False
-        self._sources: list[Batches] = []
+        self._sources: list[Batches | Strangers] = []
+        self._strangers: Strangers | None = None
         self._streams: WeakSet[Generator[Any]] = WeakSet()
         self._notes: list[str] = []
         self._end = ExitStack()
@@ -119,6 +121,8 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
         self._trial = Trial(self._optimizer, self._test, self._groups, _scaler(self._stateful))
         self._end.enter_context(_undone(snapshot, self._sources, self._notes))
+        self._strangers = Strangers(snapshot.optimizers, snapshot.others)
+        self._sources.append(self._strangers)
         return self
 
     def __exit__(
@@ -168,6 +172,8 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             RuntimeError: outside of `with`.
         """
         trial = self._inside("record")
+        if self._strangers is not None:
+            self._strangers.next_batch()
         if not isinstance(loss, torch.Tensor):
             loss = torch.tensor(check_loss(loss), dtype=torch.float64)
         elif loss.numel() != 1 or loss.is_complex():
@@ -337,7 +343,9 @@ class _Finder:
 
 
 @contextmanager
-def _undone(snapshot: Snapshot, sources: Iterable[Batches], notes: list[str]) -> Iterator[None]:
+def _undone(
+    snapshot: Snapshot, sources: Iterable[Batches | Strangers], notes: list[str]
+) -> Iterator[None]:
     """Put everything back at the end; `notes` gets what the reader of the curve should know."""
     try:
         yield
@@ -354,7 +362,7 @@ def _undone(snapshot: Snapshot, sources: Iterable[Batches], notes: list[str]) ->
         notes += _remarks(left, snapshot.partly_checked())
 
 
-def _undo(source: Batches, left: list[str]) -> None:
+def _undo(source: Batches | Strangers, left: list[str]) -> None:
     source.restore()
     left += source.remains()
 

@@ -15,7 +15,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 from torch import nn
+from torch.optim.optimizer import _global_optimizer_post_hooks
 
+from lrsched_torch import range_test
 from lrsched_torch.snapshot import Snapshot
 from tests.lrsched_torch.test_range_test_traces import MSE, Body, Slots, data, find, left, sgd
 
@@ -296,6 +298,36 @@ def test_what_a_loss_notes_in_a_list_of_the_caller_stays():
 
     find(nn.Linear(4, 1), criterion=criterion)
     assert len(seen) == 20
+
+
+class TestOptimizersThatNobodyNamed:
+    def run(self, stateful=(), anew=False):
+        model = nn.ModuleDict({"one": nn.Linear(4, 1), "other": nn.Linear(4, 1)})
+        optimizer, other = sgd(model["one"]), torch.optim.Adam(model["other"].parameters())
+        with range_test(
+            model, optimizer, num_steps=12, stateful=[other] if stateful else ()
+        ) as test:
+            for x, y in test.batches(data()):
+                loss = MSE(model["one"](x) + model["other"](x), y)
+                loss.backward()
+                optimizer.step()
+                (torch.optim.Adam(model["other"].parameters()) if anew else other).step()
+                test.record(loss)
+        return left(test.curve)
+
+    @pytest.mark.filterwarnings("ignore:The range test could not")
+    def test_one_that_makes_steps_is_named(self):
+        assert self.run() == [
+            "The range test could not put back: state of the Adam that the loop steps."
+        ]
+
+    def test_one_that_is_stateful_or_made_anew_is_not(self):
+        assert self.run(stateful=True) == self.run(anew=True) == []
+
+    def test_nobody_watches_afterwards(self):
+        before = len(_global_optimizer_post_hooks)
+        self.run(stateful=True)
+        assert len(_global_optimizer_post_hooks) == before
 
 
 class TestOtherValues:
