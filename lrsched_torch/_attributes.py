@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lrsched_torch._hold import PLAIN
+from lrsched_torch._kinds import PLAIN, Kind, attributes_of, kind_of
+from lrsched_torch._updates import UpdateCounter
 
 # What every module has, beside parameters and buffers.
 MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
@@ -18,6 +19,17 @@ MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 COMPOSED = "__composable_api_state_key"
 # Held and hashed by themselves.
 OPTIMIZER_ATTRIBUTES = frozenset(("state", "param_groups"))
+# Not those around state dicts, which fully_shard adds when it begins, and needs from then on.
+MODULE_HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_backward_pre_hooks",
+    "_backward_hooks",
+)
+OPTIMIZER_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 # Where DataLoaders keep an epoch that is under way, and what they keep there when none is.
 UNDER_WAY = {"_iterator": None, "_initial_iter_for_state_dict": False}
 
@@ -66,8 +78,40 @@ def of_optimizer(optimizer: Optimizer) -> dict[str, Any]:
 
 def of_loader(loader: Any) -> dict[str, Any]:
     """The attributes of a loader, or a part of one, beside an epoch that is under way."""
-    attributes = getattr(loader, "__dict__", {})
+    attributes = attributes_of(loader)
     return {name: value for name, value in attributes.items() if name not in UNDER_WAY}
+
+
+def of_part(part: Any) -> dict[str, Any]:
+    """Those of what is reached from a loader or a loss."""
+    return of_module(part) if isinstance(part, nn.Module) else of_loader(part)
+
+
+def hooks_of(part: nn.Module | Optimizer) -> list[dict[int, Any]]:
+    """The tables of hooks that run in a training step."""
+    names = MODULE_HOOKS if isinstance(part, nn.Module) else OPTIMIZER_HOOKS
+    attributes = vars(part)
+    # A wrapper may have none.
+    return [attributes[name] for name in names if name in attributes]
+
+
+def owners_of(hooks: Iterable[Any]) -> Iterator[Any]:
+    """The objects that hooks are, or are methods of."""
+    for hook in hooks:
+        while isinstance(hook, partial):
+            hook = hook.func
+        owner = getattr(hook, "__self__", hook)
+        # Our counters of updates are put back by themselves.
+        if kind_of(owner) is Kind.OBJECT and not (
+            trains(owner) or isinstance(owner, UpdateCounter)
+        ):
+            yield owner
+
+
+def trains(owner: Any) -> bool:
+    """Whether something is a training loop, which keeps notes that are the user's."""
+    attributes = getattr(owner, "__dict__", {})
+    return any(isinstance(value, Optimizer) for value in attributes.values())
 
 
 def with_inner(optimizers: Iterable[Optimizer]) -> Iterator[Optimizer]:

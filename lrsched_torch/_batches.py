@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from lrsched_torch._digest import whole_digest
+from lrsched_torch._digest import changed, whole_digest
 from lrsched_torch._orders import Parts
 
 
@@ -35,7 +35,7 @@ class Batches:
         self._ends = isinstance(loader, Iterator)
         # What knows its length, such as Lightning's CombinedLoader, begins anew with each iter().
         self._once = self._ends and not hasattr(type(loader), "__len__")
-        self._loader, self._parts = loader, Parts(loader)
+        self._loader, self._parts = loader, Parts(loader, name)
         self._before = self._parts.hashes() if verify else None
         self._begun_again = 0
 
@@ -90,11 +90,8 @@ class Batches:
 
     def remains(self) -> list[str]:
         """Names of what differs from the state at construction, as far as hashes tell."""
-        if self._before is None:
-            return []
-        old, new = self._before, self._parts.hashes()
-        names = dict.fromkeys((*old, *new))
-        return [f"{name} in {self._name}" for name in names if old.get(name) != new.get(name)]
+        left = [] if self._before is None else changed(self._before, self._parts.hashes())
+        return [*self._parts.failed, *left]
 
     def notes(self) -> Iterator[str]:
         """What the reader of a curve should know."""
@@ -104,8 +101,9 @@ class Batches:
             yield "The loader holds an iterator: what was read from it is gone."
         if self._begun_again:
             yield "The loader has fewer batches than the test has steps, and was read again."
-        if self._parts.cut:
-            yield f"Too large to be put back and checked whole: {self._name}."
+        if self._parts.partly:
+            names = ", ".join(dict.fromkeys(self._parts.partly))
+            yield f"Too large to be put back and checked whole: {names}."
 
 
 def _can_be_read(loader: Any) -> bool:

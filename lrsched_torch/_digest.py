@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import math
-import sys
 import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from lrsched_torch._hold import (
+from lrsched_torch._hold import generator_state
+from lrsched_torch._kinds import (
     MAX_ENTRIES,
-    PLAIN,
-    generator_state,
+    Kind,
+    attributes_of,
+    entries_of,
     is_flat,
-    is_generator,
-    is_unbroken,
-    solid,
+    kind_of,
+    memory_of,
 )
+from lrsched_torch._tensors import is_ragged, is_unbroken, solid
 
 # So many objects inside of each other are opened, and so many in all.
 DEPTH, MAX_OBJECTS = 4, 10_000
-# Of a library's own object, only what its attributes hold themselves is told apart.
-OPAQUE = (sys.stdlib_module_names - {"argparse", "collections", "types"}) | {
-    "accelerate",
-    "lightning",
-    "pytorch_lightning",
-    "torch",
-}
 # Odd, so that a change of one word always shows.
 MULTIPLIERS = np.random.default_rng(0).integers(2**63, size=1024, dtype=np.uint64) * 2 + 1
 
@@ -43,80 +36,101 @@ class Digest:
     Args:
         known: Objects that are never opened, since they are hashed by themselves.
         most: Of a longer container, both ends and a sample count.
+        largest: Of a tensor or array with more elements, a sample counts.
     """
 
-    def __init__(self, known: Iterable[Any] = (), most: float = MAX_ENTRIES) -> None:
+    def __init__(
+        self, known: Iterable[Any] = (), most: float = MAX_ENTRIES, largest: float = math.inf
+    ) -> None:
         # With the objects themselves, whose ids must not become those of others.
         self._seen = {id(part): part for part in known}
         self._tensors: dict[int, tuple[torch.Tensor, int]] = {}
-        self._most = most
+        self._most, self._largest = most, largest
         self._left = MAX_OBJECTS
         self._cut = False
         self.partly: list[str] = []
 
-    def entry(self, name: str, value: Any) -> tuple[str, int]:
+    def entry(self, name: str, value: Any, depth: int = DEPTH) -> tuple[str, int]:
         """A name and its hash; `partly` gets the name if not all of the value was read."""
         self._cut = False
-        found = self.of(value)
+        found = self.of(value, depth)
         if self._cut:
             self.partly.append(name)
         return name, found
 
     def of(self, value: Any, depth: int = DEPTH) -> int:
         """Hash of a value; `depth` is how many more objects inside of each other are opened."""
-        if isinstance(value, PLAIN):
-            return hash((type(value), repr(value)))
-        if isinstance(value, torch.Tensor):
-            if id(value) not in self._tensors:
-                self._tensors[id(value)] = value, _of_tensor(value)
-            return self._tensors[id(value)][1]
-        if isinstance(value, np.ndarray):
-            if value.dtype.hasobject:
-                return self._of_entries(value.reshape(-1).tolist(), depth)
-            octets = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-            return hash((value.dtype.str, value.shape, _checksum(octets.data)))
-        if isinstance(value, (Mapping, list, tuple, deque, set, frozenset)):
-            return self._of_entries(value, depth)
-        if is_generator(value):
-            return self.of(generator_state(value))
-        return self._of_object(value, depth)
+        kind = kind_of(value)
+        match kind:
+            case Kind.PLAIN:
+                return hash((type(value), _text(value)))
+            case Kind.OBJECT | Kind.MODULE | Kind.LIBRARY:
+                return self._of_object(value, kind, depth)
+            case Kind.CONTAINER | Kind.FIXED | Kind.MAPPING:
+                return self._of_entries(value, depth)
+            case Kind.TENSOR:
+                # The gradients of parameters are hashed under names of their own.
+                if value.requires_grad and value.is_leaf and type(value) is not nn.Parameter:
+                    return hash((self._of_tensor(value), self.of(value.grad)))
+                return self._of_tensor(value)
+            case Kind.ARRAY:
+                return self._of_array(value, depth)
+            case Kind.GENERATOR:
+                return self.of(generator_state(value))
+            case Kind.BUFFER:
+                return hash(bytes(memory_of(value)))
+        return id(value)
+
+    def _of_tensor(self, tensor: torch.Tensor) -> int:
+        if id(tensor) not in self._tensors:
+            part = _sampled(tensor) if tensor.numel() > self._largest else tensor
+            self._tensors[id(tensor)] = tensor, _of_tensor(part)
+        return self._tensors[id(tensor)][1]
+
+    def _of_array(self, values: Any, depth: int) -> int:
+        if values.size > self._largest:
+            values = _sampled(values)
+        if values.dtype.hasobject:
+            return self._of_entries(values.reshape(-1).tolist(), depth)
+        octets = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        return hash((values.dtype.str, values.shape, _checksum(octets.data)))
 
     def _of_entries(self, value: Any, depth: int) -> int:
-        long = len(value) > self._most
-        flat = long and is_flat(value)
+        long, flat = len(value) > self._most, is_flat(value)
         self._cut |= long and not flat
         if isinstance(value, (set, frozenset)):
             if long:
                 return hash(frozenset(value)) if flat else len(value)
             return hash(frozenset(self.of(item, depth) for item in value))
-        entries = value.items() if isinstance(value, Mapping) else value
-        if long:
-            entries = _sample(entries, len(value))
+        keys = ()
         if isinstance(value, Mapping):
-            entries = chain.from_iterable((str(key), item) for key, item in entries)
-        return hash((len(value), *(self.of(item, depth) for item in entries)))
+            keys = tuple(map(_of_key, _sample(value, len(value), self._most)))
+        entries = _sample(entries_of(value), len(value), self._most)
+        if flat:
+            return hash((len(value), keys, _text([*entries])))
+        return hash((len(value), keys, *(self.of(item, depth) for item in entries)))
 
-    def _of_object(self, value: Any, depth: int) -> int:
-        kind = type(value)
-        if isinstance(value, type) or id(value) in self._seen:
-            return hash(kind)
-        opaque = is_of_library(value) and not isinstance(value, nn.Module)
-        if not depth or (opaque and depth < DEPTH):
-            return hash(kind)
+    def _of_object(self, value: Any, kind: str, depth: int) -> int:
+        name = hash(type(value))
+        if isinstance(value, np.random.SeedSequence):
+            return self.of(value.state)
+        if id(value) in self._seen or not depth or isinstance(value, type):
+            return name
+        opaque = kind is Kind.LIBRARY
+        if opaque and depth < DEPTH:
+            return name
         if not self._left:
             self._cut = True
-            return hash(kind)
+            return name
         self._left -= 1
         self._seen[id(value)] = value
-        attributes = dict(getattr(value, "__dict__", {}))
-        if not opaque:
-            attributes.update(_slots(value))
-        return hash((kind, self.of(attributes, depth - 1)))
+        attributes = dict(getattr(value, "__dict__", {})) if opaque else attributes_of(value)
+        return hash((name, self.of(attributes, depth - 1)))
 
 
-def is_of_library(value: Any) -> bool:
-    """Whether the class of an object comes from a library that keeps state of its own in it."""
-    return type(value).__module__.partition(".")[0] in OPAQUE
+def changed(old: Mapping[str, int], new: Mapping[str, int]) -> list[str]:
+    """Names of what has changed, come or gone."""
+    return [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
 
 
 def whole_digest(value: Any) -> int:
@@ -127,33 +141,52 @@ def whole_digest(value: Any) -> int:
 def digest_order(container: Any) -> int:
     """Hash of which entries are where in a container, and not of what is in them."""
     entries = container.items() if isinstance(container, Mapping) else container
-    if len(container) > MAX_ENTRIES:
-        entries = _sample(entries, len(container))
+    entries = _sample(entries, len(container), MAX_ENTRIES)
     if isinstance(container, Mapping):
         entries = chain.from_iterable(entries)
-    hashes = [hash(repr(entry)) if isinstance(entry, PLAIN) else id(entry) for entry in entries]
+    hashes = [hash(_text(v)) if kind_of(v) is Kind.PLAIN else id(v) for v in entries]
     return hash((len(container), *(sorted(hashes) if isinstance(container, set) else hashes)))
 
 
-def _slots(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object holds outside of its dict."""
-    for kind in type(value).__mro__:
-        names = kind.__dict__.get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                yield name, getattr(value, name)
+def _of_key(key: Any) -> Any:
+    """The text of a key, or which object it is: those of a state dict are made anew each time."""
+    return _text(key) if kind_of(key) in (Kind.PLAIN, Kind.FIXED) else id(key)
 
 
-def _sample(entries: Iterable[Any], count: int) -> Iterator[Any]:
-    """Both ends, and entries at equal distances, about MAX_ENTRIES in all."""
-    end, stride = MAX_ENTRIES // 4, count // (MAX_ENTRIES // 2)
-    for index, entry in enumerate(entries):
-        if index < end or index >= count - end or not index % stride:
-            yield entry
+def _text(value: Any) -> str:
+    """As `repr`, which refuses to write out integers of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return hex(value) if isinstance(value, int) else str([*map(_text, value)])
+
+
+def _sample(entries: Iterable[Any], count: int, most: float) -> Iterator[Any]:
+    """All entries, or of more than `most` both ends and some at equal distances, about as many."""
+    stream = iter(entries)
+    if count <= most:
+        return stream
+    end, stride = int(most) // 4, count // (int(most) // 2)
+    return chain(
+        islice(stream, end), islice(stream, 0, count - 2 * end, stride), islice(stream, end)
+    )
+
+
+def _sampled(values: Any) -> Any:
+    """Elements of a tensor or array at equal distances; none of what cannot be cut."""
+    if isinstance(values, torch.Tensor) and (
+        values.layout is not torch.strided or values.is_nested
+    ):
+        return torch.empty(0, dtype=values.dtype)
+    return values[tuple(slice(None, None, size // 16 or 1) for size in values.shape)]
 
 
 def _of_tensor(tensor: torch.Tensor) -> int:
-    memories = [tensor] if is_unbroken(tensor) else map(_unbroken, _memories(tensor))
+    if is_unbroken(tensor):
+        return hash((tensor.dtype, tensor.shape, _of_memory(tensor)))
+    if is_ragged(tensor):
+        return hash(tuple(map(_of_tensor, tensor.detach().unbind())))
+    memories = [] if tensor.is_meta else map(_unbroken, _memories(tensor))
     return hash((tensor.dtype, tensor.shape, *map(_of_memory, memories)))
 
 

@@ -7,29 +7,39 @@ somebody holds stay valid; what was born in between is dropped.
 from __future__ import annotations
 
 import copy
+import ctypes
+import math
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from array import array
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from operator import is_
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Restore = Callable[[], Any]
-Refillable: TypeAlias = "dict[Any, Any] | list[Any] | deque[Any] | set[Any]"
+from lrsched_torch._kinds import (
+    Kind,
+    attributes_of,
+    entries_of,
+    is_flat,
+    is_open,
+    kind_of,
+    memory_of,
+    size_of,
+    slots_of,
+)
+from lrsched_torch._tensors import hold_values
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
-CONTAINERS = (dict, list, deque, set)
-# Of a longer attribute only the order is kept, unless its entries are plain: it is data, not state.
-MAX_ENTRIES = 1000
-# By their size in bytes.
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+# What containers are refilled by, since a subclass may refuse or do more: the first that fits.
+BASES: Any = (OrderedDict, dict, list, deque, set)
 
 
 class Keeper:
-    """Makes functions that put values back; each tensor and container is held once.
+    """Holds the present content of values; each tensor, container and object once.
 
     Args:
         device: Where the copies of tensors live; None leaves each on its own device.
@@ -37,244 +47,224 @@ class Keeper:
 
     def __init__(self, device: torch.device | None = None) -> None:
         self._device = device
-        # With the value itself, whose id must not become another one's.
-        self._memo: dict[int, tuple[Any, Restore]] = {}
+        # The values themselves, whose ids must not become those of others.
+        self._held: dict[int, Any] = {}
+        self._restores: list[tuple[str, Callable[[], Any]]] = []
+        self._name = ""
 
-    def hold(self, value: Any) -> Restore:
-        """A function that gives `value` its present content back and returns it."""
-        if id(value) not in self._memo:
-            self._memo[id(value)] = value, self._hold_new(value)
-        return self._memo[id(value)][1]
+    def restore(self) -> list[str]:
+        """Put everything back; may be called again.
 
-    def _hold_new(self, value: Any) -> Restore:
-        if isinstance(value, (*PLAIN, frozenset)):
-            return lambda: value
-        if isinstance(value, torch.Tensor):
-            return self._hold_tensor(value)
-        if isinstance(value, np.ndarray):
-            return hold_array(value)
-        if isinstance(value, set) or (isinstance(value, CONTAINERS) and is_flat(value)):
-            return hold_entries(value)
-        if isinstance(value, dict):
-            items = {key: self.hold(item) for key, item in value.items()}
-            return partial(_refill_dict, value, items)
-        if isinstance(value, (list, deque)):
-            entries = [self.hold(entry) for entry in value]
-            return partial(_refill_sequence, value, entries)
-        if isinstance(value, tuple):
-            parts = [self.hold(part) for part in value]
-            return partial(_rebuild_tuple, value, parts)
-        if is_generator(value):
-            return hold_generator(value)
-        duplicate = copy.deepcopy(value)
-        return lambda: copy.deepcopy(duplicate)
+        Returns:
+            Names of the attributes in which something could not be put back.
 
-    def _hold_tensor(self, tensor: torch.Tensor) -> Restore:
-        if tensor.layout is not torch.strided:
-            # A detached sparse tensor does not share what it is refilled with.
-            content = tensor.detach().to(self._device or tensor.device, copy=True)
-            return partial(tensor.copy_, content)
-        if tensor.is_quantized:
-            content = tensor.detach().to(self._device or tensor.device, copy=True)
-            return partial(_refill_quantized, tensor, tensor.detach(), content)
-        view: torch.Tensor | None
-        if is_unbroken(tensor):
-            memory = view = tensor.detach()
+        Raises:
+            BaseException: the first that came from elsewhere; the rest is put back all the same.
+        """
+        names: list[str] = []
+        errors: list[BaseException] = []
+        for name, restore in self._restores:
+            try:
+                restore()
+            except BaseException as error:
+                if name and isinstance(error, Exception):
+                    names.append(name)
+                else:
+                    errors.append(error)
+        if errors:
+            raise errors[0]
+        return names
+
+    def add(self, restore: Callable[[], Any]) -> None:
+        """Have a function called too."""
+        self._restores.append((self._name, restore))
+
+    def hold(self, value: Any) -> None:
+        """Hold a value, and what is in containers and objects.
+
+        Modules, optimizers, functions and objects of libraries are left as they are.
+        """
+        kind = kind_of(value)
+        if kind is Kind.PLAIN or id(value) in self._held:
+            return
+        self._held[id(value)] = value
+        match kind:
+            case Kind.TENSOR:
+                self._hold_tensor(value)
+            case Kind.CONTAINER | Kind.FIXED:
+                if kind is Kind.CONTAINER:
+                    self.hold_entries(value)
+                if not is_flat(value):
+                    for entry in entries_of(value):
+                        self.hold(entry)
+            case Kind.OBJECT | Kind.MAPPING if is_open(value):
+                self.hold_attributes(value, attributes_of, self.hold, self._name)
+            case Kind.ARRAY:
+                self.add(_refilling_array(value))
+            case Kind.BUFFER:
+                self.add(_refilling_buffer(value))
+            case Kind.GENERATOR:
+                self.add(_resetting(value))
+
+    def _hold_tensor(self, tensor: torch.Tensor) -> None:
+        self.add(hold_values(tensor, self._device))
+        if tensor.is_leaf:
+            gradient = tensor.grad
+            self.hold(gradient)
+            self.add(partial(_set_gradient, tensor, gradient, tensor.requires_grad))
+
+    def hold_state(self, value: Any) -> None:
+        """As `hold`, with only the order of what is long or holds objects; objects are left."""
+        if size_of(value) < math.inf:
+            self.hold(value)
         else:
-            memory = solid(tensor)
-            # A tensor made of others, such as a shard, has no memory of its own.
-            view = None if hasattr(tensor, "__tensor_flatten__") else tensor.detach()
-        content = memory.to(self._device or memory.device, copy=True)
-        return partial(_refill_tensor, tensor, view, memory, content)
+            self.hold_entries(value)
 
-    def hold_state(self, value: Any) -> Restore | None:
-        """As `hold`, with only the order of what is long or holds objects; None for an object."""
-        if is_simple(value):
-            return self.hold(value)
-        return hold_entries(value) if isinstance(value, CONTAINERS) else None
+    def hold_entries(self, value: Any) -> None:
+        """Hold which entries a container has, and in which order; they are left as they are."""
+        if kind_of(value) is Kind.CONTAINER:
+            self.add(partial(_refill, value, _entries(value)))
 
+    def hold_attributes(
+        self,
+        owner: Any,
+        select: Callable[[Any], Mapping[str, Any]],
+        hold: Callable[[Any], None],
+        label: str = "",
+    ) -> None:
+        """Hold the attributes of an object; those that it gets later are dropped.
 
-def hold_attributes(
-    owner: Any,
-    select: Callable[[Any], Mapping[str, Any]],
-    hold: Callable[[Any], Restore | None],
-) -> Restore:
-    """A function that gives an object its attributes back, and drops new ones.
-
-    Args:
-        owner: Has the attributes.
-        select: Gives those of `owner` that count.
-        hold: Gives what puts a value back, or None where only the reference to it is.
-    """
-    before = {name: (value, hold(value)) for name, value in select(owner).items()}
-
-    def restore() -> None:
-        attributes = vars(owner)
-        # All of them: what is set up on first use, is so as a whole.
-        for name in select(owner).keys() - before.keys():
-            del attributes[name]
-        for name, (value, put_back) in before.items():
-            attributes[name] = value if put_back is None else put_back()
-
-    return restore
+        Args:
+            owner: Has the attributes, in its dict or in slots.
+            select: Gives those of `owner` that count.
+            hold: Holds what is in one of them.
+            label: What an attribute is called, with {} for its name.
+        """
+        attributes, outer = dict(select(owner)), self._name
+        for name, value in attributes.items():
+            self._name = label.replace("{}", name)
+            hold(value)
+        self._name = label.replace("{}", "")
+        self.add(partial(_reset_attributes, owner, select, attributes))
+        self._name = outer
 
 
-def is_simple(value: Any) -> bool:
-    """Whether a value is plain, a tensor, an array, a generator, or a container of such."""
-    if isinstance(value, (*PLAIN, torch.Tensor, np.ndarray)):
-        return True
-    if not isinstance(value, (*CONTAINERS, tuple, frozenset)):
-        return is_generator(value)
-    return is_flat(value) or (len(value) <= MAX_ENTRIES and all(map(is_simple, entries_of(value))))
+def _reset_attributes(
+    owner: Any, select: Callable[[Any], Mapping[str, Any]], attributes: Mapping[str, Any]
+) -> None:
+    # All of them: what is set up on first use, is so as a whole.
+    for name in select(owner).keys() - attributes.keys():
+        _drop(owner, name)
+    for name, value in attributes.items():
+        _write(owner, name, value)
 
 
-def is_flat(value: Any) -> bool:
-    """Whether all entries of a container are plain."""
-    return all(issubclass(kind, PLAIN) for kind in {*map(type, entries_of(value))})
+def _write(owner: Any, name: str, value: Any) -> None:
+    slot = slots_of(owner).get(name)
+    if slot is None:
+        vars(owner)[name] = value
+    else:
+        slot.__set__(owner, value)
 
 
-def entries_of(value: Any) -> Iterable[Any]:
-    """The values of a mapping, and what is in any other container."""
-    return value.values() if isinstance(value, Mapping) else value
+def _drop(owner: Any, name: str) -> None:
+    slot = slots_of(owner).get(name)
+    if slot is None:
+        del vars(owner)[name]
+    else:
+        slot.__delete__(owner)
 
 
-def is_generator(value: Any) -> bool:
-    """Whether something is a random number generator whose state can be read."""
-    kinds = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
-    return isinstance(value, kinds) and not isinstance(value, random.SystemRandom)
+def _entries(container: Any) -> Any:
+    """What is in a container now, in one of a plain kind: its own copy() may give itself."""
+    base = _base_of(container)
+    if issubclass(base, dict):
+        return dict(base.items(container))
+    return (set if base is set else list)(base.__iter__(container))
+
+
+def _refill(container: Any, content: Any) -> None:
+    """Give a container just these entries, by methods that its class cannot refuse."""
+    base = _base_of(container)
+    if not (content or base.__len__(container)) or _is_same(_entries(container), content):
+        return
+    base.clear(container)
+    if isinstance(content, dict):
+        for key, value in content.items():
+            base.__setitem__(container, key, value)
+    else:
+        (base.update if base is set else base.extend)(container, content)
+
+
+def _base_of(container: Any) -> Any:
+    kind: Any = type(container)
+    return kind if kind in BASES else next(base for base in BASES if issubclass(kind, base))
+
+
+def _is_same(entries: Any, others: Any) -> bool:
+    """Whether two containers have the same objects in the same order."""
+    if isinstance(entries, set):
+        # Those of the same entries may differ in the order in which they are read.
+        return bool(entries == others)
+    same = len(entries) == len(others) and all(map(is_, entries, others))
+    return same and (
+        not isinstance(entries, dict) or all(map(is_, entries.values(), others.values()))
+    )
+
+
+def _set_gradient(tensor: torch.Tensor, gradient: torch.Tensor | None, needed: bool) -> None:
+    if not tensor.is_leaf:
+        return
+    if tensor.grad is not gradient:
+        tensor.grad = gradient
+    tensor.requires_grad_(needed)
+
+
+def _refilling_array(values: NDArray[Any]) -> Callable[[], Any]:
+    if not values.flags.writeable:
+        return lambda: None
+    return partial(np.copyto, values, values.copy())
+
+
+def _refilling_buffer(buffer: Any) -> Callable[[], Any]:
+    memory = memory_of(buffer)
+    if isinstance(memory, (bytearray, array)):
+        return partial(memory.__setitem__, slice(None), memory[:])
+    content = bytes(memory)
+    return lambda: ctypes.memmove(ctypes.addressof(memory), content, len(content))
 
 
 def generator_state(generator: Any) -> Any:
     """The state of a random number generator."""
     if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
+        generator = generator.bit_generator
+    if isinstance(generator, np.random.BitGenerator):
+        return generator.state, _spawned(generator)
     return (generator.getstate if isinstance(generator, random.Random) else generator.get_state)()
 
 
-def hold_generator(generator: Any) -> Restore:
+def _spawned(bits: Any) -> Any:
+    """How many others have been made of a generator of NumPy; before 1.25, none can be."""
+    return getattr(getattr(bits, "seed_seq", None), "state", None)
+
+
+def _resetting(generator: Any) -> Callable[[], Any]:
     """A function that gives a random number generator its present state back."""
-    state = generator_state(generator)
-
-    def restore() -> Any:
-        if isinstance(generator, np.random.Generator):
-            generator.bit_generator.state = state
-        elif isinstance(generator, random.Random):
-            generator.setstate(state)
-        else:
-            generator.set_state(state)
-        return generator
-
-    return restore
+    if isinstance(generator, np.random.Generator):
+        return _resetting(generator.bit_generator)
+    if isinstance(generator, np.random.BitGenerator):
+        return _resetting_bits(generator)
+    put = generator.setstate if isinstance(generator, random.Random) else generator.set_state
+    return partial(put, generator_state(generator))
 
 
-def hold_entries(container: Refillable) -> Restore:
-    """A function that puts the same entries back, in their order; they are left as they are."""
-    kept = container.copy()
+def _resetting_bits(bits: Any) -> Callable[[], None]:
+    state, spawned, whole = bits.state, _spawned(bits), copy.deepcopy(bits.__reduce__()[-1])
 
-    def restore() -> Any:
-        # Sets of the same entries may differ in the order in which they are read.
-        if not isinstance(container, set) or container != kept:
-            container.clear()
-            (container.update if isinstance(container, (dict, set)) else container.extend)(kept)
-        return container
+    def restore() -> None:
+        if _spawned(bits) != spawned:
+            # The seeds cannot be written to, so they become others.
+            bits.__setstate__(copy.deepcopy(whole))
+        bits.state = state
 
     return restore
-
-
-def hold_array(array: NDArray[Any]) -> Restore:
-    """A function that gives an array its present content back."""
-    if not array.flags.writeable:
-        return lambda: array
-    content = array.copy()
-
-    def restore() -> Any:
-        np.copyto(array, content)
-        return array
-
-    return restore
-
-
-def is_unbroken(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is one stretch of memory and nothing else, as nearly all are."""
-    return (
-        type(tensor) in (torch.Tensor, torch.nn.Parameter)
-        and tensor.layout is torch.strided
-        and tensor.is_contiguous()
-        and not (tensor.is_conj() or tensor.is_neg() or tensor.is_quantized)
-    )
-
-
-def solid(tensor: torch.Tensor) -> torch.Tensor:
-    """The memory of a tensor, detached: its own shard of it, each element once."""
-    memory = tensor.detach()
-    if hasattr(memory, "to_local"):
-        memory = memory.to_local()
-    strides = memory.stride()
-    if 0 in strides and any(n > 1 for n, s in zip(memory.shape, strides, strict=True) if s == 0):
-        # An expanded tensor cannot be written to.
-        return memory.new_empty(0).set_(memory.untyped_storage())
-    return memory
-
-
-def _refill_tensor(
-    tensor: torch.Tensor,
-    view: torch.Tensor | None,
-    memory: torch.Tensor,
-    content: torch.Tensor,
-) -> torch.Tensor:
-    # What is trained is written to all the time.
-    if tensor.requires_grad or not _is_same(memory, content):
-        memory.copy_(content)
-    if view is not None and not tensor.is_set_to(view):
-        # After `tensor.data = ...` it is somewhere else.
-        tensor.data = view
-    return tensor
-
-
-def _refill_quantized(
-    tensor: torch.Tensor, view: torch.Tensor, content: torch.Tensor
-) -> torch.Tensor:
-    # Whether it is somewhere else cannot be asked of it, and its scale is not the view's.
-    tensor.data = view
-    return tensor.copy_(content)
-
-
-def _is_same(memory: torch.Tensor, content: torch.Tensor) -> bool:
-    """Whether there is nothing to write, as in memory that must not be written to.
-
-    A file may be mapped there for reading only, which a tensor does not tell; only what torch has
-    allocated itself can be resized. Elsewhere than on the host there is no such memory, and to
-    compare would be to wait.
-    """
-    if type(memory) is not torch.Tensor or memory.untyped_storage().resizable():
-        return False
-    if memory.is_neg():
-        return False
-    if memory.device.type != "cpu" or memory.device != content.device:
-        return False
-    if memory.is_complex():
-        memory, content = (torch.view_as_real(part.resolve_conj()) for part in (memory, content))
-    # As integers, since a NaN differs from itself and zeros of both signs are equal.
-    kind = INTEGERS[memory.element_size()]
-    return torch.equal(memory.view(kind), content.view(kind))
-
-
-def _refill_dict(table: dict[Any, Any], items: dict[Any, Restore]) -> dict[Any, Any]:
-    content = {key: restore() for key, restore in items.items()}
-    table.clear()
-    table.update(content)
-    return table
-
-
-def _refill_sequence(entries: list[Any] | deque[Any], restores: list[Restore]) -> Any:
-    content = [restore() for restore in restores]
-    entries.clear()
-    entries.extend(content)
-    return entries
-
-
-def _rebuild_tuple(value: Any, parts: list[Restore]) -> Any:
-    content = [restore() for restore in parts]
-    if all(new is old for new, old in zip(content, value, strict=True)):
-        return value
-    return value._make(content) if hasattr(value, "_make") else tuple(content)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrsched_torch._accelerate import accumulated_gradients
+from lrsched_torch._strangers import Strangers
 from lrsched_torch._trial import Trial, flat
 from lrsched_torch._updates import UpdateCounter
 
@@ -22,11 +23,15 @@ class Loop:
     Args:
         optimizer: Makes the updates.
         trial: Gets the losses.
+        strangers: Hears of the steps of optimizers.
         accumulate: Batches of an update; where Accelerate accumulates gradients, it says how many.
     """
 
-    def __init__(self, optimizer: Optimizer, trial: Trial, accumulate: int = 1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, trial: Trial, strangers: Strangers, accumulate: int = 1
+    ) -> None:
         self._optimizer, self._accumulate, self.trial = optimizer, accumulate, trial
+        self._strangers = strangers
         self._gradients = accumulated_gradients(optimizer)
         self._counter = UpdateCounter()
         self._reader: object = None
@@ -44,6 +49,7 @@ class Loop:
         self._reader = reader = object()
         if not self._counter.hooked:
             self._counter.attach(self._optimizer)
+        self._strangers.watch()
         # What was left in the middle is forgotten.
         self._parts.clear()
         self._losses = self._batches
@@ -53,6 +59,7 @@ class Loop:
                 if self._parts:
                     self.trial.write_lr()
                 self._batches += 1
+                self._strangers.next_batch()
                 yield batch
                 if self._reader is not reader:
                     raise RuntimeError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrsched._interrupt import deferred_interrupt, single_interrupt
 from lrsched_torch._batches import Batches
+from lrsched_torch._strangers import Strangers
 from lrsched_torch._warning import warn
 from lrsched_torch.snapshot import Snapshot
 
@@ -24,7 +25,7 @@ class Undoing:
 
     Args:
         snapshot: The state of before.
-        sources: Loaders that are read, in the order of their beginning; may grow.
+        sources: What else is begun and put back, in the order of its beginning; may grow.
         owner: The context that enters and leaves this one in its own `__enter__` and `__exit__`;
             None where it is used in `with` itself.
 
@@ -33,7 +34,7 @@ class Undoing:
     """
 
     def __init__(
-        self, snapshot: Snapshot, sources: Sequence[Batches], owner: Any | None = None
+        self, snapshot: Snapshot, sources: Sequence[Batches | Strangers], owner: Any | None = None
     ) -> None:
         self._snapshot, self._sources = snapshot, sources
         self._interrupt = single_interrupt(self if owner is None else owner)
@@ -56,7 +57,8 @@ class Undoing:
                 self._put_back(left)
         finally:
             self._interrupt.__exit__()
-        self.notes += [note for source in self._sources for note in source.notes()]
+        parts = (*self._sources, self._snapshot)
+        self.notes += [note for part in parts for note in part.notes()]
         if left:
             text = f"The range test could not put back: {', '.join(dict.fromkeys(left))}."
             self.notes.append(text)
@@ -67,13 +69,13 @@ class Undoing:
             end.callback(self._snapshot.restore)
             # The last first: two of the same loader were begun in different states.
             for source in self._sources:
-                end.callback(_put_back_order, source, left)
+                end.callback(_put_back_source, source, left)
         left += self._snapshot.remains()
         partly = self._snapshot.partly_checked()
         if partly:
             self.notes.append(f"Too large to be put back and checked whole: {', '.join(partly)}.")
 
 
-def _put_back_order(source: Batches, left: list[str]) -> None:
+def _put_back_source(source: Batches | Strangers, left: list[str]) -> None:
     source.restore()
     left += source.remains()

@@ -6,6 +6,7 @@ forgets shows too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsched_torch import _attributes
-from lrsched_torch._digest import Digest, whole_digest
-from lrsched_torch._hold import CONTAINERS, PLAIN, is_simple
+from lrsched_torch._digest import Digest, changed, whole_digest
+from lrsched_torch._kinds import Kind, kind_of, size_of
+from lrsched_torch._orders import Parts
 from lrsched_torch._random_states import RandomStates
 
 Entry = tuple[str, int]
@@ -39,6 +41,7 @@ def fingerprint(
     optimizers: Sequence[Optimizer],
     others: Sequence[Any] = (),
     random_states: RandomStates | None = None,
+    functions: Sequence[Parts] = (),
 ) -> Fingerprint:
     """Hashes of everything; tensors count with their identity, so that a replaced one differs.
 
@@ -47,6 +50,7 @@ def fingerprint(
         optimizers: Hashed with their state.
         others: Hashed by their state dicts.
         random_states: Where the random number generators are; None reads it.
+        functions: What the loss comes from.
     """
     digest = Digest([*optimizers, *(part for module in modules for part in module.modules())])
     found = dict(_of_generators(random_states or RandomStates(), digest))
@@ -57,13 +61,14 @@ def fingerprint(
     for number, other in enumerate(others):
         name = f"state of stateful {type(other).__name__} ({number})"
         found[name] = whole_digest(other.state_dict())
-    return Fingerprint(found, digest.partly)
+    for function in functions:
+        found.update(function.hashes())
+    return Fingerprint(found, [*digest.partly, *(n for part in functions for n in part.partly)])
 
 
 def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
     """Names of what has changed, come or gone."""
-    old, new = before.hashes, after.hashes
-    return [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+    return changed(before.hashes, after.hashes)
 
 
 def _numbered(number: int, entries: Iterator[Entry]) -> Iterator[Entry]:
@@ -86,11 +91,21 @@ def _of_module(module: nn.Module, digest: Digest) -> Iterator[Entry]:
         yield f"train mode of {name or 'the model'}", part.training
         attributes = _attributes.of_module(part)
         if not _attributes.has_own_attributes(part):
-            settings = {key: value for key, value in attributes.items() if isinstance(value, PLAIN)}
+            settings = {
+                key: value for key, value in attributes.items() if kind_of(value) is Kind.PLAIN
+            }
             yield f"settings of {name or 'the model'}", hash(repr(settings))
             attributes = {key: attributes[key] for key in attributes.keys() - settings.keys()}
         for key, value in attributes.items():
             yield digest.entry(f"attribute {path}{key}", value)
+        yield f"hooks of {name or 'the model'}", _of_hooks(part, digest)
+
+
+def _of_hooks(part: nn.Module | Optimizer, digest: Digest) -> int:
+    """Hash of which hooks there are, and of the objects that they belong to."""
+    hooks = [hook for table in _attributes.hooks_of(part) for hook in table.values()]
+    owners = _attributes.owners_of(hooks) if hooks else ()
+    return hash((*map(id, hooks), *map(digest.of, owners)))
 
 
 def _of_optimizer(optimizer: Optimizer, digest: Digest) -> Iterator[Entry]:
@@ -99,13 +114,16 @@ def _of_optimizer(optimizer: Optimizer, digest: Digest) -> Iterator[Entry]:
             if name == "params":
                 yield f"parameters of group {index}", hash(tuple(map(id, value)))
             else:
-                yield f"{name} of group {index}", digest.of(value)
+                # An object stays the same one, for what refers to it.
+                which = 0 if size_of(value) < math.inf else id(value)
+                yield f"{name} of group {index}", hash((which, digest.of(value)))
     for index, state in enumerate(optimizer.state.values()):
         yield f"optimizer state {index}", digest.of(state)
     yield "number of optimizer states", len(optimizer.state)
     for name, value in _attributes.of_optimizer(optimizer).items():
-        if is_simple(value) or isinstance(value, CONTAINERS):
+        if size_of(value) < math.inf or kind_of(value) is Kind.CONTAINER:
             yield digest.entry(f"attribute {name} of the optimizer", value)
+    yield "hooks of the optimizer", _of_hooks(optimizer, digest)
 
 
 def _of_generators(states: RandomStates, digest: Digest) -> Iterator[Entry]:

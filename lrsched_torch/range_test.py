@@ -24,6 +24,7 @@ from lrsched_torch._accelerate import accumulated_gradients, begin_updates
 from lrsched_torch._batches import Batches
 from lrsched_torch._loop import Loop
 from lrsched_torch._objective import objective
+from lrsched_torch._strangers import Strangers
 from lrsched_torch._training_step import training_step
 from lrsched_torch._trial import Trial
 from lrsched_torch._undoing import Undoing
@@ -123,7 +124,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         self._loop: Loop | None = None
         self._undoing: Undoing | None = None
         self._left = False
-        self._sources: list[Batches] = []
+        self._sources: list[Batches | Strangers] = []
         self._streams: WeakSet[Generator[Any]] = WeakSet()
 
     def __enter__(self) -> Self:
@@ -131,7 +132,9 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             raise RuntimeError("a range test must be entered once, got a second time (make a new)")
         snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
         trial = Trial(self._optimizer, self._test, self._groups, _scaler(self._stateful))
-        self._loop = Loop(self._optimizer, trial, self._accumulate)
+        strangers = Strangers(snapshot.optimizers, snapshot.others)
+        self._sources.append(strangers)
+        self._loop = Loop(self._optimizer, trial, strangers, self._accumulate)
         self._undoing = Undoing(snapshot, self._sources, owner=self)
         self._undoing.__enter__()
         return self
@@ -296,19 +299,16 @@ def lr_find(
     place = _place(model, optimizer, device)
     _check_step(optimizer)
     stateful, scaler = _with_scaler(listed(stateful), amp, place)
-    sources = [Batches(loader, verify=check_bool("verify", verify))]
+    source = Batches(loader, verify=check_bool("verify", verify))
     validation = None if val_loader is None else _validation(val_loader, verify)
-    if validation is not None:
-        sources.append(validation)
-    # With a state of its own, such as a running mean.
-    modules = (part for part in (criterion, forward, loss) if isinstance(part, nn.Module))
+    sources = [source] if validation is None else [source, validation]
     finder = _Finder(
         model,
         optimizer,
         check_choice("groups", groups, GROUPS),
         check_int("accumulate", accumulate, 1),
         scaler,
-        sources[0],
+        source,
         training_step(
             *(model, optimizer, objective(model, criterion, forward, loss), place),
             accumulate=accumulate,
@@ -319,9 +319,11 @@ def lr_find(
         Progress(len(sweeps) * len(sweeps[0].planned_lr), "LR range test", progress),
         Snapshot(
             *(model, optimizer),
-            stateful=(*stateful, *modules),
+            stateful=stateful,
             device=_checked_device("snapshot_device", snapshot_device),
             verify=verify,
+            # With a state of their own, such as a running mean.
+            functions={"criterion": criterion, "forward": forward, "loss": loss},
         ),
     )
     with Undoing(finder.snapshot, sources) as undoing, finder.bar:

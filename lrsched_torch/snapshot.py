@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,8 +18,10 @@ from torch.utils.data import DataLoader
 from lrsched_torch import _attributes
 from lrsched_torch._accelerate import Accumulation, counts_batches, states_of
 from lrsched_torch._batches import LoaderState
-from lrsched_torch._hold import Keeper, Restore, hold_attributes, hold_entries
+from lrsched_torch._hold import Keeper
+from lrsched_torch._kinds import attributes_of
 from lrsched_torch._modes import Modes
+from lrsched_torch._orders import Parts, is_iterator
 from lrsched_torch._random_states import RandomStates
 from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import Fingerprint, differences, fingerprint
@@ -40,6 +44,12 @@ class Snapshot:
             Accelerator.
         device: Where the copies live, as `torch.device` takes it; None leaves each where it is.
         verify: Compare a hash of everything after the restoring with one taken now.
+        functions: What the loss comes from, by name; modules in them are held as those in
+            `stateful` are, and so are the attributes of other objects.
+
+    Attributes:
+        optimizers: Those that are held.
+        others: What is held by its state dict.
 
     Raises:
         TypeError: something in `stateful` has no `state_dict` and `load_state_dict`.
@@ -54,30 +64,37 @@ class Snapshot:
         stateful: Iterable[Any] = (),
         device: Any = None,
         verify: bool = True,
+        functions: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         # The first, since a state dict may draw from them.
         self._random_states = RandomStates()
         self._modes = Modes()
         parts = (model, optimizer, *stateful)
-        self._modules = [part for part in parts if isinstance(part, nn.Module)]
-        self._optimizers = list(
+        self._functions = [Parts(f, name, apart=(nn.Module,)) for name, f in functions.items()]
+        self._modules = _with_those_of(
+            (part for part in parts if isinstance(part, nn.Module)), self._functions
+        )
+        self.optimizers = list(
             _attributes.with_inner(part for part in parts if isinstance(part, Optimizer))
         )
         rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
         keep = Keeper(_checked_device(device))
-        self._others = [_checked(part) for part in rest]
-        self._others += states_of(self._optimizers)
+        self.others = [_checked(part) for part in rest]
+        self.others += states_of(self.optimizers)
         _check_values(self._modules)
         for module in self._modules:
             _reshard(module)
         self._before = self._fingerprint(self._random_states) if verify else None
-        self._restores = [
-            # the first, since loading a scheduler writes the lr
-            *(_hold_stateful(part, keep) for part in self._others),
-            *(restore for module in self._modules for restore in _hold_module(module, keep)),
-            *(restore for part in self._optimizers for restore in _hold_optimizer(part, keep)),
-            *(_hold_gradient(p, keep) for p in _parameters(self._modules, self._optimizers)),
-        ]
+        # the first, since loading a scheduler writes the lr
+        for part in self.others:
+            _hold_stateful(part, keep)
+        for module in self._modules:
+            _hold_module(module, keep)
+        for part in self.optimizers:
+            _hold_optimizer(part, keep)
+        for function in self._functions:
+            keep.add(function.restore)
+        self._keep, self._failed = keep, list[str]()
 
     def restore(self, *, random: bool = True) -> None:
         """Put everything back; may be called again.
@@ -85,8 +102,6 @@ class Snapshot:
         Args:
             random: The random number generators too; False lets them go on from where they are.
         """
-        errors: list[BaseException] = []
-        generators = (self._random_states.restore,) if random else ()
         self._modes.restore()
         with torch.no_grad():
             for module in self._modules:
@@ -94,24 +109,34 @@ class Snapshot:
                     # What an interrupted step has left in whole parameters would be added to.
                     parameter.grad = None
                 _reshard(module)
-            for restore in (*self._restores, *generators):
-                try:
-                    restore()
-                except BaseException as error:  # the rest is put back all the same
-                    errors.append(error)
-        if errors:
-            raise errors[0]
+            try:
+                self._failed = self._keep.restore()
+            finally:
+                if random:
+                    self._random_states.restore()
 
     def remains(self) -> list[str]:
         """Names of what differs from the state at construction, as far as hashes tell."""
-        return [] if self._before is None else differences(self._before, self._fingerprint())
+        left = [] if self._before is None else differences(self._before, self._fingerprint())
+        return [*self._failed, *(n for part in self._functions for n in part.failed), *left]
 
     def partly_checked(self) -> list[str]:
         """Names of what was too large to be put back and hashed whole."""
         return [] if self._before is None else [*self._before.partly]
 
+    def notes(self) -> Iterator[str]:
+        """What the reader of a curve should know."""
+        for module in self._modules:
+            for name, part in module.named_modules():
+                for key, value in _attributes.of_module(part).items():
+                    if is_iterator(value):
+                        path = f"{name}{'.' if name else ''}{key}"
+                        yield f"Attribute {path} is an iterator: what was read from it is gone."
+
     def _fingerprint(self, random_states: RandomStates | None = None) -> Fingerprint:
-        return fingerprint(self._modules, self._optimizers, self._others, random_states)
+        return fingerprint(
+            *(self._modules, self.optimizers, self.others, random_states, self._functions)
+        )
 
 
 def _checked_device(device: Any) -> torch.device | None:
@@ -144,65 +169,58 @@ def _check_values(modules: Iterable[nn.Module]) -> None:
                     )
 
 
-def _hold_stateful(part: Any, keep: Keeper) -> Restore:
+def _with_those_of(modules: Iterable[nn.Module], functions: Iterable[Parts]) -> list[nn.Module]:
+    """Modules, and those that functions lead to and that are not inside of the others."""
+    found = [*modules]
+    for module in (part for function in functions for part in function.found_apart):
+        if not any(module is part for other in found for part in other.modules()):
+            found.append(module)
+    return found
+
+
+def _hold_stateful(part: Any, keep: Keeper) -> None:
     if isinstance(part, torch.amp.GradScaler):
         # Its state dict leaves out what an interrupted update has left half done.
-        return keep.hold(vars(part))
+        keep.hold(vars(part))
+        return
     state = copy.deepcopy(part.state_dict())
-    return lambda: part.load_state_dict(copy.deepcopy(state))
+    keep.add(lambda: part.load_state_dict(copy.deepcopy(state)))
 
 
-def _hold_module(module: nn.Module, keep: Keeper) -> Iterator[Restore]:
-    for part in module.modules():
+def _hold_module(module: nn.Module, keep: Keeper) -> None:
+    for name, part in module.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             # Its tables cannot be written to.
-            yield from map(keep.hold, (*part.parameters(False), *part.buffers(False)))
+            keep.hold((*part.parameters(False), *part.buffers(False)))
         else:
-            yield hold_entries(part._modules)
-            yield hold_entries(part._non_persistent_buffers_set)
-            yield keep.hold(part._parameters)
-            yield keep.hold(part._buffers)
-        yield _hold_mode(part)
-        yield hold_attributes(part, _attributes.of_module, keep.hold_state)
+            keep.hold_entries(part._modules)
+            keep.hold_entries(part._non_persistent_buffers_set)
+            keep.hold(part._parameters)
+            keep.hold(part._buffers)
+        # not module.train(): that would set the submodules too
+        keep.add(partial(setattr, part, "training", part.training))
+        label = f"attribute {name}{'.' if name else ''}{{}}"
+        keep.hold_attributes(part, _attributes.of_module, keep.hold_state, label)
+        _hold_hooks(part, keep, f"hooks of {name or 'the model'}")
 
 
-def _hold_optimizer(optimizer: Optimizer, keep: Keeper) -> Iterator[Restore]:
-    yield keep.hold(optimizer.state)
-    yield keep.hold(optimizer.param_groups)
+def _hold_optimizer(optimizer: Optimizer, keep: Keeper) -> None:
+    keep.hold(optimizer.state)
+    keep.hold(optimizer.param_groups)
     # torch's schedulers leave marks on it
-    yield hold_attributes(optimizer, _attributes.of_optimizer, keep.hold_state)
+    label = "attribute {} of the optimizer"
+    keep.hold_attributes(optimizer, _attributes.of_optimizer, keep.hold_state, label)
+    _hold_hooks(optimizer, keep, "hooks of the optimizer")
     for counter in counters_of(optimizer):
         # the updates of the test are none of the schedule's
-        yield counter.hold()
+        keep.add(counter.hold())
 
 
-def _parameters(
-    modules: Iterable[nn.Module], optimizers: Iterable[Optimizer]
-) -> Iterator[torch.Tensor]:
-    """The parameters of the modules, and those that only an optimizer knows."""
-    known = [p for module in modules for p in module.parameters()]
-    known += [p for part in optimizers for group in part.param_groups for p in group["params"]]
-    return iter({id(parameter): parameter for parameter in known}.values())
-
-
-def _hold_gradient(parameter: torch.Tensor, keep: Keeper) -> Restore:
-    gradient, needed = keep.hold(parameter.grad), parameter.requires_grad
-
-    def restore() -> None:
-        parameter.grad = gradient()
-        parameter.requires_grad_(needed)
-
-    return restore
-
-
-def _hold_mode(module: nn.Module) -> Restore:
-    training = module.training
-
-    def restore() -> None:
-        # not module.train(): that would set the submodules too
-        module.training = training
-
-    return restore
+def _hold_hooks(part: nn.Module | Optimizer, keep: Keeper, name: str) -> None:
+    for hooks in _attributes.hooks_of(part):
+        keep.hold_entries(hooks)
+        for owner in _attributes.owners_of(hooks.values()):
+            keep.hold_attributes(owner, attributes_of, keep.hold_state, name)
 
 
 def _reshard(module: nn.Module) -> None:

@@ -1,10 +1,13 @@
 """What a loader, and all that it is made of, keeps between its batches is put back."""
 
+import dataclasses
 import functools
 import gc
 import io
+import itertools
 import multiprocessing
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, StackDataset, TensorDataset
 
 from lrsched_torch import range_test
+from lrsched_torch._orders import Parts
 from tests.lrsched_torch.test_range_test_traces import data, find, left, sgd
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
@@ -184,6 +188,61 @@ class TwoStreams:
             yield x + more, y
 
 
+class Spawning:
+    """Has a generator of its own for each epoch, and counts them there."""
+
+    def __init__(self):
+        self.rng, self.batches = np.random.default_rng(0), data()
+
+    def __iter__(self):
+        (rng,) = self.rng.spawn(1)
+        return iter([self.batches[index] for index in rng.permutation(len(self.batches))])
+
+
+@dataclasses.dataclass(slots=True)
+class SlottedSampler:
+    epoch: int = 0
+
+    def __iter__(self):
+        self.epoch += 1
+        return iter(random.Random(self.epoch).sample(range(64), 64))
+
+    def __len__(self):
+        return 64
+
+
+class SharedEpoch(SlottedSampler):
+    """As data sets tell the epoch to workers that persist."""
+
+    def __init__(self):
+        self.shared = multiprocessing.Value("i", 0)
+
+    def __iter__(self):
+        self.shared.value += 1
+        return iter(random.Random(self.shared.value).sample(range(64), 64))
+
+
+class Drawn:
+    """Draws with a method that it was given."""
+
+    def __init__(self, random):
+        self.random = random
+
+
+def closed_over(rng):
+    def collate(samples):
+        return collate_with(samples, noise=[rng])
+
+    return collate
+
+
+def by_default(rng):
+    def collate(samples, *, noise=(rng,)):
+        return collate_with(samples, noise)
+
+    return collate
+
+
 def samples():
     return TensorDataset(torch.randn(64, 4), torch.randn(64, 1))
 
@@ -211,6 +270,16 @@ LOADERS = {
     "file": lambda: DataLoader(Lazy(), batch_size=8),
     "module": lambda: DataLoader(Augmented(nn.Sequential(Layer())), batch_size=8),
     "two streams": TwoStreams,
+    "spawning": Spawning,
+    "slots": lambda: DataLoader(samples(), batch_size=8, sampler=SlottedSampler()),
+    "shared memory": lambda: DataLoader(samples(), batch_size=8, sampler=SharedEpoch()),
+    "closure": lambda: DataLoader(
+        samples(), batch_size=8, collate_fn=closed_over(random.Random(0))
+    ),
+    "default": lambda: DataLoader(samples(), batch_size=8, collate_fn=by_default(random.Random(0))),
+    "method of a generator": lambda: DataLoader(
+        samples(), batch_size=8, collate_fn=closed_over(Drawn(np.random.default_rng(0).random))
+    ),
 }
 
 
@@ -377,4 +446,126 @@ def test_no_worker_lives_as_long_as_the_test_object():
 def test_a_sparse_tensor_in_a_data_set_is_left_alone():
     loader = ShufflingLoader()
     loader.graph = torch.eye(2000).to_sparse()
+    assert not left(find(nn.Linear(4, 1), loader=loader))
+
+
+READERS = {
+    "zip": lambda loader: zip(loader, strict=True),
+    "map": functools.partial(map, tuple),
+    "chain": lambda loader: itertools.chain(loader, loader),
+    "islice": lambda loader: itertools.islice(loader, 100),
+    "generator": lambda loader: (batch for batch in loader),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="itertools do not tell what they read")
+def test_what_an_iterator_reads_from_draws_as_before(kind):
+    loader = DataLoader(samples(), 8, shuffle=True, generator=torch.Generator().manual_seed(0))
+    stream = READERS[kind](loader)
+    # zip() and others have begun an epoch already
+    before = loader.generator.get_state()
+    model = nn.Linear(4, 1)
+    with range_test(model, sgd(model), num_steps=12) as test:
+        for _ in test.batches(stream):
+            test.record(1.0)
+    assert torch.equal(loader.generator.get_state(), before)
+    assert "The loader is an iterator: the batches that were read are gone from it." in (
+        test.curve.notes
+    )
+
+
+class Seen(Generators):
+    """Notes in its samples that they were read."""
+
+    def __init__(self, count):
+        self.items = [{"x": torch.full((4,), float(index)), "seen": 0} for index in range(count)]
+
+    def __getitem__(self, index):
+        self.items[index]["seen"] += 1
+        return self.items[index]["x"], torch.ones(1)
+
+
+def test_samples_of_a_small_data_set_are_put_back():
+    seen = Seen(200)
+    assert not left(find(nn.Linear(4, 1), loader=DataLoader(seen, batch_size=8)))
+    assert not any(item["seen"] for item in seen.items)
+
+
+@pytest.mark.filterwarnings("ignore:The range test could not")
+def test_samples_of_a_large_data_set_that_change_are_named():
+    curve = find(nn.Linear(4, 1), loader=DataLoader(Seen(2000), batch_size=8))
+    where = "attribute items of the Seen in loader"
+    assert left(curve) == [f"The range test could not put back: {where}."]
+    assert f"Too large to be put back and checked whole: {where}." in curve.notes
+
+
+class Paths(Generators):
+    """Long, but nothing in it can change."""
+
+    def __init__(self):
+        self.items = [(f"{index}.png", index % 3) for index in range(2000)]
+
+    def __getitem__(self, index):
+        self.items.reverse()
+        return torch.full((4,), float(self.items[index][1])), torch.ones(1)
+
+
+def test_a_long_list_of_plain_tuples_is_put_back_whole():
+    paths = Paths()
+    first = paths.items[0]
+    assert find(nn.Linear(4, 1), loader=DataLoader(paths, batch_size=2)).notes == ()
+    assert paths.items[0] is first
+
+
+class Volumes(Generators):
+    """Each could be kept, but not all together."""
+
+    def __init__(self, changing):
+        self.volumes = [Volume() for _ in range(7)]
+        self.changing = changing
+
+    def __getitem__(self, index):
+        if self.changing:
+            self.volumes[index % 7].values += 1
+        return torch.ones(4), torch.ones(1)
+
+
+class Volume:
+    def __init__(self):
+        self.values = torch.zeros(2**20 - 100)
+
+
+def test_parts_of_a_loader_share_what_may_be_kept():
+    parts = Parts(DataLoader(Volumes(changing=False), batch_size=8), "loader")
+    volumes = parts._parts[-7:]
+    for volume in volumes:
+        volume.values += 1
+    parts.restore()
+    assert sum(int(volume.values[0] == 0) for volume in volumes) == 4
+    with pytest.warns(UserWarning, match="attribute values of the Volume in loader"):
+        find(nn.Linear(4, 1), loader=DataLoader(Volumes(changing=True), batch_size=8))
+
+
+@pytest.mark.filterwarnings("ignore:The range test could not")
+def test_batches_that_the_model_changes_in_place_are_named():
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 1))
+    assert left(find(model)) == ["The range test could not put back: batches in loader."]
+
+
+def test_an_iterator_in_a_data_set_is_noted():
+    class Numbered(Generators):
+        def __init__(self):
+            self.numbers = itertools.count()
+
+        def __getitem__(self, index):
+            return torch.full((4,), float(next(self.numbers))), torch.ones(1)
+
+    assert HOLDS in find(nn.Linear(4, 1), loader=DataLoader(Numbered(), batch_size=8)).notes
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_in_a_data_set_is_no_obstacle():
+    loader = ShufflingLoader()
+    loader.nested = torch.nested.nested_tensor([torch.ones(3, 4), torch.ones(2, 4)])
     assert not left(find(nn.Linear(4, 1), loader=loader))

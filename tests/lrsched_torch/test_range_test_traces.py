@@ -22,7 +22,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 
 from lrsched_torch import lr_find, range_test
 from lrsched_torch._digest import MAX_OBJECTS
-from lrsched_torch._hold import MAX_ENTRIES
+from lrsched_torch._kinds import MAX_ENTRIES
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
 MSE = nn.functional.mse_loss
