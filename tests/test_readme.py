@@ -63,6 +63,8 @@ def test_the_snippet_runs(snippet):
     name = package(snippet)
     if find_spec(NEEDS[name]) is None:
         pytest.skip(f"needs {NEEDS[name]}, which is not installed")
+    if ".plot(" in snippet:
+        pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
     code = PRELUDES[name] + snippet
     done = subprocess.run(
         [sys.executable, "-c", code],
