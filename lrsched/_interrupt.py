@@ -37,14 +37,12 @@ class deferred_interrupt:  # noqa: N801 - used as a function: `with deferred_int
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        self._ended = True
-        if self._handler is None:
-            return
         # Where another one has come in between, that stays. Should it put this one back later,
         # this one passes on what it gets.
-        if signal.getsignal(signal.SIGINT) == self._take:
+        if self._handler is not None and signal.getsignal(signal.SIGINT) == self._take:
             signal.signal(signal.SIGINT, self._handler)
-        if self._waiting:
+        self._ended = True
+        if self._handler is not None and self._waiting:
             self._handler(signal.SIGINT, sys._getframe())
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -80,8 +78,10 @@ class single_interrupt(deferred_interrupt):  # noqa: N801 - used as a function t
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        self._owner = None
-        super().__exit__(kind, error, trace)
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self._owner = None
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self._runs("__enter__", frame):

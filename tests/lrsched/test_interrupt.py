@@ -111,6 +111,13 @@ def test_the_end_is_whole_from_its_very_start():
     assert whole.ended == 1
 
 
+@pytest.mark.parametrize("name", ["getsignal", "signal"])
+@pytest.mark.parametrize("make", [Whole, deferred_interrupt])
+def test_one_that_comes_while_the_handler_is_taken_away_leaves_none(make, name):
+    with pytest.raises(KeyboardInterrupt), make():
+        at_the_start_of(name)
+
+
 def test_one_at_the_end_of_the_beginning_leaves_no_handler(monkeypatch):
     whole, reached = Whole(), []
     enter = single_interrupt.__enter__

@@ -1,6 +1,7 @@
 """Loops of users in a range test: one loss for each batch, and as many updates as points."""
 
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -169,6 +170,12 @@ class TestAccumulation:
         run.optimizer.step()
         scheduler.step()
         assert scheduler.last_epoch == 2
+
+    def test_accelerate_says_it_itself(self):
+        run = Run()
+        run.optimizer.gradient_state = SimpleNamespace(num_steps=2, sync_gradients=True)
+        with pytest.raises(ValueError, match=r"accumulate must be 1 where Accelerate .*, got 4"):
+            entered(run, accumulate=4)
 
     def test_it_must_be_a_number_of_batches(self):
         with pytest.raises(ValueError, match="accumulate must be an int >= 1, got 0"):
