@@ -49,7 +49,8 @@ class LRFinder(Trial):
     Raises:
         TypeError: an argument of the wrong kind; from `fit`, a model without a Keras optimizer.
         ValueError: an argument out of range; from `fit`, a model that is not built, that runs
-            several steps per execution, or whose optimizer makes no update.
+            several steps per execution, or whose optimizer makes more or fewer updates than one for
+            each batch.
 
     Example:
         >>> finder = LRFinder(num_steps=300)
@@ -69,7 +70,6 @@ class LRFinder(Trial):
         stop_factor: float | None = 2.0,
         progress: bool = False,
     ) -> None:
-        self._test: RangeTest
         test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
         super().__init__(test, Progress(len(test.planned_lr), "LR range test", progress))
 
@@ -127,7 +127,8 @@ def lr_find(
     Raises:
         TypeError: an argument of the wrong kind, or a model without a Keras optimizer.
         ValueError: an argument out of range, an argument of `fit` that is not about the data, a
-            model that is not built, one whose optimizer makes no update, or data without batches.
+            model that is not built, one whose optimizer makes more or fewer updates than one for
+            each batch, or data without batches.
 
     Source: Smith 2015, arXiv:1506.01186.
     """

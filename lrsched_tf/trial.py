@@ -53,10 +53,15 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._installation: Installation | None = None
         self._guard: Guard | None = None
         self._losses: list[float] = []
-        self.batches = self.passes = self.first_pass = 0
-        # Batches that the optimizer has counted, updates reported, updates skipped in a row.
+        self._counters: list[StepCounter] = []
+        # What each of them, and all of them together, showed when the test and the batch began.
+        self._first: list[int] = []
+        self._count = 0
+        self.batches = self.passes = self.first_pass = self._before_epoch = 0
+        # Batches that made an update, updates reported, updates skipped in a row.
         self._counted = self._reported = self._skipped = 0
-        self._in_train_step = False
+        self._in_train_step = self._finishes_last = False
+        self._thread: int | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         if not self._test.running:
@@ -104,8 +109,6 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._before_epoch = self.batches
-        for counter, first in zip(self._counters, self._first, strict=True):
-            counter.take_back(first + self._counted)
         self._count = sum(counter.batches() for counter in self._counters)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -117,19 +120,40 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             raise ValueError("model must be trained by its train_step, got another train_function")
         loss, count = _loss(logs or {}), (logs or {}).pop(COUNT, None)
         self.batches += 1
-        if count is not None and count == self._count and math.isfinite(loss):
+        skipped = count is not None and count == self._count
+        if skipped and math.isfinite(loss):
             self._skip()
-            return
-        self._count, self._skipped = count, 0
-        self._counted += 1
-        self._losses.append(loss)
-        updates = self._counters[0].step_at(self._first[0] + self._counted)
-        if updates > self._reported or not math.isfinite(loss):
-            self._report()
+        else:
+            self._count, self._skipped = count, 0
+            self._counted += not skipped
+            self._losses.append(loss)
+            updates = self._counters[0].step_at(self._first[0] + self._counted)
+            if updates > self._reported or not math.isfinite(loss):
+                self._report()
+        if self.batches == 1:
+            self._check_updates()
+
+    def _check_updates(self) -> None:
+        """See that the optimizer made the updates that the curve speaks of.
+
+        After the first batch, before time is spent on others, and after each epoch: asked at each
+        batch, the device would have to be waited for.
+        """
+        self.model  # noqa: B018 -- the property brings the state of JAX home
+        counts = zip(self._counters, self._first, strict=True)
+        # A part of a MultiOptimizer that owns no weights never counts.
+        made = max(counter.batches() - first for counter, first in counts)
+        if made != self._counted:
+            self.restore()
+            raise ValueError(
+                "optimizer must make one update for each batch, got one that made "
+                f"{made or 'none'} for {self._counted} (train_step must call its apply once; to "
+                "gather gradients, compile with its gradient_accumulation_steps)"
+            )
 
     def _skip(self) -> None:
         self._skipped += 1
-        self._note("Loss scaling skipped updates; they are not in the curve.")
+        self._test.note("Loss scaling skipped updates; they are not in the curve.")
         if self._skipped == MAX_SKIPPED:
             self._stop(f"loss scaling skipped {MAX_SKIPPED} updates in a row")
 
@@ -144,10 +168,15 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs is not None:
             logs.pop(COUNT, None)
-        self.passes += self.batches > self._before_epoch
-        self.first_pass = self.first_pass or self.batches
         trained, steps = self.batches - self._before_epoch, (self.params or {}).get("steps")
-        if not trained or (self._once and (steps is None or trained < steps)):
+        ended = steps is None or trained < steps
+        if ended and keras.backend.backend() == "tensorflow":
+            for counter, first in zip(self._counters, self._first, strict=True):
+                counter.take_back(first + self._counted)
+        self._check_updates()
+        self.passes += trained > 0
+        self.first_pass = self.first_pass or self.batches
+        if not trained or (self._once and ended):
             self._stop("the data ended before the sweep")
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -156,13 +185,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
 
     def finish(self) -> None:
         """Put everything back at the end of `fit`, when all other callbacks have been called."""
-        counted = [counter.batches() for counter in self._counters]
         self.restore()
-        if self._counted and counted == self._first:
-            raise ValueError(
-                "optimizer must make the updates of model, got one that made none "
-                "(does train_step use another one?)"
-            )
 
     def restore(self) -> None:
         """Put everything back, and warn of what could not be.
@@ -193,17 +216,12 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         names = held.remains()
         if names:
             text = f"The range test could not put back: {_listed(names)}."
-            self._note(text)
+            self._test.note(text)
             warnings.warn(text, UserWarning, stacklevel=2)
 
     def _stop(self, reason: str) -> None:
-        if isinstance(self._test, RangeTest):
-            self._test.stop(reason)
+        self._test.stop(reason)
         self.model.stop_training = True
-
-    def _note(self, sentence: str) -> None:
-        if isinstance(self._test, RangeTest):
-            self._test.note(sentence)
 
 
 def _is_tracing() -> bool:
