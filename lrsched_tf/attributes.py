@@ -52,11 +52,16 @@ def walk(roots: Iterable[tuple[str, Any]], beyond: Any = None) -> Iterator[tuple
     queue, seen = deque(roots), {id(beyond)}
     while queue:
         path, value = queue.popleft()
-        if isinstance(value, PLAIN) or id(value) in seen:
+        if isinstance(value, PLAIN) or id(value) in seen or _is_our_own(value):
             continue
         seen.add(id(value))
         yield path, value
         queue.extend((path + label, child) for label, child in _children(value))
+
+
+def _is_our_own(value: Any) -> bool:
+    """What drives another `fit`, which puts it back by itself when that ends."""
+    return type(value).__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:
@@ -78,7 +83,7 @@ def _labelled(form: str, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str
 
 def is_owner(value: Any) -> bool:
     """Whether the attributes of an object are state of the model."""
-    if isinstance(value, OWNERS) or _is_torch_module(value):
+    if isinstance(value, OWNERS) or _is_torch_owner(value):
         return True
     if isinstance(value, (type, FunctionType)) or not hasattr(value, "__dict__"):
         return False
@@ -237,9 +242,9 @@ def checksum_of_state(state: Any) -> int:
     return zlib.crc32(repr(state).encode())
 
 
-def _is_torch_module(value: Any) -> bool:
+def _is_torch_owner(value: Any) -> bool:
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.nn.Module)
+    return torch is not None and isinstance(value, (torch.nn.Module, torch.utils.data.Sampler))
 
 
 def _is_torch_tensor(value: Any) -> bool:

@@ -104,6 +104,9 @@ class Guard:
             self._watch_step()
         elif self.fit is None or self.is_over():
             self.clean_up()
+            if self._model.__dict__.get("make_train_function") is self:
+                # Whatever put it back there, it must not call itself.
+                del self._model.__dict__["make_train_function"]
             self._model.make_train_function()
 
     def _before(self, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
 from lrsched_tf.guard import clear_leftovers
-from lrsched_tf.install import leaf_optimizers
+from lrsched_tf.install import check_unscheduled, leaf_optimizers
 from lrsched_tf.snapshot import DataState
 from lrsched_tf.trial import Trial
 
@@ -136,8 +136,9 @@ def lr_find(
     if own:
         raise ValueError(f"data must be arguments of fit about the training data, got {own}")
     test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
-    leaf_optimizers(model)
+    leaves = leaf_optimizers(model)
     clear_leftovers(model)
+    check_unscheduled(leaves)
     if _is_empty(x):
         raise ValueError(NO_BATCHES)
     lasting, once = _lasting_change(x), isinstance(x, GeneratorType)

@@ -17,7 +17,13 @@ from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
 from lrsched_tf.guard import USES_OF_MODEL, Guard, clear_leftovers
-from lrsched_tf.install import Installation, StepCounter, leaf_optimizers, unbuilt_layers
+from lrsched_tf.install import (
+    Installation,
+    StepCounter,
+    check_unscheduled,
+    leaf_optimizers,
+    unbuilt_layers,
+)
 from lrsched_tf.snapshot import Held, Snapshot
 
 # In the logs of a batch, where loss scaling may skip the update: batches counted so far.
@@ -69,6 +75,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         model, self._thread = self.model, threading.get_ident()
         clear_leftovers(model)
         leaves = leaf_optimizers(model)
+        check_unscheduled(leaves)
         _check(model)
         if not model.optimizer.built:
             # TensorFlow builds it inside the first step, after the variables have been listed.
