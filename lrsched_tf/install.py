@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lrsched import Schedule
 from lrsched_tf.attributes import read_parts
-from lrsched_tf.guard import Guard, stand_in
+from lrsched_tf.guard import Guard, end_own_fit, stand_in
 from lrsched_tf.namespace import KerasOps, float_type, lookup
 
 if keras.backend.backend() == "torch":
@@ -271,6 +271,16 @@ def check_unscheduled(optimizers: Iterable[Any]) -> None:
             "callbacks must hold one schedule for the optimizer, got a second one "
             "(a ScheduleCallback takes both an lr and a momentum; a range test comes before)"
         )
+
+
+def check_unscheduled_in_fit(model: Any) -> None:
+    """The same for a callback, whose error ends the `fit` and so what else drives it."""
+    try:
+        check_unscheduled(leaf_optimizers(model))
+    except ValueError:
+        # Callbacks are not watched in the call in which the guard came in.
+        end_own_fit(model)
+        raise
 
 
 class Installation:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,11 +15,12 @@ from lrsched._interrupt import deferred_interrupt
 from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
+from lrsched_tf.frames import warn_user
 from lrsched_tf.guard import USES_OF_MODEL, Guard, clear_leftovers
 from lrsched_tf.install import (
     Installation,
     StepCounter,
-    check_unscheduled,
+    check_unscheduled_in_fit,
     leaf_optimizers,
     unbuilt_layers,
 )
@@ -55,7 +55,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, test: RangeTest, bar: Progress, once: bool = False) -> None:
         super().__init__()
         self._test, self._bar, self._once = test, bar, once
-        self._snapshot: Snapshot | None = None
+        self._held: list[Held] = []
         self._installation: Installation | None = None
         self._guard: Guard | None = None
         self._losses: list[float] = []
@@ -75,7 +75,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         model, self._thread = self.model, threading.get_ident()
         clear_leftovers(model)
         leaves = leaf_optimizers(model)
-        check_unscheduled(leaves)
+        check_unscheduled_in_fit(model)
         _check(model)
         if not model.optimizer.built:
             # TensorFlow builds it inside the first step, after the variables have been listed.
@@ -83,10 +83,11 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
         self._first = [counter.batches() for counter in self._counters]
         self._count = sum(self._first)
-        self._snapshot = Snapshot(model)
+        self._held = [Snapshot(model)]
         lrs = self._test.planned_lr
-        self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
-        guard = self._guard = self._installation.guard(self.restore, USES_OF_MODEL)
+        with deferred_interrupt():  # or nothing would take out what is not guarded yet
+            self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
+            guard = self._guard = self._installation.guard(self.restore, USES_OF_MODEL)
         # First, to take its count out of the logs; last, after what sets the best weights.
         last = keras.callbacks.LambdaCallback(on_train_end=lambda logs: self.finish())
         self._finishes_last = guard.call_around(self, last)
@@ -200,7 +201,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         Raises:
             RuntimeError: a step that is being traced uses the model first; nothing has changed.
         """
-        if self._snapshot is None:
+        if not self._held:
             return
         if _is_tracing():
             raise RuntimeError(
@@ -214,17 +215,20 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.reset_metrics()
             if self._installation is not None:
                 self._installation.remove()
-            snapshot, self._snapshot = self._snapshot, None
-            self.put_back(snapshot)
+            while self._held:
+                self.put_back(self._held.pop(0))
 
     def put_back(self, held: Held) -> None:
         """Put things back, and say what could not be."""
         held.restore()
         names = held.remains()
         if names:
-            text = f"The range test could not put back: {_listed(names)}."
-            self._test.note(text)
-            warnings.warn(text, UserWarning, stacklevel=2)
+            self.warn(f"The range test could not put back: {_listed(names)}.")
+
+    def warn(self, sentence: str) -> None:
+        """Tell the user, and the reader of the curve."""
+        self._test.note(sentence)
+        warn_user(sentence)
 
     def _stop(self, reason: str) -> None:
         self._test.stop(reason)

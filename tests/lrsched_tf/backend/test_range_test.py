@@ -319,12 +319,25 @@ class Seldom(Elsewhere):
         return kind.train_step(self, *arguments)
 
 
+def find_at_once(model, x, y):
+    lr_find(model, x, y, **FIND)
+
+
+def find_in_a_fit(model, x, y):
+    model.fit(x, y, epochs=40, batch_size=8, verbose=0, callbacks=[LRFinder(num_steps=40)])
+
+
 @pytest.mark.parametrize(
     ("kind", "size", "got"),
-    [(Twice, 70, "2 for 1"), (Twice, 8, "2 for 1"), (Seldom, 70, "3 for 9"), (Seldom, 8, "1 for 2")],
+    [
+        (Twice, 70, "2 for 1"),
+        (Twice, 8, "2 for 1"),
+        (Seldom, 70, "3 for 9"),
+        (Seldom, 8, "1 for 2"),
+    ],
 )
-@pytest.mark.parametrize("as_callback", [False, True])
-def test_a_step_of_other_than_one_update_is_an_error(kind, size, got, as_callback):
+@pytest.mark.parametrize("find", [find_at_once, find_in_a_fit])
+def test_a_step_of_other_than_one_update_is_an_error(kind, size, got, find):
     """Or the curve would hold learning rates that no update had."""
     keras.utils.set_random_seed(1)
     x, y = (part[:size] for part in data())
@@ -333,11 +346,7 @@ def test_a_step_of_other_than_one_update_is_an_error(kind, size, got, as_callbac
     model.optimizer.build(model.trainable_variables)
     before = everything(model), dict(vars(model.optimizer))
     with pytest.raises(ValueError, match=f"one update for each batch, got one that made {got} "):
-        if as_callback:
-            callbacks = [LRFinder(num_steps=40)]
-            model.fit(x, y, epochs=40, batch_size=8, verbose=0, callbacks=callbacks)
-        else:
-            lr_find(model, x, y, **FIND)
+        find(model, x, y)
     assert (everything(model), dict(vars(model.optimizer))) == before
     assert not {"train_step", "make_train_function"} & set(vars(model))
 
@@ -435,11 +444,15 @@ class Empty(keras.utils.PyDataset):
 
 
 @pytest.mark.filterwarnings("ignore:The data is a generator")
-@pytest.mark.parametrize("kind", ["PyDataset", "arrays", "tf.data", "generator"])
+@pytest.mark.parametrize(
+    "kind", ["nothing", "no arrays", "PyDataset", "arrays", "tf.data", "generator"]
+)
 def test_data_without_batches_is_an_error(kind):
     model, x = compiled(), np.zeros((0, 4), "float32")
     before = everything(model)
-    if kind == "PyDataset":
+    if kind in ("nothing", "no arrays"):
+        inputs = {"x": None if kind == "nothing" else []}
+    elif kind == "PyDataset":
         inputs = {"x": Empty()}
     elif kind == "arrays":
         inputs = {"x": x, "y": x[:, 0]}
@@ -451,6 +464,17 @@ def test_data_without_batches_is_an_error(kind):
     with pytest.raises(ValueError, match=r"must give batches, got none|at least one batch"):
         lr_find(model, **inputs, num_steps=10)
     assert everything(model)[: len(before)] == before
+
+
+def test_a_limit_on_epochs_is_the_reason_of_the_stop():
+    keras.config.set_max_epochs(2)
+    try:
+        with pytest.warns(UserWarning, match="Limiting epochs to 2"):
+            curve = lr_find(compiled(), *data(), **FIND)
+    finally:
+        keras.config.set_max_epochs(None)
+    assert len(curve) == 18
+    assert "set_max_epochs" in curve.stop_reason
 
 
 def test_a_callback_that_is_not_in_a_list_is_an_error():

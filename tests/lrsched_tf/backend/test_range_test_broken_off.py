@@ -23,6 +23,8 @@ from tests.lrsched_tf.backend.training import (
     untouched,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:The on_epoch_end of the data has been called")
+
 
 def breaking_in_the_data(model):
     with pytest.raises(KeyboardInterrupt):
@@ -186,6 +188,32 @@ def test_a_finder_does_not_keep_the_data(interrupt):
     del data
     gc.collect()
     assert kept() is None
+
+
+@pytest.mark.parametrize("callback", [LRFinder, lambda: OneCycle(0.1)])
+def test_a_ctrl_c_while_a_callback_begins_leaves_nothing_for_good(callback, monkeypatch):
+    install = Guard.install
+
+    def interrupted(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        install(self, *arguments)
+
+    def begin(model):
+        monkeypatch.setattr(Guard, "install", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[callback()])
+        monkeypatch.setattr(Guard, "install", install)
+        model.get_weights()
+
+    keras.utils.set_random_seed(1)
+    model = dense()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    begin(model)
+    model.fit(*arrays(), batch_size=BATCH, epochs=2, verbose=0)
+    assert not {"apply", "make_train_function", "train_step"} & {
+        *vars(model),
+        *vars(model.optimizer),
+    }
 
 
 def finder_in_a_fit(model):
