@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,14 @@ import keras
 import numpy as np
 
 from lrsched import Schedule
+from lrsched._interrupt import deferred_interrupt
 from lrsched._validate import check_bool, check_choice, check_int, check_momentum, check_type
+from lrsched_tf.frames import warn_user
 from lrsched_tf.guard import clear_leftovers
 from lrsched_tf.install import (
     Installation,
     StepCounter,
+    check_unscheduled_in_fit,
     leaf_optimizers,
     learning_rates,
     read,
@@ -132,8 +134,11 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 f"length, got initial_epoch={epoch} (or pass restart=False)"
             )
         left = None if steps is None or epochs is None else (epochs - epoch) * steps
-        self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
-        self._installation.guard(self._installation.remove)
+        clear_leftovers(self.model)
+        check_unscheduled_in_fit(self.model)
+        with deferred_interrupt():  # or nothing would take out what is not guarded yet
+            self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
+            self._installation.guard(self._installation.remove)
 
     def _known_steps(self) -> int | None:
         """Batches per epoch, where `fit` knows how many."""
@@ -286,7 +291,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """Once a run."""
         if message not in self._warned:
             self._warned.add(message)
-            warnings.warn(f"{type(self).__name__}: {message}", UserWarning, stacklevel=2)
+            warn_user(f"{type(self).__name__}: {message}")
 
     def _warn_if_shorter(self, end: int) -> None:
         named = {"lr": self.lr, "momentum": self.momentum}

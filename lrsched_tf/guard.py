@@ -6,10 +6,11 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import keras
+
+from lrsched_tf.frames import outwards, running_fit
 
 # What reads or writes a model, past its training step.
 USES_OF_MODEL = (
@@ -41,8 +42,7 @@ class Guard:
         self, model: Any, clean_up: Callable[[], object], retrace: Callable[[], object]
     ) -> None:
         self._model, self.clean_up, self._retrace = model, clean_up, retrace
-        frames = outwards(sys._getframe(1))
-        self.fit = next((frame for frame in frames if frame.f_code.co_name == "fit"), None)
+        self.fit = running_fit()
         self._ends: list[Callable[[], None]] = []
 
     def install(self, uses: tuple[str, ...] = ()) -> None:
@@ -52,11 +52,11 @@ class Guard:
         if keras.backend.backend() == "jax":
             self._watch(self._model.optimizer, self._finalizing, "finalize_variable_values")
             return
-        self._watch(self._of_fit("epoch_iterator"), self._catching, "catch_stop_iteration")
-        self._watch(self._of_fit("callbacks"), self._calling, *CALLS)
+        self._watch(self.of_fit("epoch_iterator"), self._catching, "catch_stop_iteration")
+        self._watch(self.of_fit("callbacks"), self._calling, *CALLS)
         self._watch_step()
 
-    def _of_fit(self, name: str) -> Any:
+    def of_fit(self, name: str) -> Any:
         """A local variable of the running `fit`, if it has it."""
         return None if self.fit is None else self.fit.f_locals.get(name)
 
@@ -73,7 +73,7 @@ class Guard:
 
     def call_around(self, first: keras.callbacks.Callback, last: keras.callbacks.Callback) -> bool:
         """Have `fit` call one of its callbacks before the others, and one more after them."""
-        found = self._of_fit("callbacks")
+        found = self.of_fit("callbacks")
         if not isinstance(found, keras.callbacks.CallbackList):
             return False
         others = [callback for callback in found.callbacks if callback is not first]
@@ -83,14 +83,14 @@ class Guard:
 
     def stop_reading(self) -> None:
         """Stop what reads data ahead, and would go on in the middle of an epoch."""
-        adapter = getattr(self._of_fit("epoch_iterator"), "data_adapter", None)
+        adapter = getattr(self.of_fit("epoch_iterator"), "data_adapter", None)
         enqueuer = getattr(adapter, "enqueuer", None)
         if enqueuer is not None:
             enqueuer.stop()
-        if keras.backend.backend() == "tensorflow" and self._of_fit("iterator") is not None:
+        if keras.backend.backend() == "tensorflow" and self.of_fit("iterator") is not None:
             # A prefetching iterator of tf.data ends with what it holds, after waiting for its
             # thread; `fit` leaves it to the garbage collector.
-            vars(self._of_fit("iterator")).clear()
+            vars(self.of_fit("iterator")).clear()
 
     def is_over(self) -> bool:
         """Whether the `fit` has ended, on whatever thread the question is asked."""
@@ -104,6 +104,9 @@ class Guard:
             self._watch_step()
         elif self.fit is None or self.is_over():
             self.clean_up()
+            if self._model.__dict__.get("make_train_function") is self:
+                # Whatever put it back there, it must not call itself.
+                del self._model.__dict__["make_train_function"]
             self._model.make_train_function()
 
     def _before(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,7 +145,7 @@ class Guard:
 
         def watched(variables: Any) -> None:
             finalize(variables)
-            if self._of_fit("training_finished") is False:
+            if self.of_fit("training_finished") is False:
                 self.clean_up()
 
         return watched
@@ -163,6 +166,13 @@ def clear_leftovers(model: Any) -> None:
         standing.clean_up()
 
 
+def end_own_fit(model: Any) -> None:
+    """Clean up in the innermost `fit`, if it is that of a guard, before an error ends it."""
+    standing, fit = model.__dict__.get("make_train_function"), running_fit()
+    if isinstance(standing, Guard) and fit is not None and standing.fit is fit:
+        standing.clean_up()
+
+
 def stand_in(owner: Any, functions: Mapping[str, Callable[..., Any]]) -> Callable[[], None]:
     """Put functions in the place of methods of an instance; gives what puts those back."""
     # Past __setattr__, which tracks what it is given.
@@ -176,10 +186,3 @@ def stand_in(owner: Any, functions: Mapping[str, Callable[..., Any]]) -> Callabl
         attributes.update(own)
 
     return put_back
-
-
-def outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    """A frame and those that called it."""
-    while frame is not None:
-        yield frame
-        frame = frame.f_back

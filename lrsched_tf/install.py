@@ -13,7 +13,7 @@ its `learning_rate` is told the one of the last update.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lrsched import Schedule
 from lrsched_tf.attributes import read_parts
-from lrsched_tf.guard import Guard, stand_in
+from lrsched_tf.guard import Guard, end_own_fit, stand_in
 from lrsched_tf.namespace import KerasOps, float_type, lookup
 
 if keras.backend.backend() == "torch":
@@ -264,6 +264,25 @@ class ScheduledApply:
         )
 
 
+def check_unscheduled(optimizers: Iterable[Any]) -> None:
+    """See that no schedule drives one of these leaf optimizers; one that does goes on."""
+    if any(isinstance(o.__dict__.get("apply"), ScheduledApply) for o in optimizers):
+        raise ValueError(
+            "callbacks must hold one schedule for the optimizer, got a second one "
+            "(a ScheduleCallback takes both an lr and a momentum; a range test comes before)"
+        )
+
+
+def check_unscheduled_in_fit(model: Any) -> None:
+    """The same for a callback, whose error ends the `fit` and so what else drives it."""
+    try:
+        check_unscheduled(leaf_optimizers(model))
+    except ValueError:
+        # Callbacks are not watched in the call in which the guard came in.
+        end_own_fit(model)
+        raise
+
+
 class Installation:
     """Schedules at work in a model, until `remove`.
 
@@ -288,14 +307,7 @@ class Installation:
         *,
         wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     ) -> None:
-        if any(isinstance(c.optimizer.__dict__.get("apply"), ScheduledApply) for c in counters):
-            standing = model.__dict__.get("make_train_function")
-            if isinstance(standing, Guard):  # of a fit that this error is the end of
-                standing.clean_up()
-            raise ValueError(
-                "callbacks must hold one schedule for the optimizer, got a second one "
-                "(a ScheduleCallback takes both an lr and a momentum)"
-            )
+        check_unscheduled(counter.optimizer for counter in counters)
         self._guard: Guard | None = None
         applies = [ScheduledApply(c, lr, momentum, self._cleared) for c in counters]
         self._counters, self._model = counters, model

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from types import GeneratorType
 from typing import Any
 
 import keras
 
 from lrsched._validate import check_bool
 from lrsched_tf.cycles import LEARN, Momentum, OneCycle
+from lrsched_tf.data import length_is_known
 from lrsched_tf.install import leaf_optimizers, momentum_floats
-from lrsched_tf.range_test import length_is_known, lr_find
+from lrsched_tf.range_test import lr_find
 
 # Arguments of `fit` that say what the range test trains on.
 DATA_ARGUMENTS = ("batch_size", "class_weight", "sample_weight", "shuffle", "steps_per_epoch")
@@ -47,7 +49,7 @@ def fit_one_cycle(
     Args:
         model: A compiled, built Keras model.
         x, y, epochs, callbacks, verbose, fit_arguments: As for `fit`; `verbose=0` prints nothing.
-        max_lr: Peak learning rate, > 0; None finds it.
+        max_lr: Peak learning rate, > 0; None finds it, in data that can be read again.
         pct_start, anneal, warmup, div_factor, final_div_factor, three_phase, momentum,
             total_steps: As for `OneCycle`.
         steps_per_epoch: As for `fit`, or "learn" as for `OneCycle`. Data of unknown length needs
@@ -76,6 +78,12 @@ def fit_one_cycle(
         raise ValueError(
             "total_steps or steps_per_epoch must be given for data of unknown length, got neither "
             '(steps_per_epoch="learn" counts the first epoch)'
+        )
+
+    if max_lr is None and isinstance(x, GeneratorType):
+        raise ValueError(
+            "max_lr must be given for a generator, got None (the batches that a range test reads "
+            "are gone from it; pass max_lr=, or data that can be read again)"
         )
 
     def cycle(peak: float) -> OneCycle:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +15,22 @@ from lrsched._progress import Progress
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
+from lrsched_tf.data import is_empty, lasting_change
+from lrsched_tf.frames import warn_user
 from lrsched_tf.guard import clear_leftovers
-from lrsched_tf.install import leaf_optimizers
-from lrsched_tf.snapshot import DataState
+from lrsched_tf.install import check_unscheduled, leaf_optimizers
+from lrsched_tf.snapshot import DataSnapshot, DataState
 from lrsched_tf.trial import Trial
 
 # Arguments of `fit` that a range test sets itself.
 OWN_ARGUMENTS = ("epochs", "callbacks", "verbose", "initial_epoch")
 NO_BATCHES = "x must give batches, got none (a generator can be read only once)"
 FIT_ENDED = "fit ended before the sweep (give it more epochs)"
+EPOCHS_LIMITED = "fit ended before the sweep (keras.config.set_max_epochs limits it)"
+TOLD_OF_END = (
+    "The on_epoch_end of the data has been called once more than without the range test, by fit "
+    "before its callbacks (lr_find undoes that)."
+)
 
 
 class LRFinder(Trial):
@@ -35,8 +41,9 @@ class LRFinder(Trial):
     end, after all other callbacks, the model, its optimizer and the random number generators are
     as they were. An exception or Ctrl-C in a step, the data or a callback makes no difference;
     where it cannot be seen, `restore` puts them back, or the next call of `fit`, `evaluate`,
-    `predict`, `compile`, `save`, `get_weights`, `set_weights` and the like does first. What cannot
-    be put back is warned of.
+    `predict`, `compile`, `save`, `get_weights`, `set_weights` and the like does first. So is the
+    data, as it was when the training began; `fit` has told a PyDataset of the end of an epoch by
+    then. What cannot be put back is warned of.
 
     Args:
         start_lr: First learning rate, > 0.
@@ -49,7 +56,8 @@ class LRFinder(Trial):
     Raises:
         TypeError: an argument of the wrong kind; from `fit`, a model without a Keras optimizer.
         ValueError: an argument out of range; from `fit`, a model that is not built, that runs
-            several steps per execution, or whose optimizer makes no update.
+            several steps per execution, or whose optimizer makes more or fewer updates than one for
+            each batch.
 
     Example:
         >>> finder = LRFinder(num_steps=300)
@@ -69,7 +77,6 @@ class LRFinder(Trial):
         stop_factor: float | None = 2.0,
         progress: bool = False,
     ) -> None:
-        self._test: RangeTest
         test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
         super().__init__(test, Progress(len(test.planned_lr), "LR range test", progress))
 
@@ -77,6 +84,14 @@ class LRFinder(Trial):
     def curve(self) -> LossCurve:
         """The losses recorded so far, with the lr that each update used."""
         return self._test.curve
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        super().on_train_begin(logs)
+        data = self._guard.of_fit("x") if self._guard is not None else None
+        self._held.append(DataSnapshot(data))
+        for change in (lasting_change(data), _told_of_end(data)):
+            if change is not None:
+                self.warn(change)
 
     def finish(self) -> None:
         self._test.stop(FIT_ENDED)
@@ -105,7 +120,7 @@ def lr_find(
     Afterwards the model, its optimizer, its history and the random number generators are as they
     were, also after an exception or Ctrl-C; what differs, if anything does, is warned of. What
     cannot be put back of the data is warned of before the start: the batches of a generator, and
-    the order of a tf.data pipeline that shuffles anew from a seed at each reading. Both, and data
+    the order of a tf.data pipeline that shuffles anew from a seed at each reading. That, and data
     that was read more than once, are in the `notes` of the curve.
 
     Args:
@@ -127,7 +142,8 @@ def lr_find(
     Raises:
         TypeError: an argument of the wrong kind, or a model without a Keras optimizer.
         ValueError: an argument out of range, an argument of `fit` that is not about the data, a
-            model that is not built, one whose optimizer makes no update, or data without batches.
+            model that is not built, one whose optimizer makes more or fewer updates than one for
+            each batch, or data without batches.
 
     Source: Smith 2015, arXiv:1506.01186.
     """
@@ -135,13 +151,14 @@ def lr_find(
     if own:
         raise ValueError(f"data must be arguments of fit about the training data, got {own}")
     test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
-    leaf_optimizers(model)
+    leaves = leaf_optimizers(model)
     clear_leftovers(model)
-    if _is_empty(x):
+    check_unscheduled(leaves)
+    if is_empty(x):
         raise ValueError(NO_BATCHES)
-    lasting, once = _lasting_change(x), isinstance(x, GeneratorType)
+    lasting, once = lasting_change(x), isinstance(x, GeneratorType)
     if lasting is not None:
-        warnings.warn(lasting, UserWarning, stacklevel=2)
+        warn_user(lasting)
         test.note(lasting)
 
     with (
@@ -161,10 +178,18 @@ def lr_find(
                 trial.put_back(state.for_next_fit())
     if not trial.batches:
         raise ValueError(NO_BATCHES)
+    test.stop(EPOCHS_LIMITED)
     if trial.passes > 1 and not data.get("steps_per_epoch"):
         length = trial.first_pass
         test.note(f"The data was read {trial.passes} times (number of batches: {length}).")
     return test.curve
+
+
+def _told_of_end(data: Any) -> str | None:
+    own = isinstance(data, keras.utils.PyDataset) and (
+        type(data).on_epoch_end is not keras.utils.PyDataset.on_epoch_end
+    )
+    return TOLD_OF_END if own else None
 
 
 @contextmanager
@@ -185,52 +210,3 @@ def _prepared(model: Any) -> Iterator[None]:
         for name in set(names) - set(kept):
             attributes.pop(name, None)
         attributes.update(kept)
-
-
-def _is_empty(data: Any) -> bool:
-    """Whether data that knows its length has none."""
-    if hasattr(data, "cardinality"):
-        return _cardinality(data) == 0
-    if isinstance(data, keras.utils.PyDataset):
-        return bool(data.num_batches == 0)
-    return any(0 in getattr(part, "shape", ())[:1] for part in keras.tree.flatten(data))
-
-
-def _cardinality(data: Any) -> int:
-    """Of a dataset of tf.data, or a distributed one; negative where it is unknown or endless."""
-    found = data.cardinality
-    return int(found() if callable(found) else found)
-
-
-def length_is_known(data: Any) -> bool:
-    """Whether `fit` can tell how many batches an epoch has."""
-    if hasattr(data, "cardinality"):
-        return _cardinality(data) >= 0
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches is not None
-    try:
-        len(getattr(data, "dataset", ()))  # of a torch DataLoader
-    except TypeError:
-        return False
-    return not isinstance(data, Iterator)
-
-
-def _lasting_change(data: Any) -> str | None:
-    """What the reading of the data changes for good, if anything."""
-    if isinstance(data, GeneratorType):
-        return "The data is a generator: the batches that the range test reads are gone from it."
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is not None and isinstance(data, tensorflow.data.Dataset):
-        pending = [data]
-        for dataset in pending:
-            if getattr(dataset, "_reshuffle_each_iteration", False) and _is_seeded(dataset):
-                return (
-                    "The data shuffles anew at each reading, from a seed: its order in a later "
-                    "training is another than without the range test (make the dataset anew)."
-                )
-            pending += dataset._inputs()
-    return None
-
-
-def _is_seeded(dataset: Any) -> bool:
-    return any(int(seed) != 0 for seed in (dataset._seed, dataset._seed2))

@@ -6,7 +6,6 @@ import random
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -18,10 +17,12 @@ from lrsched_tf.attributes import (
     checksum_of_state,
     digest,
     hold,
-    is_order,
+    random_state,
     read_parts,
+    set_random_state,
     walk,
 )
+from lrsched_tf.data import variables_of_pipeline
 from lrsched_tf.guard import stand_in
 
 GLOBAL_SEED_GENERATOR = "global_seed_generator"
@@ -32,44 +33,45 @@ class Held:
 
     Args:
         roots: Objects with their names; whatever they lead to is held too.
-        restores: Put back what is more than that.
+        restores: By name, what puts back more than that.
         generators: Hold the random numbers of `random`, NumPy, Keras, TensorFlow and torch.
-        beyond: An object that is not held, nor what only it leads to.
     """
 
     def __init__(
         self,
         roots: Iterable[tuple[str, Any]],
-        restores: Iterable[Restore],
+        restores: Iterable[tuple[str, Restore]],
         *,
         generators: bool,
-        beyond: Any = None,
     ) -> None:
-        self._roots, self._generators, self._beyond = list(roots), generators, beyond
+        self._roots, self._generators = list(roots), generators
         self._before = self._fingerprint()
-        self._restores = [restore for _, value in self._walk() for restore in hold(value)]
+        self._restores = [(path, put) for path, value in walk(self._roots) for put in hold(value)]
         self._restores += restores
         self._restores += _hold_random() if generators else ()
+        self._failed: list[str] = []
 
     def restore(self) -> None:
-        """Put everything back; may be called again."""
-        for restore in self._restores:
-            restore()
+        """Put everything back, whatever part of it fails; may be called again."""
+        self._failed = []
+        for name, restore in self._restores:
+            try:
+                restore()
+            except Exception:  # of any framework, or of a class of the user's
+                self._failed.append(name)
 
     def remains(self) -> list[str]:
-        """What differs from the state at construction, by name.
+        """What failed to be put back, or differs from the state at construction, by name.
 
         Compares checksums of what one finds on a walk from the roots, not of what was held.
         """
         now = self._fingerprint()
-        names = dict.fromkeys((*self._before, *now))
-        return [name for name in names if self._before.get(name) != now.get(name)]
-
-    def _walk(self) -> Iterator[tuple[str, Any]]:
-        return walk(self._roots, self._beyond)
+        names = dict.fromkeys((*self._failed, *self._before, *now))
+        differ = {name for name in names if self._before.get(name) != now.get(name)}
+        return [name for name in names if name in differ or name in self._failed]
 
     def _fingerprint(self) -> dict[str, Hashable]:
-        found = {path: digest(value) for path, value in self._walk()}
+        found = {path: digest(value) for path, value in walk(self._roots)}
         for name, get, _ in _random_sources() if self._generators else ():
             found[f"random numbers of {name}"] = checksum_of_state(get())
         return found
@@ -92,13 +94,12 @@ class Snapshot(Held):
 class DataSnapshot(Held):
     """State of the `x` of `fit` and of the random number generators.
 
-    Held: attributes of a PyDataset; of a torch DataLoader its samplers, generators, and the order
-    that its dataset keeps, but not the samples.
+    Held: what a PyDataset keeps, or a torch DataLoader in its data set, samplers and generators,
+    but not samples where they are large.
     """
 
     def __init__(self, data: Any) -> None:
-        samples = getattr(data, "dataset", None)
-        super().__init__(_data_roots(data), (), generators=True, beyond=samples)
+        super().__init__(_data_roots(data), (), generators=True)
 
 
 class DataState:
@@ -164,19 +165,18 @@ def _roots(model: Any) -> Iterator[tuple[str, Any]]:
 def _data_roots(data: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(data, keras.utils.PyDataset):
         yield "data", data
-    for name in ("generator", "sampler", "batch_sampler"):  # of a torch DataLoader
+    # Of a torch DataLoader.
+    for name in ("dataset", "sampler", "batch_sampler", "generator", "collate_fn"):
         if hasattr(data, name):
             yield f"data.{name}", getattr(data, name)
-    for name, value in vars(getattr(data, "dataset", SimpleNamespace())).items():
-        if is_order(value):
-            yield f"data.dataset.{name}", value
+    yield from variables_of_pipeline(data)
 
 
-def _hold_gradients(model: Any) -> Iterator[Restore]:
+def _hold_gradients(model: Any) -> Iterator[tuple[str, Restore]]:
     if keras.backend.backend() == "torch":
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             # A step drops the gradient and makes another.
-            yield partial(setattr, parameter, "grad", parameter.grad)
+            yield f"gradient of {name}", partial(setattr, parameter, "grad", parameter.grad)
 
 
 def _random_sources() -> Iterator[tuple[str, Callable[[], Any], Callable[[Any], object]]]:
@@ -189,6 +189,12 @@ def _random_sources() -> Iterator[tuple[str, Callable[[], Any], Callable[[Any], 
         generator = getattr(context.context(), "_rng", None)
         if isinstance(generator, random.Random):
             yield "TensorFlow", generator.getstate, generator.setstate
+        from tensorflow.python.ops import stateful_random_ops
+
+        shared = stateful_random_ops.global_generator
+        if shared is not None:
+            name = "tf.random.get_global_generator()"
+            yield name, partial(random_state, shared), partial(set_random_state, shared)
     if "torch" in sys.modules:  # of a DataLoader, too, whatever the backend
         import torch
 
@@ -202,11 +208,12 @@ def _random_sources() -> Iterator[tuple[str, Callable[[], Any], Callable[[Any], 
             )
 
 
-def _hold_random() -> Iterator[Restore]:
-    for _, get, put in _random_sources():
-        yield partial(put, get())
+def _hold_random() -> Iterator[tuple[str, Restore]]:
+    for name, get, put in _random_sources():
+        yield f"random numbers of {name}", partial(put, get())
     # Made on first use, with a seed from `random`; made in between, it goes again.
     seeds = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
-    yield partial(global_state.set_global_attribute, GLOBAL_SEED_GENERATOR, seeds)
+    name = "random numbers of Keras"
+    yield name, partial(global_state.set_global_attribute, GLOBAL_SEED_GENERATOR, seeds)
     if seeds is not None:
-        yield partial(seeds.state.assign, read_parts(seeds.state)[0])
+        yield name, partial(seeds.state.assign, read_parts(seeds.state)[0])

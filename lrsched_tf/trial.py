@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,8 +15,15 @@ from lrsched._interrupt import deferred_interrupt
 from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
+from lrsched_tf.frames import warn_user
 from lrsched_tf.guard import USES_OF_MODEL, Guard, clear_leftovers
-from lrsched_tf.install import Installation, StepCounter, leaf_optimizers, unbuilt_layers
+from lrsched_tf.install import (
+    Installation,
+    StepCounter,
+    check_unscheduled_in_fit,
+    leaf_optimizers,
+    unbuilt_layers,
+)
 from lrsched_tf.snapshot import Held, Snapshot
 
 # In the logs of a batch, where loss scaling may skip the update: batches counted so far.
@@ -49,14 +55,19 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, test: RangeTest, bar: Progress, once: bool = False) -> None:
         super().__init__()
         self._test, self._bar, self._once = test, bar, once
-        self._snapshot: Snapshot | None = None
+        self._held: list[Held] = []
         self._installation: Installation | None = None
         self._guard: Guard | None = None
         self._losses: list[float] = []
-        self.batches = self.passes = self.first_pass = 0
-        # Batches that the optimizer has counted, updates reported, updates skipped in a row.
+        self._counters: list[StepCounter] = []
+        # What each of them, and all of them together, showed when the test and the batch began.
+        self._first: list[int] = []
+        self._count = 0
+        self.batches = self.passes = self.first_pass = self._before_epoch = 0
+        # Batches that made an update, updates reported, updates skipped in a row.
         self._counted = self._reported = self._skipped = 0
-        self._in_train_step = False
+        self._in_train_step = self._finishes_last = False
+        self._thread: int | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         if not self._test.running:
@@ -64,6 +75,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         model, self._thread = self.model, threading.get_ident()
         clear_leftovers(model)
         leaves = leaf_optimizers(model)
+        check_unscheduled_in_fit(model)
         _check(model)
         if not model.optimizer.built:
             # TensorFlow builds it inside the first step, after the variables have been listed.
@@ -71,10 +83,11 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
         self._first = [counter.batches() for counter in self._counters]
         self._count = sum(self._first)
-        self._snapshot = Snapshot(model)
+        self._held = [Snapshot(model)]
         lrs = self._test.planned_lr
-        self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
-        guard = self._guard = self._installation.guard(self.restore, USES_OF_MODEL)
+        with deferred_interrupt():  # or nothing would take out what is not guarded yet
+            self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
+            guard = self._guard = self._installation.guard(self.restore, USES_OF_MODEL)
         # First, to take its count out of the logs; last, after what sets the best weights.
         last = keras.callbacks.LambdaCallback(on_train_end=lambda logs: self.finish())
         self._finishes_last = guard.call_around(self, last)
@@ -104,8 +117,6 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._before_epoch = self.batches
-        for counter, first in zip(self._counters, self._first, strict=True):
-            counter.take_back(first + self._counted)
         self._count = sum(counter.batches() for counter in self._counters)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -117,19 +128,40 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             raise ValueError("model must be trained by its train_step, got another train_function")
         loss, count = _loss(logs or {}), (logs or {}).pop(COUNT, None)
         self.batches += 1
-        if count is not None and count == self._count and math.isfinite(loss):
+        skipped = count is not None and count == self._count
+        if skipped and math.isfinite(loss):
             self._skip()
-            return
-        self._count, self._skipped = count, 0
-        self._counted += 1
-        self._losses.append(loss)
-        updates = self._counters[0].step_at(self._first[0] + self._counted)
-        if updates > self._reported or not math.isfinite(loss):
-            self._report()
+        else:
+            self._count, self._skipped = count, 0
+            self._counted += not skipped
+            self._losses.append(loss)
+            updates = self._counters[0].step_at(self._first[0] + self._counted)
+            if updates > self._reported or not math.isfinite(loss):
+                self._report()
+        if self.batches == 1:
+            self._check_updates()
+
+    def _check_updates(self) -> None:
+        """See that the optimizer made the updates that the curve speaks of.
+
+        After the first batch, before time is spent on others, and after each epoch: asked at each
+        batch, the device would have to be waited for.
+        """
+        self.model  # noqa: B018 -- the property brings the state of JAX home
+        counts = zip(self._counters, self._first, strict=True)
+        # A part of a MultiOptimizer that owns no weights never counts.
+        made = max(counter.batches() - first for counter, first in counts)
+        if made != self._counted:
+            self.restore()
+            raise ValueError(
+                "optimizer must make one update for each batch, got one that made "
+                f"{made or 'none'} for {self._counted} (train_step must call its apply once; to "
+                "gather gradients, compile with its gradient_accumulation_steps)"
+            )
 
     def _skip(self) -> None:
         self._skipped += 1
-        self._note("Loss scaling skipped updates; they are not in the curve.")
+        self._test.note("Loss scaling skipped updates; they are not in the curve.")
         if self._skipped == MAX_SKIPPED:
             self._stop(f"loss scaling skipped {MAX_SKIPPED} updates in a row")
 
@@ -144,10 +176,15 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs is not None:
             logs.pop(COUNT, None)
-        self.passes += self.batches > self._before_epoch
-        self.first_pass = self.first_pass or self.batches
         trained, steps = self.batches - self._before_epoch, (self.params or {}).get("steps")
-        if not trained or (self._once and (steps is None or trained < steps)):
+        ended = steps is None or trained < steps
+        if ended and keras.backend.backend() == "tensorflow":
+            for counter, first in zip(self._counters, self._first, strict=True):
+                counter.take_back(first + self._counted)
+        self._check_updates()
+        self.passes += trained > 0
+        self.first_pass = self.first_pass or self.batches
+        if not trained or (self._once and ended):
             self._stop("the data ended before the sweep")
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -156,13 +193,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
 
     def finish(self) -> None:
         """Put everything back at the end of `fit`, when all other callbacks have been called."""
-        counted = [counter.batches() for counter in self._counters]
         self.restore()
-        if self._counted and counted == self._first:
-            raise ValueError(
-                "optimizer must make the updates of model, got one that made none "
-                "(does train_step use another one?)"
-            )
 
     def restore(self) -> None:
         """Put everything back, and warn of what could not be.
@@ -170,7 +201,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         Raises:
             RuntimeError: a step that is being traced uses the model first; nothing has changed.
         """
-        if self._snapshot is None:
+        if not self._held:
             return
         if _is_tracing():
             raise RuntimeError(
@@ -184,26 +215,24 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.reset_metrics()
             if self._installation is not None:
                 self._installation.remove()
-            snapshot, self._snapshot = self._snapshot, None
-            self.put_back(snapshot)
+            while self._held:
+                self.put_back(self._held.pop(0))
 
     def put_back(self, held: Held) -> None:
         """Put things back, and say what could not be."""
         held.restore()
         names = held.remains()
         if names:
-            text = f"The range test could not put back: {_listed(names)}."
-            self._note(text)
-            warnings.warn(text, UserWarning, stacklevel=2)
+            self.warn(f"The range test could not put back: {_listed(names)}.")
+
+    def warn(self, sentence: str) -> None:
+        """Tell the user, and the reader of the curve."""
+        self._test.note(sentence)
+        warn_user(sentence)
 
     def _stop(self, reason: str) -> None:
-        if isinstance(self._test, RangeTest):
-            self._test.stop(reason)
+        self._test.stop(reason)
         self.model.stop_training = True
-
-    def _note(self, sentence: str) -> None:
-        if isinstance(self._test, RangeTest):
-            self._test.note(sentence)
 
 
 def _is_tracing() -> bool:

@@ -141,6 +141,14 @@ def test_data_of_unknown_length(problem, same_weights):
     np.testing.assert_allclose(history["learning_rate"], [LRS[0], LRS[31], LRS[63]], rtol=1e-6)
 
 
+def test_a_generator_is_not_used_up_by_a_range_test(problem):
+    batches = (batch for batch in problem.batches(1))
+    model = problem.model(keras.optimizers.SGD(0.01, momentum=0.9))
+    with pytest.raises(ValueError, match="max_lr must be given for a generator"):
+        fit_one_cycle(model, batches, epochs=1, total_steps=32)
+    assert len(list(batches)) == 32
+
+
 def test_one_cycle_and_fit_one_cycle_have_the_same_defaults():
     ours = inspect.signature(fit_one_cycle).parameters
     for name, parameter in inspect.signature(OneCycle.__init__).parameters.items():

@@ -293,8 +293,72 @@ def test_an_optimizer_that_makes_no_update_is_an_error():
         lr_find(model, *data(), **FIND)
     model = Elsewhere([keras.layers.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="got one that made none"):
+    with pytest.raises(ValueError, match="got one that made none for 1 "):
         lr_find(model, *data(), **FIND)
+
+
+class Twice(Elsewhere):
+    """Two updates for each batch."""
+
+    def train_step(self, *arguments):
+        if keras.backend.backend() == "jax":
+            _, state = keras.Sequential.train_step(self, *arguments)
+            return keras.Sequential.train_step(self, state, arguments[1])
+        keras.Sequential.train_step(self, *arguments)
+        return keras.Sequential.train_step(self, *arguments)
+
+
+class Seldom(Elsewhere):
+    """An update for every fourth batch, the first one among them."""
+
+    calls = 0
+
+    def train_step(self, *arguments):
+        self.calls += 1
+        kind = keras.Sequential if self.calls % 4 == 1 else Elsewhere
+        return kind.train_step(self, *arguments)
+
+
+def find_at_once(model, x, y):
+    lr_find(model, x, y, **FIND)
+
+
+def find_in_a_fit(model, x, y):
+    model.fit(x, y, epochs=40, batch_size=8, verbose=0, callbacks=[LRFinder(num_steps=40)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "got"),
+    [
+        (Twice, 70, "2 for 1"),
+        (Twice, 8, "2 for 1"),
+        (Seldom, 70, "3 for 9"),
+        (Seldom, 8, "1 for 2"),
+    ],
+)
+@pytest.mark.parametrize("find", [find_at_once, find_in_a_fit])
+def test_a_step_of_other_than_one_update_is_an_error(kind, size, got, find):
+    """Or the curve would hold learning rates that no update had."""
+    keras.utils.set_random_seed(1)
+    x, y = (part[:size] for part in data())
+    model = kind([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", run_eagerly=kind is Seldom)
+    model.optimizer.build(model.trainable_variables)
+    before = everything(model), dict(vars(model.optimizer))
+    with pytest.raises(ValueError, match=f"one update for each batch, got one that made {got} "):
+        find(model, x, y)
+    assert (everything(model), dict(vars(model.optimizer))) == before
+    assert not {"train_step", "make_train_function"} & set(vars(model))
+
+
+def test_data_of_unknown_length_with_one_batch_hides_no_second_update():
+    tensorflow = pytest.importorskip("tensorflow", reason="needs tf.data")
+    x, y = data()
+    batches = tensorflow.data.Dataset.from_tensors((x, y)).filter(lambda x, y: True)
+    model = Twice([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="got one that made 2 for 1 "):
+        lr_find(model, batches, shuffle=False, num_steps=12)
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -380,11 +444,15 @@ class Empty(keras.utils.PyDataset):
 
 
 @pytest.mark.filterwarnings("ignore:The data is a generator")
-@pytest.mark.parametrize("kind", ["PyDataset", "arrays", "tf.data", "generator"])
+@pytest.mark.parametrize(
+    "kind", ["nothing", "no arrays", "PyDataset", "arrays", "tf.data", "generator"]
+)
 def test_data_without_batches_is_an_error(kind):
     model, x = compiled(), np.zeros((0, 4), "float32")
     before = everything(model)
-    if kind == "PyDataset":
+    if kind in ("nothing", "no arrays"):
+        inputs = {"x": None if kind == "nothing" else []}
+    elif kind == "PyDataset":
         inputs = {"x": Empty()}
     elif kind == "arrays":
         inputs = {"x": x, "y": x[:, 0]}
@@ -396,6 +464,17 @@ def test_data_without_batches_is_an_error(kind):
     with pytest.raises(ValueError, match=r"must give batches, got none|at least one batch"):
         lr_find(model, **inputs, num_steps=10)
     assert everything(model)[: len(before)] == before
+
+
+def test_a_limit_on_epochs_is_the_reason_of_the_stop():
+    keras.config.set_max_epochs(2)
+    try:
+        with pytest.warns(UserWarning, match="Limiting epochs to 2"):
+            curve = lr_find(compiled(), *data(), **FIND)
+    finally:
+        keras.config.set_max_epochs(None)
+    assert len(curve) == 18
+    assert "set_max_epochs" in curve.stop_reason
 
 
 def test_a_callback_that_is_not_in_a_list_is_an_error():

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from lrsched_tf import LRFinder, lr_find
+from lrsched_tf import LRFinder, OneCycle, lr_find
+from lrsched_tf.guard import Guard
 from tests.lrsched_tf.backend.training import (
     BATCH,
     SWEEP,
@@ -21,6 +22,8 @@ from tests.lrsched_tf.backend.training import (
     state,
     untouched,
 )
+
+pytestmark = pytest.mark.filterwarnings("ignore:The on_epoch_end of the data has been called")
 
 
 def breaking_in_the_data(model):
@@ -185,3 +188,83 @@ def test_a_finder_does_not_keep_the_data(interrupt):
     del data
     gc.collect()
     assert kept() is None
+
+
+@pytest.mark.parametrize("callback", [LRFinder, lambda: OneCycle(0.1)])
+def test_a_ctrl_c_while_a_callback_begins_leaves_nothing_for_good(callback, monkeypatch):
+    install = Guard.install
+
+    def interrupted(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        install(self, *arguments)
+
+    def begin(model):
+        monkeypatch.setattr(Guard, "install", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[callback()])
+        monkeypatch.setattr(Guard, "install", install)
+        model.get_weights()
+
+    keras.utils.set_random_seed(1)
+    model = dense()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    begin(model)
+    model.fit(*arrays(), batch_size=BATCH, epochs=2, verbose=0)
+    assert not {"apply", "make_train_function", "train_step"} & {
+        *vars(model),
+        *vars(model.optimizer),
+    }
+
+
+def finder_in_a_fit(model):
+    model.fit(*arrays(), verbose=0, callbacks=[LRFinder()])
+
+
+def find(model):
+    lr_find(model, *arrays(), **SWEEP)
+
+
+@pytest.mark.parametrize("find", [find, finder_in_a_fit])
+def test_a_schedule_at_work_is_not_disturbed_by_a_range_test_that_it_rules_out(find):
+    def trained(between):
+        keras.utils.set_random_seed(1)
+        model = dense()
+        other = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: between(model) if epoch == 1 else None
+        )
+        history = model.fit(
+            *arrays(), batch_size=BATCH, epochs=3, verbose=0, callbacks=[OneCycle(0.1), other]
+        ).history
+        model.fit(*arrays(), batch_size=BATCH, verbose=0)
+        return history["loss"], history["learning_rate"], state(model)
+
+    def refused(model):
+        with pytest.raises(ValueError, match="must hold one schedule for the optimizer"):
+            find(model)
+
+    assert trained(refused) == trained(nothing)
+
+
+def test_a_schedule_applied_to_a_loop_is_not_disturbed_either():
+    def trained(between):
+        keras.utils.set_random_seed(1)
+        model = dense()
+        with OneCycle(0.1, total_steps=8).applied_to(model):
+            for step in range(8):
+                model.train_on_batch(*arrays())
+                if step == 3:
+                    between(model)
+        return state(model), float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+    def refused(model):
+        with pytest.raises(ValueError, match="must hold one schedule for the optimizer"):
+            find(model)
+
+    assert trained(refused) == trained(nothing)
+
+
+def test_a_guard_that_something_else_put_back_does_not_call_itself():
+    model = dense()
+    vars(model)["make_train_function"] = Guard(model, lambda: None, lambda: None)
+    model.fit(*arrays(), verbose=0)
+    assert "make_train_function" not in vars(model)

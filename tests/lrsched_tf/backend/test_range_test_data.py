@@ -1,9 +1,13 @@
 """Any data that `fit` takes, in a range test: what it keeps and draws is as if not read."""
 
+import dataclasses
 import gc
+import itertools
 import random
 import threading
+import warnings
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -75,12 +79,193 @@ def shuffling_loader(generator_of_its_own):
     return torch.utils.data.DataLoader(rows, BATCH, shuffle=True, generator=own)
 
 
+def sampling_loader(sampler):
+    torch = pytest.importorskip("torch", reason="the loader is of torch")
+    rows = torch.utils.data.TensorDataset(*map(torch.from_numpy, arrays()))
+    own = torch.Generator().manual_seed(2)
+    samplers = {
+        "random": lambda: torch.utils.data.RandomSampler(rows, generator=own),
+        "subset": lambda: torch.utils.data.SubsetRandomSampler(range(SIZE), generator=own),
+        "weighted": lambda: torch.utils.data.WeightedRandomSampler(
+            torch.linspace(0, 1, SIZE), SIZE, generator=own
+        ),
+    }
+    if sampler == "batch":
+        batches = torch.utils.data.BatchSampler(samplers["random"](), BATCH, drop_last=True)
+        return torch.utils.data.DataLoader(rows, batch_sampler=batches)
+    return torch.utils.data.DataLoader(rows, BATCH, sampler=samplers[sampler]())
+
+
+def drawing_loader(kind):
+    """Of a data set that counts and draws, as it is, inside of a Subset, or as a stream."""
+    torch = pytest.importorskip("torch", reason="the loader is of torch")
+
+    class Rows(torch.utils.data.Dataset):
+        calls, generator = 0, None
+
+        def __init__(self):
+            self.generator = np.random.default_rng(0)
+
+        def __len__(self):
+            return SIZE
+
+        def __getitem__(self, index):
+            self.calls += 1
+            x, y = arrays()
+            return x[index] * (self.calls % 3) + self.generator.random(dtype="float32"), y[index]
+
+    class Stream(torch.utils.data.IterableDataset):
+        epoch = 0
+
+        def __iter__(self):
+            self.epoch += 1
+            order = np.random.default_rng(self.epoch).permutation(SIZE)
+            return zip(*(part[order] for part in arrays()), strict=True)
+
+    rows = Stream() if kind == "stream" else Rows()
+    if kind == "subset":
+        rows = torch.utils.data.Subset(rows, list(range(SIZE)))
+    return torch.utils.data.DataLoader(rows, BATCH)
+
+
+def drawing_pipeline(kind):
+    tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
+    generator = tensorflow.random.Generator.from_seed(1)
+    if kind == "noise":
+        return datasets().map(lambda x, y: (x + generator.normal(()), y))
+    seeds = tensorflow.data.Dataset.counter().map(lambda _: generator.make_seeds(1)[:, 0])
+    zipped = tensorflow.data.Dataset.zip((datasets(), seeds))
+    return zipped.map(lambda b, s: (b[0] + tensorflow.random.stateless_normal((), s), b[1]))
+
+
+@dataclasses.dataclass(slots=True)
+class Place:
+    epoch: int = 0
+
+
+class Placed(Shuffled):
+    """Keeps its place in an object without a `__dict__`."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = Place()
+
+    def on_epoch_end(self):
+        self.place.epoch += 1
+        self.order = np.random.default_rng(self.place.epoch).permutation(SIZE)
+
+
 DRAWING = {
     "arrays": arrays,
     "PyDataset": lambda: (Augmented(),),
     "loader": lambda: (shuffling_loader(generator_of_its_own=False),),
     "loader with a generator": lambda: (shuffling_loader(generator_of_its_own=True),),
 }
+KEEPING = {
+    "random sampler": lambda: sampling_loader("random"),
+    "subset sampler": lambda: sampling_loader("subset"),
+    "weighted sampler": lambda: sampling_loader("weighted"),
+    "batch sampler": lambda: sampling_loader("batch"),
+    "data set": lambda: drawing_loader("rows"),
+    "part of a data set": lambda: drawing_loader("subset"),
+    "stream": lambda: drawing_loader("stream"),
+    "noise of tf.data": lambda: drawing_pipeline("noise"),
+    "seeds of tf.data": lambda: drawing_pipeline("seeds"),
+    "slots": Placed,
+}
+
+
+def found_by(callback):
+    def find(model, data):
+        if callback:
+            finder, history = LRFinder(**SWEEP), vars(model).get("history")
+            model.fit(data, epochs=20, verbose=0, shuffle=False, callbacks=[finder])
+            model.history = history
+            return finder.curve
+        return lr_find(model, data, shuffle=False, **SWEEP)
+
+    return find
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # of Keras, in a plain fit
+@pytest.mark.parametrize("callback", [False, True])
+@pytest.mark.parametrize("kind", KEEPING)
+def test_with_data_that_keeps_what_it_draws_with(kind, callback):
+    if callback and kind == "slots":
+        pytest.skip("fit tells it of the end of an epoch before it calls a callback")
+
+    def train(find):
+        def between(model):
+            if find:
+                assert len(found_by(callback)(model, data)) == SWEEP["num_steps"]
+
+        data = KEEPING[kind]()
+        return training(dense, between, x=data, y=None, batch_size=None, shuffle=False)
+
+    assert train(find=True) == train(find=False)
+
+
+def test_what_a_fit_changes_of_the_data_before_its_callbacks_is_warned_of():
+    finder = LRFinder(**SWEEP)
+    with pytest.warns(UserWarning, match="The on_epoch_end of the data has been") as caught:
+        dense().fit(Placed(), epochs=20, verbose=0, callbacks=[finder])
+    assert {w.filename for w in caught if w.category is UserWarning} == {__file__}
+    assert any("lr_find undoes that" in note for note in finder.curve.notes)
+
+
+def test_a_place_in_the_data_that_cannot_be_put_back_is_named():
+    class Going(Shuffled):
+        def __init__(self):
+            super().__init__()
+            self.turns = itertools.cycle(range(SIZE))
+
+        def __getitem__(self, index):
+            next(self.turns)
+            return super().__getitem__(index)
+
+    with pytest.warns(UserWarning, match=r"could not put back: data\.turns\.") as caught:
+        lr_find(dense(), Going(), **SWEEP)
+    assert {w.filename for w in caught if w.category is UserWarning} == {__file__}
+
+
+def test_many_arrays_in_a_list_are_data_and_not_copied():
+    class Images(Shuffled):
+        def __init__(self):
+            super().__init__()
+            self.images = [np.zeros(2**20, "uint8") for _ in range(20)]
+            self.rows = [SimpleNamespace(image=image) for image in self.images]
+            self.means = [np.zeros(3) for _ in range(20)]
+
+        def __getitem__(self, index):
+            for array in (*self.images, *self.means):
+                array[0] += 1
+            return super().__getitem__(index)
+
+    data, model = Images(), dense()
+    model.fit(*arrays(), verbose=0)
+    lr_find(model, data, **SWEEP)
+    assert all(image[0] for image in data.images)
+    assert not any(mean[0] for mean in data.means)
+
+
+@pytest.mark.parametrize("callback", [False, True])
+@pytest.mark.parametrize("kind", ["captured", "drawn"])
+def test_an_order_that_goes_on_inside_of_a_pipeline_is_warned_of(kind, callback):
+    tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
+    inner, one = datasets().shuffle(9, seed=2), tensorflow.data.Dataset.range(1)
+    if kind == "captured":
+        data = one.flat_map(lambda index: inner)
+    else:
+        drawn = tensorflow.data.Dataset.random(seed=4, rerandomize_each_iteration=True)
+        data = tensorflow.data.Dataset.zip((datasets(), drawn)).map(lambda batch, number: batch)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        curve = found_by(callback)(dense(), data)
+    assert any("shuffles anew at each reading" in str(warning.message) for warning in caught)
+    assert any("shuffles anew at each reading" in note for note in curve.notes)
+    inner = datasets()
+    plain = lr_find(dense(), one.flat_map(lambda index: inner), shuffle=False, **SWEEP)
+    assert not any("shuffles" in note for note in plain.notes)
 
 
 class PartUnused(keras.Model):
@@ -132,6 +317,7 @@ class Breaking(keras.callbacks.Callback):
             raise ZeroDivisionError
 
 
+@pytest.mark.filterwarnings("ignore:The on_epoch_end of the data")
 @pytest.mark.parametrize("breaks", [False, True])
 def test_nothing_goes_on_reading_ahead(breaks):
     data, callbacks = Augmented(), [LRFinder(num_steps=12), *[Breaking()] * breaks]
@@ -228,8 +414,9 @@ def test_with_a_loader_of_torch_whose_order_is_its_own():
 
 def test_a_seeded_shuffle_is_warned_of_beforehand():
     model = dense()
-    with pytest.warns(UserWarning, match="shuffles anew at each reading, from a seed"):
+    with pytest.warns(UserWarning, match="shuffles anew at each reading, from a seed") as caught:
         curve = lr_find(model, datasets().shuffle(9, seed=4).prefetch(1), shuffle=False, **SWEEP)
+    assert {w.filename for w in caught if w.category is UserWarning} == {__file__}
     assert curve.notes[0].startswith("The data shuffles anew")
     keras.utils.set_random_seed(1)
     fixed = datasets().shuffle(9, seed=4, reshuffle_each_iteration=False)

@@ -7,6 +7,7 @@ from keras import ops
 
 import lrsched
 from lrsched_tf import KerasSchedule
+from lrsched_tf.namespace import lookup
 from tests.lrsched_tf.backend import reference
 
 TOTAL = 100_000
@@ -102,3 +103,15 @@ def test_its_config_makes_it_again(name):
     again = keras.saving.deserialize_keras_object(serialized)
     assert isinstance(again, KerasSchedule)
     assert again.schedule == schedule.schedule
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch for its own compiler
+def test_a_table_is_looked_up_within_one_compiled_graph_of_torch(backend):
+    if backend != "torch":
+        pytest.skip("only torch compiles a part of what it traces")
+    import torch
+
+    table = torch.arange(9.0)
+    compiled = torch.compile(lookup, fullgraph=True)
+    found = [compiled(table, torch.tensor(k, dtype=torch.int32)).item() for k in (0, 5, 8)]
+    assert found == [0.0, 5.0, 8.0]
