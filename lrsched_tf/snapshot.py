@@ -105,8 +105,9 @@ class DataSnapshot(Held):
 class DataState:
     """How one `fit` must leave the data and the random numbers, for the next to go as without it.
 
-    As they were before it; but where it reads a batch, to build the model and what that is
-    compiled with, and the next need not do so again, as they were after this reading.
+    As they were before it. Where it reads a batch to build the losses and metrics, these are as
+    before too, so that the next one reads it again. A model that it has built stays so; then, as
+    they were after this reading.
 
     Args:
         model: A compiled model, before the one `fit`.
@@ -116,6 +117,8 @@ class DataState:
     def __init__(self, model: Any, data: Any) -> None:
         self._model, self._data, self._reads = model, data, _reads_to_build(model)
         self._before = DataSnapshot(data)
+        unbuilt = _compiled_with(model) if self._reads and _is_built(model) else []
+        self._unbuilt = Held(unbuilt, (), generators=False)
         self._after_reading: DataSnapshot | None = None
         self._unhook: Callable[[], None] = lambda: None
         if self._reads and isinstance(data, keras.utils.PyDataset):
@@ -135,6 +138,7 @@ class DataState:
     def for_next_fit(self) -> DataSnapshot:
         """The state to put back; called after the `fit`."""
         self._unhook()
+        self._unbuilt.restore()
         if self._after_reading is None or _reads_to_build(self._model):
             return self._before
         return self._after_reading
@@ -144,8 +148,17 @@ def _reads_to_build(model: Any) -> bool:
     """Whether a `fit` would read a batch before it trains, as something is not built."""
     if keras.backend.backend() == "tensorflow" and model._distribute_strategy is None:
         return False  # building is a part of the first step
-    parts = (*model._flatten_layers(), model._compile_metrics, model._compile_loss)
-    return not all(part.built for part in parts if part is not None)
+    return not (_is_built(model) and all(part.built for _, part in _compiled_with(model)))
+
+
+def _is_built(model: Any) -> bool:
+    return all(layer.built for layer in model._flatten_layers())
+
+
+def _compiled_with(model: Any) -> list[tuple[str, Any]]:
+    """By name, what a model makes of its losses and metrics with the first batch."""
+    parts = ("compiled losses", model._compile_loss), ("compiled metrics", model._compile_metrics)
+    return [(name, part) for name, part in parts if part is not None]
 
 
 def _roots(model: Any) -> Iterator[tuple[str, Any]]:

@@ -53,6 +53,11 @@ def test_one_cycle_learns_the_digits(capsys):
     assert "momentum afterwards: 0.9" in said
 
 
+def test_a_training_does_not_notice_the_range_tests_of_the_example(capsys):
+    assert example("range_test")()
+    assert "Adam: Suggested lr for the peak" in capsys.readouterr().out
+
+
 def test_the_cyclical_example_tells_the_values(capsys):
     callback = example("cyclical")()
     assert len(callback.history["step"]) == 8 * 45

@@ -311,6 +311,32 @@ def test_with_data_drawn_at_random(kind, build, epochs_before):
     assert train(find=True) == train(find=False)
 
 
+def test_with_workers_before_the_first_fit_of_all():
+    """Keras reads a batch to build losses and metrics, and on JAX and torch begins in mid-epoch."""
+
+    def train(find):
+        def between(model):
+            if find:
+                lr_find(model, data, **SWEEP)
+
+        data = Shuffled(workers=2)
+        return training(dense, between, epochs_before=0, x=data, y=None, batch_size=None)
+
+    assert train(find=True) == train(find=False)
+
+
+def test_what_is_compiled_is_built_by_the_next_fit_if_it_was_not():
+    model = dense(metrics=["mae"])
+    parts = model._compile_loss, model._compile_metrics
+    built = [part.built for part in parts]
+    random_numbers = np.random.get_state()[1].tobytes()
+    lr_find(model, *arrays(), batch_size=BATCH, **SWEEP)
+    assert np.random.get_state()[1].tobytes() == random_numbers
+    if BACKEND != "tensorflow":  # which builds them in the first step
+        assert [part.built for part in parts] == built == [False, False]
+    assert set(model.fit(*arrays(), verbose=0).history) == {"loss", "mae"}
+
+
 class Breaking(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch == 1:

@@ -51,6 +51,28 @@ def test_training_goes_on_as_if_there_had_been_none(two_devices):
         assert trained(find=True) == trained(find=False)
 
 
+class Noisy(keras.utils.PyDataset):
+    """Draws random numbers for each batch."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        x, y = (part[index * 8 : index * 8 + 8] for part in arrays())
+        return x + np.random.normal(size=x.shape).astype("float32"), y
+
+
+def test_the_first_fit_draws_what_it_would_have(two_devices):
+    def trained(find):
+        model, data = compiled(), Noisy()
+        if find:
+            lr_find(model, data, num_steps=12, start_lr=1e-4, end_lr=0.3, shuffle=False)
+        return model.fit(data, epochs=2, shuffle=False, verbose=0).history, state(model)
+
+    with two_devices:
+        assert trained(find=True) == trained(find=False)
+
+
 @pytest.mark.gpu
 def test_training_on_a_gpu_goes_on_as_if_there_had_been_none(gpu):
     assert trained(find=True) == trained(find=False)

@@ -21,8 +21,8 @@ def arrays():
 class Shuffled(keras.utils.PyDataset):
     """Batches in an order that it draws itself; a Ctrl-C in the second batch if asked to."""
 
-    def __init__(self, interrupt=False):
-        super().__init__()
+    def __init__(self, interrupt=False, **options):
+        super().__init__(**options)
         self.x, self.y = arrays()
         self.generator, self.order = np.random.default_rng(0), np.arange(SIZE)
         self.interrupt = interrupt
