@@ -31,6 +31,7 @@ TOLD_OF_END = (
     "The on_epoch_end of the data has been called once more than without the range test, by fit "
     "before its callbacks (lr_find undoes that)."
 )
+READ_BEFORE = "Keras read batches of the data before the range test began (lr_find undoes that)."
 
 
 class LRFinder(Trial):
@@ -92,6 +93,8 @@ class LRFinder(Trial):
         for change in (lasting_change(data), _told_of_end(data)):
             if change is not None:
                 self.warn(change)
+        if _is_read_before(data):
+            self._test.note(READ_BEFORE)
 
     def finish(self) -> None:
         self._test.stop(FIT_ENDED)
@@ -190,6 +193,12 @@ def _told_of_end(data: Any) -> str | None:
         type(data).on_epoch_end is not keras.utils.PyDataset.on_epoch_end
     )
     return TOLD_OF_END if own else None
+
+
+def _is_read_before(data: Any) -> bool:
+    """Whether Keras looks at batches of data, a torch DataLoader for one, before its callbacks."""
+    is_loader = isinstance(data, keras.utils.PyDataset) or hasattr(data, "dataset")
+    return is_loader and keras.backend.backend() == "tensorflow"
 
 
 @contextmanager

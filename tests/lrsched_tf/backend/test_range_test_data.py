@@ -191,8 +191,8 @@ def found_by(callback):
 @pytest.mark.parametrize("callback", [False, True])
 @pytest.mark.parametrize("kind", KEEPING)
 def test_with_data_that_keeps_what_it_draws_with(kind, callback):
-    if callback and kind == "slots":
-        pytest.skip("fit tells it of the end of an epoch before it calls a callback")
+    if callback and (kind == "slots" or (BACKEND == "tensorflow" and "tf.data" not in kind)):
+        pytest.skip("fit reads the data, or tells it of the end of an epoch, before its callbacks")
 
     def train(find):
         def between(model):
@@ -211,6 +211,15 @@ def test_what_a_fit_changes_of_the_data_before_its_callbacks_is_warned_of():
         dense().fit(Placed(), epochs=20, verbose=0, callbacks=[finder])
     assert {w.filename for w in caught if w.category is UserWarning} == {__file__}
     assert any("lr_find undoes that" in note for note in finder.curve.notes)
+
+
+@pytest.mark.filterwarnings("ignore:The on_epoch_end of the data")
+def test_that_keras_has_read_the_data_before_is_in_the_notes():
+    finders = [LRFinder(**SWEEP), LRFinder(**SWEEP)]
+    for data, finder in zip(((Shuffled(),), arrays()), finders, strict=True):
+        dense().fit(*data, epochs=20, verbose=0, callbacks=[finder])
+    said = ["Keras read batches" in " ".join(finder.curve.notes) for finder in finders]
+    assert said == [BACKEND == "tensorflow", False]
 
 
 def test_a_place_in_the_data_that_cannot_be_put_back_is_named():
