@@ -88,11 +88,12 @@ def is_state(container: Any) -> bool:
         seen.add(id(value))
         if isinstance(value, CONTAINERS):
             entries += len(value)
-            pending += value.values() if isinstance(value, dict) else value
+            # Not by +=, which the lists of TensorFlow answer for themselves.
+            pending.extend(value.values() if isinstance(value, dict) else value)
         elif isinstance(value, np.ndarray) or _is_torch_tensor(value):
             size += value.nbytes
         elif is_owner(value) and not isinstance(value, OF_KERAS):
-            pending += attributes(value).values()
+            pending.extend(attributes(value).values())
         if entries > MAX_ENTRIES or size > MAX_BYTES:
             return False
     return True
