@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
+from itertools import filterfalse
 from typing import Any
 
 import torch
@@ -44,12 +45,11 @@ def of_module(module: nn.Module) -> dict[str, Any]:
         is_layer = type(module).__module__.startswith("torch.nn.modules.")
         # What fully_shard, DataParallel and the like note of themselves is no setting.
         kinds = (torch.Tensor, *PLAIN) if is_layer else torch.Tensor
+    attributes = vars(module)
     return {
-        name: value
-        for name, value in vars(module).items()
-        if name not in MODULE_ATTRIBUTES
-        and isinstance(value, kinds)
-        and not name.startswith(COMPOSED)
+        name: attributes[name]
+        for name in filterfalse(MODULE_ATTRIBUTES.__contains__, attributes)
+        if isinstance(attributes[name], kinds) and not name.startswith(COMPOSED)
     }
 
 

@@ -26,8 +26,10 @@ from lrsched_torch._tensors import is_ragged, is_unbroken, solid
 
 # So many objects inside of each other are opened, and so many in all.
 DEPTH, MAX_OBJECTS = 4, 10_000
-# Odd, so that a change of one word always shows.
+# Of words of half their size, whose highest bit, that of a sign, is then multiplied with more than
+# their lowest one. Odd, so that a change of one word always shows.
 MULTIPLIERS = np.random.default_rng(0).integers(2**63, size=1024, dtype=np.uint64) * 2 + 1
+ROW = 4 * MULTIPLIERS.size  # bytes
 
 
 class Digest:
@@ -249,9 +251,9 @@ def _checksum(octets: memoryview) -> int:
 
     Rows are told apart by a CRC of their hashes, which takes in what is left of the last row too.
     """
-    count = len(octets) // MULTIPLIERS.nbytes
+    count = len(octets) // ROW
     if not count:
         return zlib.crc32(octets)
-    rows = np.frombuffer(octets, np.uint64, count * MULTIPLIERS.size).reshape(count, -1)
+    rows = np.frombuffer(octets, np.uint32, count * MULTIPLIERS.size).reshape(count, -1)
     hashes = np.einsum("ij,j->i", rows, MULTIPLIERS)
-    return zlib.crc32(octets[count * MULTIPLIERS.nbytes :], zlib.crc32(hashes.data))
+    return zlib.crc32(octets[count * ROW :], zlib.crc32(hashes.data))

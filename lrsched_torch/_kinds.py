@@ -122,11 +122,16 @@ def kinds_in(container: Any) -> set[str]:
 
 def is_flat(container: Any) -> bool:
     """Whether all entries are plain, or tuples of what is plain: nothing in them can change."""
+    return holds_only(container, {Kind.PLAIN})
+
+
+def holds_only(container: Any, kinds: set[str]) -> bool:
+    """Whether all entries are of some kinds, or tuples of such."""
     entries = entries_of(container)
     types = {*map(type, entries)}
     if types == {tuple}:
         types = {*map(type, chain.from_iterable(entries))}
-    return all(_kind_of(kind) is Kind.PLAIN for kind in types)
+    return kinds.issuperset(map(_kind_of, types))
 
 
 def size_of(value: Any) -> float:

@@ -27,6 +27,7 @@ from lrsched_torch._kinds import (
     MAX_ENTRIES,
     Kind,
     entries_of,
+    holds_only,
     is_open,
     kind_of,
     kinds_in,
@@ -42,7 +43,7 @@ MAX_HASHED = 2**12
 MAX_PARTS = 10_000
 # Of libraries, whose other objects keep what is none of a loader's business.
 PARTS = (DataLoader, Dataset, Sampler, nn.Module)
-LEAVES = (Kind.TENSOR, Kind.PLAIN, Kind.ARRAY, Kind.BUFFER, Kind.LOGGING)
+LEAVES = {Kind.TENSOR, Kind.PLAIN, Kind.ARRAY, Kind.BUFFER, Kind.LOGGING}
 
 
 class Parts:
@@ -163,7 +164,8 @@ def _walk(root: Any, apart: tuple[type, ...]) -> Iterator[Any]:
             continue
         seen[id(value)] = value
         if kind is Kind.CONTAINER or kind is Kind.FIXED:
-            waiting += entries_of(value) if len(value) <= MAX_ENTRIES else ()
+            if len(value) <= MAX_ENTRIES and not holds_only(value, LEAVES):
+                waiting += entries_of(value)
         elif kind is Kind.GENERATOR or isinstance(value, apart):
             yield value
         elif _is_part(value):

@@ -328,7 +328,8 @@ def lr_find(
     )
     with Undoing(finder.snapshot, sources) as undoing, finder.bar:
         curve = finder.sweep(sweeps)
-    return dataclasses.replace(curve, notes=(*curve.notes, *undoing.notes))
+    notes = (*curve.notes, *undoing.notes)
+    return dataclasses.replace(curve, notes=notes) if undoing.notes else curve
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
-from lrsched_torch._digest import MULTIPLIERS
+from lrsched_torch._digest import ROW
 from lrsched_torch.fingerprint import differences, fingerprint
 
 # Shorter than a row of the hash, a whole number of rows, and rows with a rest.
-SIZES = [0, 1, 7, MULTIPLIERS.nbytes, 3 * MULTIPLIERS.nbytes, 2 * MULTIPLIERS.nbytes + 5]
+SIZES = [0, 1, 7, ROW, 3 * ROW, 2 * ROW + 5]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.int8, torch.bool]
 
 
@@ -55,7 +55,7 @@ def test_values_in_another_order_show(size, data):
 
 
 def test_rows_in_another_order_show():
-    width = MULTIPLIERS.nbytes // 4
+    width = ROW // 4
     holder = Holder(4 * width)
     holder.values.copy_(torch.arange(4 * width))
     before = fingerprint([holder], [])
@@ -63,8 +63,21 @@ def test_rows_in_another_order_show():
     assert changed(holder, before) == ["buffer values"]
 
 
+@pytest.mark.parametrize("dtype", DTYPES[:3], ids=str)
+def test_other_signs_show(dtype):
+    holder = Holder(ROW, dtype)
+    holder.values += 1
+    before = fingerprint([holder], [])
+    holder.values[[1, 3]] *= -1
+    assert changed(holder, before) == ["buffer values"]
+    holder.values[[1, 3]] *= -1
+    assert changed(holder, before) == []
+    holder.values *= -1
+    assert changed(holder, before) == ["buffer values"]
+
+
 def test_a_part_of_a_tensor_that_begins_anywhere_in_memory_is_hashed():
-    memory = torch.arange(3 * MULTIPLIERS.nbytes, dtype=torch.uint8)
+    memory = torch.arange(3 * ROW, dtype=torch.uint8)
     holder = torch.nn.Module()
     holder.register_buffer("values", memory[3:])
     before = fingerprint([holder], [])
