@@ -90,9 +90,8 @@ def of_part(part: Any) -> dict[str, Any]:
 def hooks_of(part: nn.Module | Optimizer) -> list[dict[int, Any]]:
     """The tables of hooks that run in a training step."""
     names = MODULE_HOOKS if isinstance(part, nn.Module) else OPTIMIZER_HOOKS
-    attributes = vars(part)
-    # A wrapper may have none.
-    return [attributes[name] for name in names if name in attributes]
+    tables = map(vars(part).get, names)
+    return [table for table in tables if table is not None]  # a wrapper may have none
 
 
 def owners_of(hooks: Iterable[Any]) -> Iterator[Any]:

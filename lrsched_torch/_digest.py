@@ -66,15 +66,15 @@ class Digest:
         match kind:
             case Kind.PLAIN:
                 return hash((type(value), _text(value)))
-            case Kind.OBJECT | Kind.MODULE | Kind.LIBRARY:
-                return self._of_object(value, kind, depth)
-            case Kind.CONTAINER | Kind.FIXED | Kind.MAPPING:
-                return self._of_entries(value, depth)
             case Kind.TENSOR:
                 # The gradients of parameters are hashed under names of their own.
                 if value.requires_grad and value.is_leaf and type(value) is not nn.Parameter:
                     return hash((self._of_tensor(value), self.of(value.grad)))
                 return self._of_tensor(value)
+            case Kind.OBJECT | Kind.MODULE | Kind.LIBRARY:
+                return self._of_object(value, kind, depth)
+            case Kind.CONTAINER | Kind.FIXED | Kind.MAPPING:
+                return self._of_entries(value, depth)
             case Kind.ARRAY:
                 return self._of_array(value, depth)
             case Kind.GENERATOR:

@@ -12,7 +12,7 @@ import math
 import random
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from operator import is_
 from typing import Any
@@ -120,10 +120,11 @@ class Keeper:
         else:
             self.hold_entries(value)
 
-    def hold_entries(self, value: Any) -> None:
-        """Hold which entries a container has, and in which order; they are left as they are."""
-        if kind_of(value) is Kind.CONTAINER:
-            self.add(partial(_refill, value, _entries(value)))
+    def hold_entries(self, *values: Any) -> None:
+        """Hold which entries containers have, and in which order; they are left as they are."""
+        held = [(value, _entries(value)) for value in values if kind_of(value) is Kind.CONTAINER]
+        if held:
+            self.add(partial(_refill_all, held))
 
     def hold_attributes(
         self,
@@ -181,6 +182,13 @@ def _entries(container: Any) -> Any:
     if issubclass(base, dict):
         return dict(base.items(container))
     return (set if base is set else list)(base.__iter__(container))
+
+
+def _refill_all(held: Iterable[tuple[Any, Any]]) -> None:
+    for container, content in held:
+        # Most are tables of hooks, and were empty and are.
+        if content or container or type(container) not in BASES:
+            _refill(container, content)
 
 
 def _refill(container: Any, content: Any) -> None:

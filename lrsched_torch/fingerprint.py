@@ -7,7 +7,7 @@ forgets shows too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +52,11 @@ def fingerprint(
         random_states: Where the random number generators are; None reads it.
         functions: What the loss comes from.
     """
-    digest = Digest([*optimizers, *(part for module in modules for part in module.modules())])
+    named = [[*module.named_modules()] for module in modules]
+    digest = Digest([*optimizers, *(part for parts in named for _, part in parts)])
     found = dict(_of_generators(random_states or RandomStates(), digest))
-    for number, module in enumerate(modules):
-        found.update(_numbered(number, _of_module(module, digest)))
+    for number, parts in enumerate(named):
+        found.update(_numbered(number, _of_module(parts, digest)))
     for number, optimizer in enumerate(optimizers):
         found.update(_numbered(number, _of_optimizer(optimizer, digest)))
     for number, other in enumerate(others):
@@ -73,12 +74,13 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
 
 def _numbered(number: int, entries: Iterator[Entry]) -> Iterator[Entry]:
     """Only the first, which is nearly always the only one, goes without a number."""
-    for name, value in entries:
-        yield (f"{name} [{number}]" if number else name), value
+    if not number:
+        return entries
+    return ((f"{name} [{number}]", value) for name, value in entries)
 
 
-def _of_module(module: nn.Module, digest: Digest) -> Iterator[Entry]:
-    for name, part in module.named_modules():
+def _of_module(parts: Iterable[tuple[str, nn.Module]], digest: Digest) -> Iterator[Entry]:
+    for name, part in parts:
         path = f"{name}." if name else ""
         for key, parameter in part._parameters.items():
             if parameter is not None:
@@ -103,9 +105,9 @@ def _of_module(module: nn.Module, digest: Digest) -> Iterator[Entry]:
 
 def _of_hooks(part: nn.Module | Optimizer, digest: Digest) -> int:
     """Hash of which hooks there are, and of the objects that they belong to."""
-    hooks = [hook for table in _attributes.hooks_of(part) for hook in table.values()]
-    owners = _attributes.owners_of(hooks) if hooks else ()
-    return hash((*map(id, hooks), *map(digest.of, owners)))
+    tables = filter(None, _attributes.hooks_of(part))
+    hooks = [hook for table in tables for hook in table.values()]
+    return hash((*map(id, hooks), *map(digest.of, _attributes.owners_of(hooks))))
 
 
 def _of_optimizer(optimizer: Optimizer, digest: Digest) -> Iterator[Entry]:

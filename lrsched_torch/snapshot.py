@@ -105,10 +105,7 @@ class Snapshot:
         self._modes.restore()
         with torch.no_grad():
             for module in self._modules:
-                for parameter in module.parameters():
-                    # What an interrupted step has left in whole parameters would be added to.
-                    parameter.grad = None
-                _reshard(module)
+                _reshard(module, without_gradients=True)
             try:
                 self._failed = self._keep.restore()
             finally:
@@ -193,8 +190,7 @@ def _hold_module(module: nn.Module, keep: Keeper) -> None:
             # Its tables cannot be written to.
             keep.hold((*part.parameters(False), *part.buffers(False)))
         else:
-            keep.hold_entries(part._modules)
-            keep.hold_entries(part._non_persistent_buffers_set)
+            keep.hold_entries(part._modules, part._non_persistent_buffers_set)
             keep.hold(part._parameters)
             keep.hold(part._buffers)
         # not module.train(): that would set the submodules too
@@ -217,13 +213,14 @@ def _hold_optimizer(optimizer: Optimizer, keep: Keeper) -> None:
 
 
 def _hold_hooks(part: nn.Module | Optimizer, keep: Keeper, name: str) -> None:
-    for hooks in _attributes.hooks_of(part):
-        keep.hold_entries(hooks)
+    tables = _attributes.hooks_of(part)
+    keep.hold_entries(*tables)
+    for hooks in filter(None, tables):
         for owner in _attributes.owners_of(hooks.values()):
             keep.hold_attributes(owner, attributes_of, keep.hold_state, name)
 
 
-def _reshard(module: nn.Module) -> None:
+def _reshard(module: nn.Module, *, without_gradients: bool = False) -> None:
     """Have fully_shard hold shards, where a forward pass alone has left whole parameters.
 
     A step that an exception has ended leaves more behind, which the root of the model resets.
@@ -233,6 +230,9 @@ def _reshard(module: nn.Module) -> None:
         return
     for part in module.modules():
         if isinstance(part, fsdp.FSDPModule):
+            for parameter in part.parameters() if without_gradients else ():
+                # What an interrupted step has left in whole ones would be added to.
+                parameter.grad = None
             part.reshard()
             # New in torch 2.13; refused by every part but the root.
             with suppress(AttributeError, RuntimeError):
