@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import GeneratorType
+from contextlib import ExitStack
+from types import GeneratorType, TracebackType
 from typing import Any
 
 import keras
 
-from lrsched._interrupt import deferred_interrupt
+from lrsched._interrupt import deferred_interrupt, single_interrupt
 from lrsched._progress import Progress
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
@@ -166,19 +165,15 @@ def lr_find(
 
     with (
         Progress(len(test.planned_lr), "LR range test", progress) as bar,
-        _prepared(model),
+        _Undoing(model, Trial(test, bar, once)) as undoing,
     ):
-        trial, state = Trial(test, bar, once), DataState(model, x)
+        trial, state = undoing.trial, undoing.begin(x)
         start = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: state.begin_training())
         try:
             model.fit(x, y, epochs=10**6, verbose=0, callbacks=[start, trial], **data)
         except (UnboundLocalError, StopIteration):  # of the JAX trainer, where there is no batch
             if trial.batches:
                 raise
-        finally:
-            with deferred_interrupt():
-                trial.restore()
-                trial.put_back(state.for_next_fit())
     if not trial.batches:
         raise ValueError(NO_BATCHES)
     test.stop(EPOCHS_LIMITED)
@@ -201,21 +196,58 @@ def _is_read_before(data: Any) -> bool:
     return is_loader and keras.backend.backend() == "tensorflow"
 
 
-@contextmanager
-def _prepared(model: Any) -> Iterator[None]:
-    """One update per execution, and what `fit` leaves in the model's attributes put back."""
-    attributes = vars(model)
-    names = ("history", "stop_training", "steps_per_execution", "train_function")
-    kept = {name: attributes[name] for name in names if name in attributes}
-    if model.steps_per_execution != 1:
-        # A callback hears of whole executions only, and the traced function runs several steps.
-        model.steps_per_execution, model.train_function = 1, None
-    try:
-        with warnings.catch_warnings():
+class _Undoing:
+    """Puts everything back at the end of the block around a `fit`, whatever ends it.
+
+    Ctrl-C ends the block; one that comes while everything is put back, or on the way there, waits
+    until that is done.
+
+    Args:
+        model: A compiled model.
+        trial: Runs the `fit`, and has the state of the model.
+    """
+
+    def __init__(self, model: Any, trial: Trial) -> None:
+        self._model, self.trial = model, trial
+        self._end = ExitStack()
+        self._interrupt = single_interrupt(self)
+
+    def __enter__(self) -> _Undoing:
+        self._interrupt.__enter__()
+        return self
+
+    def begin(self, data: Any) -> DataState:
+        """Have one update per execution, and hold what `fit` does to data and attributes."""
+        model, attributes = self._model, vars(self._model)
+        with deferred_interrupt():
+            self._end.callback(_put_back, attributes, dict(attributes))
+            if model.steps_per_execution != 1:
+                # Callbacks hear of whole executions only, and what is traced runs several steps.
+                model.steps_per_execution, model.train_function = 1, None
+            self._end.enter_context(warnings.catch_warnings())
             # The epochs that it speaks of are not the user's.
             warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
-            yield
-    finally:
-        for name in set(names) - set(kept):
+            state = DataState(model, data)
+            self._end.callback(lambda: self.trial.put_back(state.for_next_fit()))
+        return state
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            with deferred_interrupt(), self._end:
+                self.trial.restore()
+        finally:
+            self._interrupt.__exit__()
+
+
+def _put_back(attributes: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Those of a model that `fit` writes to, and what it has compiled."""
+    for name in ("history", "stop_training", "steps_per_execution", "train_function"):
+        if name in kept:
+            attributes[name] = kept[name]
+        else:
             attributes.pop(name, None)
-        attributes.update(kept)

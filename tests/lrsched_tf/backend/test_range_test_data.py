@@ -3,7 +3,9 @@
 import dataclasses
 import gc
 import itertools
+import os
 import random
+import signal
 import threading
 import warnings
 from contextlib import nullcontext
@@ -13,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from lrsched_tf import LRFinder, lr_find
+from lrsched_tf import LRFinder, lr_find, range_test
 from tests.lrsched_tf.backend.training import (
     BATCH,
     SIZE,
@@ -45,6 +47,34 @@ def test_a_real_ctrl_c_in_the_middle():
             lr_find(model, Shuffled(interrupt=True), num_steps=10_000)
 
     assert training(dense, find) == untouched()
+
+
+def test_a_second_ctrl_c_right_before_everything_is_put_back(monkeypatch):
+    whole = range_test.deferred_interrupt
+
+    def late():
+        os.kill(os.getpid(), signal.SIGINT)
+        return whole()
+
+    class Impatient(Shuffled):
+        def __getitem__(self, index):
+            if self.interrupt:
+                monkeypatch.setattr(range_test, "deferred_interrupt", late)
+            return super().__getitem__(index)
+
+    def train(between):
+        data = Impatient()
+        options = {"x": data, "y": None, "batch_size": None}
+        result = training(dense, lambda model: between(model, data), **options)
+        return result, data.order.tolist()
+
+    def find(model, data):
+        data.interrupt = True
+        with pytest.raises(KeyboardInterrupt):
+            lr_find(model, data, **SWEEP)
+        data.interrupt = False
+
+    assert train(find) == train(lambda model, data: None)
 
 
 class Augmented(keras.utils.PyDataset):
