@@ -245,7 +245,7 @@ class _Undoing:
 
 
 def _put_back(attributes: dict[str, Any], kept: dict[str, Any]) -> None:
-    """Those of a model that `fit` writes to, and what it has compiled."""
+    """Give a model the attributes back that `fit` sets, and its compiled function."""
     for name in ("history", "stop_training", "steps_per_execution", "train_function"):
         if name in kept:
             attributes[name] = kept[name]

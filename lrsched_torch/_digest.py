@@ -26,8 +26,9 @@ from lrsched_torch._tensors import is_ragged, is_unbroken, solid
 
 # So many objects inside of each other are opened, and so many in all.
 DEPTH, MAX_OBJECTS = 4, 10_000
-# Of words of half their size, whose highest bit, that of a sign, is then multiplied with more than
-# their lowest one. Odd, so that a change of one word always shows.
+# Twice as wide as the words of a row: in sums no wider than these, their highest bit, such as that
+# of a sign, would meet only the lowest one of a multiplier, and two changes would cancel. Odd, so
+# that a change of one word always shows.
 MULTIPLIERS = np.random.default_rng(0).integers(2**63, size=1024, dtype=np.uint64) * 2 + 1
 ROW = 4 * MULTIPLIERS.size  # bytes
 

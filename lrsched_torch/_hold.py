@@ -186,9 +186,7 @@ def _entries(container: Any) -> Any:
 
 def _refill_all(held: Iterable[tuple[Any, Any]]) -> None:
     for container, content in held:
-        # Most are tables of hooks, and were empty and are.
-        if content or container or type(container) not in BASES:
-            _refill(container, content)
+        _refill(container, content)
 
 
 def _refill(container: Any, content: Any) -> None:

@@ -202,3 +202,23 @@ def test_weights_that_are_put_back_are_cast_anew():
         assert model(x) != before
         snapshot.restore()
         assert model(x) == before
+
+
+def test_a_container_is_put_back_without_asking_its_class():
+    class Ambiguous(list):
+        """Refuses to be a condition, as arrays do."""
+
+        def __bool__(self):
+            raise ValueError("neither true nor false")
+
+    class Layer(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(2, 1)
+            self.seen = Ambiguous()
+
+    model = Layer()
+    snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    model.seen.append(1)
+    snapshot.restore()
+    assert len(model.seen) == 0
+    assert snapshot.remains() == []
