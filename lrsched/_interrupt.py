@@ -106,3 +106,38 @@ class single_interrupt(deferred_interrupt):  # noqa: N801 - used as a function t
                 return True
             frame = frame.f_back
         return False
+
+
+class WholeEnd:
+    """A context that puts something back at its end, all of it, whatever brings the end about.
+
+    Ctrl-C ends the block; one that comes while `_put_back` is at work, or on the way there, waits
+    until that is done.
+
+    Args:
+        owner: The context that enters and leaves this one in its own `__enter__` and `__exit__`;
+            None where it is used in `with` itself.
+    """
+
+    def __init__(self, owner: Any | None = None) -> None:
+        self._interrupt = single_interrupt(self if owner is None else owner)
+
+    def __enter__(self) -> Any:
+        self._interrupt.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            # Also where the block has set a handler of its own.
+            with deferred_interrupt():
+                self._put_back()
+        finally:
+            self._interrupt.__exit__()
+
+    def _put_back(self) -> None:
+        raise NotImplementedError

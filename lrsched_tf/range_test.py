@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack
-from types import GeneratorType, TracebackType
+from types import GeneratorType
 from typing import Any
 
 import keras
 
-from lrsched._interrupt import deferred_interrupt, single_interrupt
+from lrsched._interrupt import WholeEnd, deferred_interrupt
 from lrsched._progress import Progress
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
@@ -196,11 +196,8 @@ def _is_read_before(data: Any) -> bool:
     return is_loader and keras.backend.backend() == "tensorflow"
 
 
-class _Undoing:
-    """Puts everything back at the end of the block around a `fit`, whatever ends it.
-
-    Ctrl-C ends the block; one that comes while everything is put back, or on the way there, waits
-    until that is done.
+class _Undoing(WholeEnd):
+    """Puts everything back at the end of the block around a `fit`.
 
     Args:
         model: A compiled model.
@@ -208,19 +205,15 @@ class _Undoing:
     """
 
     def __init__(self, model: Any, trial: Trial) -> None:
+        super().__init__()
         self._model, self.trial = model, trial
         self._end = ExitStack()
-        self._interrupt = single_interrupt(self)
-
-    def __enter__(self) -> _Undoing:
-        self._interrupt.__enter__()
-        return self
 
     def begin(self, data: Any) -> DataState:
         """Have one update per execution, and hold what `fit` does to data and attributes."""
         model, attributes = self._model, vars(self._model)
         with deferred_interrupt():
-            self._end.callback(_put_back, attributes, dict(attributes))
+            self._end.callback(_put_attributes_back, attributes, dict(attributes))
             if model.steps_per_execution != 1:
                 # Callbacks hear of whole executions only, and what is traced runs several steps.
                 model.steps_per_execution, model.train_function = 1, None
@@ -231,20 +224,12 @@ class _Undoing:
             self._end.callback(lambda: self.trial.put_back(state.for_next_fit()))
         return state
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            with deferred_interrupt(), self._end:
-                self.trial.restore()
-        finally:
-            self._interrupt.__exit__()
+    def _put_back(self) -> None:
+        with self._end:
+            self.trial.restore()
 
 
-def _put_back(attributes: dict[str, Any], kept: dict[str, Any]) -> None:
+def _put_attributes_back(attributes: dict[str, Any], kept: dict[str, Any]) -> None:
     """Give a model the attributes back that `fit` sets, and its compiled function."""
     for name in ("history", "stop_training", "steps_per_execution", "train_function"):
         if name in kept:

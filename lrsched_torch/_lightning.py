@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrsched._interrupt import single_interrupt
+from lrsched._interrupt import WholeEnd
 from lrsched_torch._batches import Batches
 from lrsched_torch._random_states import RandomStates
 
@@ -100,7 +100,7 @@ class Rehearsal:
         return self._more_to_come
 
 
-class rehearse:  # noqa: N801 - used as a function: `with rehearse(...) as rehearsal`
+class rehearse(WholeEnd):  # noqa: N801 - used as a function: `with rehearse(...) as rehearsal`
     """A rehearsal of the training, or None if the trainer has no batches to train on.
 
     Callbacks, loggers and the profiler do nothing meanwhile, and what is logged goes nowhere; but
@@ -110,29 +110,21 @@ class rehearse:  # noqa: N801 - used as a function: `with rehearse(...) as rehea
     """
 
     def __init__(self, trainer: Any, module: Any) -> None:
+        super().__init__()
         self._trainer, self._module = trainer, module
         self._end = ExitStack()
-        self._interrupt = single_interrupt(self)
 
     def __enter__(self) -> Rehearsal | None:
         try:
             rehearsal = self._begin()
-            self._interrupt.__enter__()
+            super().__enter__()
         except BaseException:
             self._end.close()
             raise
         return rehearsal
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._end.close()
-        finally:
-            self._interrupt.__exit__()
+    def _put_back(self) -> None:
+        self._end.close()
 
     def _begin(self) -> Rehearsal | None:
         trainer, end = self._trainer, self._end

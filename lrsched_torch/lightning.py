@@ -16,10 +16,11 @@ from lrsched.loss_curve import LossCurve
 from lrsched.range_test import DEFAULT_SWEEP, RangeTest
 from lrsched.schedule import Schedule
 from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion
+from lrsched_torch._arguments import GROUPS, listed
 from lrsched_torch._groups import unalias, write_lr
 from lrsched_torch._lightning import find_lightning, kept, rehearse
 from lrsched_torch._trial import shares
-from lrsched_torch.range_test import GROUPS, listed, range_test
+from lrsched_torch.range_test import range_test
 
 pl = find_lightning()
 ON_DOUBT = ("warn", "raise", "use")

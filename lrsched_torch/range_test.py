@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,11 +15,21 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsched._progress import Progress
-from lrsched._validate import check_bool, check_choice, check_int, check_loss, check_type
+from lrsched._validate import check_bool, check_choice, check_int, check_loss
 from lrsched.loss_curve import LossCurve, average
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
 from lrsched_torch._accelerate import accumulated_gradients, begin_updates
+from lrsched_torch._arguments import (
+    GROUPS,
+    check_step,
+    checked_device,
+    checked_place,
+    enabled_scaler,
+    listed,
+    validation_batches,
+    with_scaler,
+)
 from lrsched_torch._batches import Batches
 from lrsched_torch._loop import Loop
 from lrsched_torch._objective import objective
@@ -34,7 +43,6 @@ from lrsched_torch.snapshot import Snapshot
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-GROUPS = ("ratio", "equal")
 LEFT_EARLY = "left before the end of the sweep"
 LOADER_ENDED = "the loader ended"
 OVERRULED = (
@@ -112,10 +120,10 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         self._groups = check_choice("groups", groups, GROUPS)
         self._stateful = listed(stateful)
         self._kept = {
-            "device": _checked_device("snapshot_device", snapshot_device),
+            "device": checked_device("snapshot_device", snapshot_device),
             "verify": check_bool("verify", verify),
         }
-        _place(model, optimizer, None)
+        checked_place(model, optimizer, None)
         if accumulate > 1 and accumulated_gradients(optimizer) is not None:
             raise ValueError(
                 "accumulate must be 1 where Accelerate accumulates gradients, which says itself "
@@ -131,7 +139,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         if self._loop is not None:
             raise RuntimeError("a range test must be entered once, got a second time (make a new)")
         snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
-        trial = Trial(self._optimizer, self._test, self._groups, _scaler(self._stateful))
+        trial = Trial(self._optimizer, self._test, self._groups, enabled_scaler(self._stateful))
         strangers = Strangers(snapshot.optimizers, snapshot.others)
         self._sources.append(strangers)
         self._loop = Loop(self._optimizer, trial, strangers, self._accumulate)
@@ -296,11 +304,11 @@ def lr_find(
         RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
         for _ in range(check_int("repeats", repeats, 1))
     ]
-    place = _place(model, optimizer, device)
-    _check_step(optimizer)
-    stateful, scaler = _with_scaler(listed(stateful), amp, place)
+    place = checked_place(model, optimizer, device)
+    check_step(optimizer)
+    stateful, scaler = with_scaler(listed(stateful), amp, place)
     source = Batches(loader, verify=check_bool("verify", verify))
-    validation = None if val_loader is None else _validation(val_loader, verify)
+    validation = None if val_loader is None else validation_batches(val_loader, verify)
     sources = [source] if validation is None else [source, validation]
     finder = _Finder(
         model,
@@ -320,7 +328,7 @@ def lr_find(
         Snapshot(
             *(model, optimizer),
             stateful=stateful,
-            device=_checked_device("snapshot_device", snapshot_device),
+            device=checked_device("snapshot_device", snapshot_device),
             verify=verify,
             # With a state of their own, such as a running mean.
             functions={"criterion": criterion, "forward": forward, "loss": loss},
@@ -383,97 +391,3 @@ def _mean(tests: Sequence[RangeTest]) -> LossCurve:
         return mean
     note = f"The loader ended before all sweeps had: {len(kept)} of {len(curves)} are in the curve."
     return dataclasses.replace(mean, notes=(*mean.notes, note))
-
-
-def _validation(loader: Iterable[Any], verify: bool) -> Batches:
-    if isinstance(loader, Iterator):
-        raise TypeError(
-            f"val_loader must be an iterable that can be read again and again, got {loader!r} "
-            "(a list of what it gives, for example)"
-        )
-    return Batches(loader, "val_loader", verify)
-
-
-def _check_step(optimizer: Optimizer) -> None:
-    """An optimizer whose step evaluates a closure several times needs a loop that gives one."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        raise TypeError(
-            "optimizer must make a step without a closure, "
-            f"got {type(optimizer).__name__} (use range_test around a loop of your own)"
-        )
-
-
-def _place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:
-    """The device to train on, after a check that model and optimizer belong together."""
-    check_type("model", model, nn.Module)
-    check_type("optimizer", optimizer, Optimizer)
-    parameters = {id(parameter): parameter for parameter in model.parameters()}
-    owned = (id(p) for group in optimizer.param_groups for p in group["params"])
-    if parameters.keys().isdisjoint(owned):
-        raise ValueError(
-            "optimizer must hold parameters of model, got none of them "
-            "(was the model rebuilt after the optimizer was made?)"
-        )
-    place = next(iter(parameters.values())).device
-    asked = _device("device", device) or place
-    if (asked.type, asked.index or 0) != (place.type, place.index or 0):
-        raise ValueError(
-            f"device must be that of the model, {place}, got {asked} "
-            "(move the model before its optimizer is made)"
-        )
-    return place
-
-
-def _device(name: str, device: Any) -> torch.device | None:
-    """A device by its name or number, as torch has it."""
-    if device is None:
-        return None
-    if not isinstance(device, (str, int, torch.device)):
-        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}")
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}"
-        ) from error
-
-
-def _checked_device(name: str, device: Any) -> Any:
-    """The device as it was given, if it is there."""
-    try:
-        torch.empty(0, device=_device(name, device))
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(
-            f"{name} must be a device of this machine, got {device!r} ({str(error).strip()})"
-        ) from error
-    return device
-
-
-def listed(stateful: Iterable[Any]) -> tuple[Any, ...]:
-    """The stateful objects, in a list and not one alone."""
-    if isinstance(stateful, Iterable) and not hasattr(stateful, "state_dict"):
-        return tuple(stateful)
-    raise TypeError(
-        "stateful must be a list of objects with a state dict, "
-        f"got {type(stateful).__name__} (pass stateful=[...])"
-    )
-
-
-def _scaler(stateful: Iterable[Any]) -> torch.amp.GradScaler | None:
-    """The enabled GradScaler among some objects."""
-    scalers = (part for part in stateful if isinstance(part, torch.amp.GradScaler))
-    return next((scaler for scaler in scalers if scaler.is_enabled()), None)
-
-
-def _with_scaler(
-    stateful: tuple[Any, ...], amp: Any, place: torch.device
-) -> tuple[tuple[Any, ...], torch.amp.GradScaler | None]:
-    """The stateful objects, and the GradScaler among them; float16 gets one if it has none."""
-    if amp not in (None, torch.bfloat16, torch.float16):
-        raise ValueError(f"amp must be torch.bfloat16, torch.float16 or None, got {amp!r}")
-    scaler = _scaler(stateful)
-    if amp is torch.float16 and scaler is None:
-        scaler = torch.amp.GradScaler(place.type)
-        stateful += (scaler,)
-    return stateful, scaler

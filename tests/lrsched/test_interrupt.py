@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lrsched._interrupt import deferred_interrupt, single_interrupt
+from lrsched._interrupt import WholeEnd, deferred_interrupt, single_interrupt
 
 
 def interrupt():
@@ -34,22 +34,20 @@ def the_handler_is_as_before():
     assert now is before
 
 
-class Whole:
-    """A context with an end that must be whole."""
+class Whole(WholeEnd):
+    """Counts its ends."""
 
-    def __init__(self, ending=lambda: None):
+    def __init__(self, ending=lambda: None, owner=None):
+        super().__init__(owner)
         self.ending, self.entered, self.ended = ending, False, 0
 
     def __enter__(self):
         self.entered = True
-        self.interrupt = single_interrupt(self)
-        self.interrupt.__enter__()
-        return self
+        return super().__enter__()
 
-    def __exit__(self, *error):
+    def _put_back(self):
         self.ending()
         self.ended += 1
-        self.interrupt.__exit__()
 
 
 def interrupted(context, done):
@@ -102,6 +100,34 @@ def test_those_that_come_at_the_end_wait_for_it(number):
     with pytest.raises(KeyboardInterrupt):
         body_with_another(again)
     assert again.ended == 1
+
+
+def test_the_end_is_whole_where_the_block_has_set_a_handler_of_its_own():
+    whole, own = Whole(interrupt), signal.default_int_handler
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt), whole:
+            signal.signal(signal.SIGINT, own)
+        assert whole.ended == 1
+        assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_one_that_comes_in_the_end_of_the_owner_waits():
+    class Owner:
+        def __enter__(self):
+            self.whole = Whole(owner=self)
+            self.whole.__enter__()
+
+        def __exit__(self, *error):
+            interrupt()
+            self.whole.__exit__(*error)
+
+    owner = Owner()
+    with pytest.raises(KeyboardInterrupt), owner:
+        pass
+    assert owner.whole.ended == 1
 
 
 def test_the_end_is_whole_from_its_very_start():

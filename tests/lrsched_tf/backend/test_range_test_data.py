@@ -15,7 +15,8 @@ import keras
 import numpy as np
 import pytest
 
-from lrsched_tf import LRFinder, lr_find, range_test
+from lrsched import _interrupt
+from lrsched_tf import LRFinder, lr_find
 from tests.lrsched_tf.backend.training import (
     BATCH,
     SIZE,
@@ -50,7 +51,7 @@ def test_a_real_ctrl_c_in_the_middle():
 
 
 def test_a_second_ctrl_c_right_before_everything_is_put_back(monkeypatch):
-    whole = range_test.deferred_interrupt
+    whole = _interrupt.deferred_interrupt
 
     def late():
         os.kill(os.getpid(), signal.SIGINT)
@@ -59,7 +60,7 @@ def test_a_second_ctrl_c_right_before_everything_is_put_back(monkeypatch):
     class Impatient(Shuffled):
         def __getitem__(self, index):
             if self.interrupt:
-                monkeypatch.setattr(range_test, "deferred_interrupt", late)
+                monkeypatch.setattr(_interrupt, "deferred_interrupt", late)
             return super().__getitem__(index)
 
     def train(between):

@@ -1,0 +1,111 @@
+"""Arguments of the range tests, checked before anything begins."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from lrsched._validate import check_type
+from lrsched_torch._batches import Batches
+
+GROUPS = ("ratio", "equal")
+
+
+def validation_batches(loader: Iterable[Any], verify: bool) -> Batches:
+    """The batches of a validation loader, which is read after every update."""
+    if isinstance(loader, Iterator):
+        raise TypeError(
+            f"val_loader must be an iterable that can be read again and again, got {loader!r} "
+            "(a list of what it gives, for example)"
+        )
+    return Batches(loader, "val_loader", verify)
+
+
+def check_step(optimizer: Optimizer) -> None:
+    """An optimizer whose step evaluates a closure several times needs a loop that gives one."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TypeError(
+            "optimizer must make a step without a closure, "
+            f"got {type(optimizer).__name__} (use range_test around a loop of your own)"
+        )
+
+
+def checked_place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:
+    """The device to train on, after a check that model and optimizer belong together."""
+    check_type("model", model, nn.Module)
+    check_type("optimizer", optimizer, Optimizer)
+    parameters = {id(parameter): parameter for parameter in model.parameters()}
+    owned = (id(p) for group in optimizer.param_groups for p in group["params"])
+    if parameters.keys().isdisjoint(owned):
+        raise ValueError(
+            "optimizer must hold parameters of model, got none of them "
+            "(was the model rebuilt after the optimizer was made?)"
+        )
+    place = next(iter(parameters.values())).device
+    asked = _device("device", device) or place
+    if (asked.type, asked.index or 0) != (place.type, place.index or 0):
+        raise ValueError(
+            f"device must be that of the model, {place}, got {asked} "
+            "(move the model before its optimizer is made)"
+        )
+    return place
+
+
+def _device(name: str, device: Any) -> torch.device | None:
+    """A device by its name or number, as torch has it."""
+    if device is None:
+        return None
+    if not isinstance(device, (str, int, torch.device)):
+        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}"
+        ) from error
+
+
+def checked_device(name: str, device: Any) -> Any:
+    """The device as it was given, if it is there."""
+    try:
+        torch.empty(0, device=_device(name, device))
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} must be a device of this machine, got {device!r} ({str(error).strip()})"
+        ) from error
+    return device
+
+
+def listed(stateful: Iterable[Any]) -> tuple[Any, ...]:
+    """The stateful objects, in a list and not one alone."""
+    if isinstance(stateful, Iterable) and not hasattr(stateful, "state_dict"):
+        return tuple(stateful)
+    raise TypeError(
+        "stateful must be a list of objects with a state dict, "
+        f"got {type(stateful).__name__} (pass stateful=[...])"
+    )
+
+
+def enabled_scaler(stateful: Iterable[Any]) -> torch.amp.GradScaler | None:
+    """The enabled GradScaler among some objects."""
+    scalers = (part for part in stateful if isinstance(part, torch.amp.GradScaler))
+    return next((scaler for scaler in scalers if scaler.is_enabled()), None)
+
+
+def with_scaler(
+    stateful: tuple[Any, ...], amp: Any, place: torch.device
+) -> tuple[tuple[Any, ...], torch.amp.GradScaler | None]:
+    """The stateful objects, and the GradScaler among them; float16 gets one if it has none."""
+    if amp not in (None, torch.bfloat16, torch.float16):
+        raise ValueError(f"amp must be torch.bfloat16, torch.float16 or None, got {amp!r}")
+    scaler = enabled_scaler(stateful)
+    if amp is torch.float16 and scaler is None:
+        scaler = torch.amp.GradScaler(place.type)
+        stateful += (scaler,)
+    return stateful, scaler
