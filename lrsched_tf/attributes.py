@@ -29,7 +29,8 @@ Restore = Callable[[], object]
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
-# Longer containers and larger arrays are data rather than state.
+# Longer containers and larger arrays are data rather than state: of containers, only the order of
+# the entries is held then, and not what is in them.
 MAX_ENTRIES, MAX_BYTES = 10_000, 2**24
 # Of which it is remembered what they are.
 MAX_TYPES = 4096
@@ -189,10 +190,6 @@ def _is(*types: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, types)
 
 
-def _is_small(*types: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, types) and is_state(value)
-
-
 def _refill_attributes(owner: Any, content: dict[str, Any]) -> None:
     kind: Any = type(owner)
     slots = _slots(kind)
@@ -247,6 +244,11 @@ def _assign_parts(variable: keras.Variable, content: list[Any]) -> None:
 
 def _outline(content: Any) -> Any:
     """The entries by identity, in their order if they have one."""
+    if len(content) > MAX_ENTRIES:
+        # Put back, they are the same objects, and texts of so many would take long.
+        parts = content.items() if isinstance(content, dict) else ((entry,) for entry in content)
+        ids = [tuple(map(id, part)) for part in parts]
+        return hash(frozenset(ids) if isinstance(content, (set, frozenset)) else tuple(ids))
     if isinstance(content, (set, frozenset)):
         return frozenset(map(_identity, content))
     items = content.items() if isinstance(content, dict) else enumerate(content)
@@ -415,10 +417,10 @@ def _is_open_array(value: Any) -> bool:
 # Of several that fit, the first one counts.
 KINDS = (
     Kind(_is(keras.Variable), read_parts, _assign_parts, lambda parts: tuple(map(checksum, parts))),
-    Kind(_is_small(dict), dict, _refill_dict, _outline),
-    Kind(_is_small(set), set, _refill_set, _outline),
-    Kind(_is_small(list, deque), list, _refill_sequence, _outline),
-    Kind(_is_small(tuple, frozenset), lambda value: value, None, _outline),
+    Kind(_is(dict), dict, _refill_dict, _outline),
+    Kind(_is(set), set, _refill_set, _outline),
+    Kind(_is(list, deque), list, _refill_sequence, _outline),
+    Kind(_is(tuple, frozenset), lambda value: value, None, _outline),
     Kind(_is(GeneratorType), _progress, None, hash),
     Kind(_is_iterator, _position, None, hash),
     Kind(_is_random, random_state, set_random_state, checksum_of_state),

@@ -277,10 +277,20 @@ def check_unscheduled_in_fit(model: Any) -> None:
     """The same for a callback, whose error ends the `fit` and so what else drives it."""
     try:
         check_unscheduled(leaf_optimizers(model))
+        _check_train_step(model)
     except ValueError:
         # Callbacks are not watched in the call in which the guard came in.
         end_own_fit(model)
         raise
+
+
+def _check_train_step(model: Any) -> None:
+    """A function of TensorFlow keeps its traces, with the schedule of one `fit` for the next."""
+    if hasattr(model.train_step, "get_concrete_function"):
+        raise ValueError(
+            f"the train_step of {type(model).__name__} must be a plain function, got one of "
+            "tf.function (leave the decorator out: fit compiles it)"
+        )
 
 
 class Installation:

@@ -22,7 +22,7 @@ from lrsched_tf.attributes import (
     set_random_state,
     walk,
 )
-from lrsched_tf.data import variables_of_pipeline
+from lrsched_tf.data import generators_named_by, variables_of_pipeline
 from lrsched_tf.guard import stand_in
 
 GLOBAL_SEED_GENERATOR = "global_seed_generator"
@@ -182,6 +182,7 @@ def _data_roots(data: Any) -> Iterator[tuple[str, Any]]:
     for name in ("dataset", "sampler", "batch_sampler", "generator", "collate_fn"):
         if hasattr(data, name):
             yield f"data.{name}", getattr(data, name)
+    yield from (("what the data draws from", value) for value in generators_named_by(data))
     yield from variables_of_pipeline(data)
 
 

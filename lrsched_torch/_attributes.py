@@ -54,6 +54,12 @@ def of_module(module: nn.Module) -> dict[str, Any]:
     }
 
 
+def of_parameter(parameter: nn.Parameter | None) -> dict[str, Any]:
+    """What others have added to a parameter, such as gradients per sample."""
+    # Those of other kinds keep there what they are made of.
+    return vars(parameter) if type(parameter) is nn.Parameter else {}
+
+
 def has_own_attributes(module: nn.Module) -> bool:
     """Whether a module may count or cache something; the layers of torch itself do not.
 
@@ -95,12 +101,26 @@ def hooks_of(part: nn.Module | Optimizer) -> list[dict[int, Any]]:
     return [table for table in tables if table is not None]  # a wrapper may have none
 
 
+def free_hooks_of(part: nn.Module | Optimizer) -> list[Any]:
+    """Hooks that run in a step and do not belong to an object of their own; not ours."""
+    hooks = (hook for table in filter(None, hooks_of(part)) for hook in table.values())
+    return [
+        hook
+        for hook in hooks
+        if kind_of(_owner_of(hook)) is not Kind.OBJECT
+        and not str(getattr(hook, "__module__", "")).startswith("lrsched")
+    ]
+
+
+def _owner_of(hook: Any) -> Any:
+    while isinstance(hook, partial):
+        hook = hook.func
+    return getattr(hook, "__self__", hook)
+
+
 def owners_of(hooks: Iterable[Any]) -> Iterator[Any]:
     """The objects that hooks are, or are methods of."""
-    for hook in hooks:
-        while isinstance(hook, partial):
-            hook = hook.func
-        owner = getattr(hook, "__self__", hook)
+    for owner in map(_owner_of, hooks):
         # Our counters of updates are put back by themselves.
         if kind_of(owner) is Kind.OBJECT and not (
             trains(owner) or isinstance(owner, UpdateCounter)

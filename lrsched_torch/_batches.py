@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from types import GeneratorType
 from typing import Any
 
 from torch.utils.data import Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from lrsched_torch._digest import changed, whole_digest
 from lrsched_torch._orders import Parts
@@ -38,6 +40,7 @@ class Batches:
         self._loader, self._parts = loader, Parts(loader, name)
         self._before = self._parts.hashes() if verify else None
         self._begun_again = 0
+        self._reading: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         """Endless, unless the loader is an iterator, which can be read only once.
@@ -67,7 +70,7 @@ class Batches:
     def _next_pass(self) -> Iterator[Any] | None:
         """The batches up to the end of the loader; None where there are none."""
         self._parts.set_aside()
-        batches = iter(self._loader)
+        self._reading = batches = iter(self._loader)
         for first in batches:
             return chain((first,), batches)
         return None
@@ -84,8 +87,10 @@ class Batches:
         self._parts.set_aside()
 
     def restore(self) -> None:
-        """Put back what decides the order of the batches, and let go of the workers."""
-        self._loader = ()
+        """Put back what decides the order of the batches, and have the workers end."""
+        if not (self._ends or self._parts.holds_iterator):
+            _end_reading(self._reading)
+        self._loader, self._reading = (), None
         self._parts.restore()
 
     def remains(self) -> list[str]:
@@ -104,6 +109,17 @@ class Batches:
         if self._parts.partly:
             names = ", ".join(dict.fromkeys(self._parts.partly))
             yield f"Too large to be put back and checked whole: {names}."
+
+
+def _end_reading(batches: Any) -> None:
+    """End an epoch of the test's own, which the traceback of an error may hold on to.
+
+    Its workers would go on to fetch batches ahead, and to change what they share with others.
+    """
+    if isinstance(batches, GeneratorType):
+        batches.close()
+    elif isinstance(batches, _MultiProcessingDataLoaderIter):
+        batches._shutdown_workers()
 
 
 def _can_be_read(loader: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrsched._interrupt import WholeEnd
+from lrsched._interrupt import WholeEnd, deferred_interrupt
 from lrsched_torch._batches import Batches
 from lrsched_torch._random_states import RandomStates
 
@@ -56,9 +56,12 @@ class Rehearsal:
     in the epoch, batch).
     """
 
-    def __init__(self, trainer: Any, module: Any, loop: Any, optimization: Any) -> None:
+    def __init__(
+        self, trainer: Any, module: Any, loop: Any, optimization: Any, loaders: ExitStack
+    ) -> None:
         self._trainer, self._module = trainer, module
         self._loop, self._optimization = loop, optimization
+        self._loaders = loaders
         loop._should_accumulate = self._should_accumulate
         self._more_to_come = False
 
@@ -68,6 +71,11 @@ class Rehearsal:
         numbered = ((number, batch) for number, (batch, *_) in enumerate(epoch))
         while together := list(islice(numbered, self._trainer.accumulate_grad_batches)):
             yield together
+
+    def close(self) -> None:
+        """Put back what decides the order of batches, which the trainer and its data lead to."""
+        with deferred_interrupt():
+            self._loaders.close()
 
     def begin(self) -> None:
         """Run what the module does before the first batch."""
@@ -131,12 +139,14 @@ class rehearse(WholeEnd):  # noqa: N801 - used as a function: `with rehearse(...
         end.callback(RandomStates().restore)
         loop = copy.copy(trainer.fit_loop)
         end.enter_context(kept(trainer))
+        _schedule_accumulation(trainer)
         _mute(trainer, self._module, end)
         trainer.fit_loop = loop
-        if not _load_data(loop, end):
+        loaders = end.enter_context(ExitStack())
+        if not _load_data(loop, loaders):
             return None
         optimization = _part("loops.optimization.automatic")._AutomaticOptimization(trainer)
-        return Rehearsal(trainer, self._module, loop, optimization)
+        return Rehearsal(trainer, self._module, loop, optimization, loaders)
 
 
 class kept:  # noqa: N801 - used as a function: `with kept(...)`
@@ -164,6 +174,15 @@ class kept:  # noqa: N801 - used as a function: `with kept(...)`
 def _part(name: str) -> Any:
     """A part of Lightning."""
     return import_module(f"{find_lightning().__name__}.{name}")
+
+
+def _schedule_accumulation(trainer: Any) -> None:
+    """Accumulate as the training will at its start, where a callback says how much."""
+    scheduler = _part("callbacks").GradientAccumulationScheduler
+    for callback in trainer.callbacks:
+        if isinstance(callback, scheduler):
+            batches = callback.get_accumulate_grad_batches(trainer.current_epoch)
+            trainer.accumulate_grad_batches = batches
 
 
 def _mute(trainer: Any, module: Any, end: ExitStack) -> None:

@@ -112,6 +112,10 @@ class Loop:
             f"{self._losses + more} losses for {self._batches} batches{remedy}"
         )
 
+    def was_in_vain(self) -> bool:
+        """Whether the update that has raised an error is one after the end of the test."""
+        return self._losses < self._batches and self.trial.had_ended()
+
     def close(self) -> None:
         """Let go of the optimizer."""
         self.trial.close()

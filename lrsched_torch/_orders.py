@@ -15,17 +15,20 @@ from types import (
     MethodType,
 )
 from typing import Any
+from weakref import ref
 
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from lrsched._names import methods_of, named_by
 from lrsched_torch._attributes import UNDER_WAY, of_loader, of_part, trains
 from lrsched_torch._digest import DEPTH, Digest, digest_order
 from lrsched_torch._hold import Keeper
 from lrsched_torch._kinds import (
     MAX_ENTRIES,
     Kind,
+    attributes_of,
     entries_of,
     holds_only,
     is_open,
@@ -170,14 +173,21 @@ def _walk(root: Any, apart: tuple[type, ...]) -> Iterator[Any]:
             yield value
         elif _is_part(value):
             if value is not root and trains(value):
+                waiting += filter(_decides, attributes_of(value).values())
                 continue
             yield value
             number += 1
             if number == MAX_PARTS:
                 return
             waiting += of_loader(value).values()
+            waiting += methods_of(type(value))
         else:
             waiting += _behind(value)
+
+
+def _decides(value: Any) -> bool:
+    """Whether what a training loop keeps decides its batches, and is none of its notes."""
+    return kind_of(value) is Kind.GENERATOR or isinstance(value, (DataLoader, Dataset, Sampler))
 
 
 def _is_part(value: Any) -> bool:
@@ -193,6 +203,8 @@ def _behind(value: Any) -> Iterable[Any]:
         return (value.__self__,)
     if isinstance(value, FunctionType):
         return _bound(value)
+    if isinstance(value, ref):
+        return (value(),)
     if isinstance(value, GeneratorType):
         return inspect.getgeneratorlocals(value).values()
     if isinstance(value, _BaseDataLoaderIter):
@@ -207,6 +219,15 @@ def _bound(function: FunctionType) -> Iterator[Any]:
             yield cell.cell_contents
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
+    for value in named_by(function):
+        # Other variables are where you note what you see.
+        if kind_of(value) is Kind.GENERATOR or is_function(value):
+            yield value
+
+
+def is_function(value: Any) -> bool:
+    """Whether a value can be called, and is no class."""
+    return callable(value) and not isinstance(value, type)
 
 
 def _sources(iterator: Any) -> Iterable[Any]:

@@ -118,6 +118,19 @@ class Trial:
             self._test.record_all(values.tolist())
         return self._test.running
 
+    def had_ended(self) -> bool:
+        """Whether the losses end the test that come before an update which has raised an error.
+
+        That update is in vain then: a loop that reads every loss at once does not make it. In
+        several processes nobody can tell, since the others do not come here.
+        """
+        if self._processes > 1 or not self._test.running:
+            return False
+        try:
+            return not self.read()
+        except RuntimeError:  # of a device that gives nothing any more
+            return False
+
     def _averaged(self, losses: Tensor) -> Tensor:
         """The mean over the processes that train together, so that all of them stop together."""
         device = self._optimizer.param_groups[0]["params"][0].device

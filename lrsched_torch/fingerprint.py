@@ -87,6 +87,9 @@ def _of_module(parts: Iterable[tuple[str, nn.Module]], digest: Digest) -> Iterat
                 yield f"parameter {path}{key}", hash((id(parameter), digest.of(parameter)))
                 yield f"gradient of {path}{key}", digest.of(parameter.grad)
                 yield f"requires_grad of {path}{key}", parameter.requires_grad
+                added = _attributes.of_parameter(parameter)
+                if added:
+                    yield digest.entry(f"attributes of {path}{key}", added)
         for key, buffer in part._buffers.items():
             if buffer is not None:
                 yield f"buffer {path}{key}", hash((id(buffer), digest.of(buffer)))

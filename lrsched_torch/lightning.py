@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from functools import reduce
 from numbers import Real
 from typing import Any
@@ -136,7 +137,7 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             stateful = self._stateful if scaler is None else (*self._stateful, scaler)
             test = range_test(module, trainer.optimizers[0], stateful=stateful, **self._options)
-            with test, kept(trainer, module):
+            with test, kept(trainer, module), closing(rehearsal):
                 rehearsal.begin()
                 for batches in test.batches(rehearsal):
                     test.record(rehearsal.update(batches))

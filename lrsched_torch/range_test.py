@@ -43,6 +43,10 @@ from lrsched_torch.snapshot import Snapshot
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+OVERRULED_INSIDE = (
+    "Something else sets the lr too, such as the optimizer itself or a hook: the learning rates of "
+    "the curve may not be those that were used."
+)
 LEFT_EARLY = "left before the end of the sweep"
 LOADER_ENDED = "the loader ended"
 OVERRULED = (
@@ -152,12 +156,12 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool:
         assert self._loop is not None
         assert self._undoing is not None
-        self._left = True
+        self._left, in_vain = True, False
         try:
-            self._end(self._loop, error)
+            in_vain = self._end(self._loop, error)
         finally:
             # Not kept, for the copies in it.
             undoing, self._undoing = self._undoing, None
@@ -165,6 +169,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             self._sources.clear()
         for note in (*undoing.notes, *self._remarks(self._loop)):
             self._test.note(note)
+        return in_vain
 
     def _remarks(self, loop: Loop) -> Iterator[str]:
         if loop.trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
@@ -174,7 +179,8 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             warn(missed)
             yield missed
 
-    def _end(self, loop: Loop, error: BaseException | None) -> None:
+    def _end(self, loop: Loop, error: BaseException | None) -> bool:
+        """Judge what is left; whether the error is that of an update after the end of the test."""
         loop.close()
         for stream in [*self._streams]:
             # The loop may have been left in the middle, and somebody still hold it.
@@ -182,7 +188,11 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         if error is None:
             # Not after an error: the other processes do not come here.
             loop.trial.read()
+        if isinstance(error, Exception) and loop.was_in_vain():
+            self._test.note(_in_vain(error))
+            return True
         self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
+        return False
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Batches of `loader`, from its start again where it ends, as long as the test runs.
@@ -373,9 +383,22 @@ class _Finder:
         batches = zip(*[stream] * self.accumulate)  # noqa: B905
         with closing(Trial(self.optimizer, test, self.groups, self.scaler)) as trial:
             record, step = trial.record, self.step
-            for update in self.bar.follow(trial.updates(batches)):
-                record(step(update))
+            try:
+                for update in self.bar.follow(trial.updates(batches)):
+                    record(step(update))
+            except Exception as error:
+                if not trial.had_ended():
+                    raise
+                test.note(_in_vain(error))
             trial.read()
+        if trial.overruled:
+            warn(OVERRULED_INSIDE)
+            test.note(OVERRULED_INSIDE)
+
+
+def _in_vain(error: Exception) -> str:
+    """Of an error that a loop without lag would not have met: a loss that refuses NaN, mostly."""
+    return f"An update after the end of the sweep has raised {type(error).__name__}."
 
 
 def _mean(tests: Sequence[RangeTest]) -> LossCurve:

@@ -15,13 +15,14 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from lrsched._names import methods_of
 from lrsched_torch import _attributes
 from lrsched_torch._accelerate import Accumulation, counts_batches, states_of
 from lrsched_torch._batches import LoaderState
 from lrsched_torch._hold import Keeper
 from lrsched_torch._kinds import attributes_of
 from lrsched_torch._modes import Modes
-from lrsched_torch._orders import Parts, is_iterator
+from lrsched_torch._orders import Parts, is_function, is_iterator
 from lrsched_torch._random_states import RandomStates
 from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import Fingerprint, differences, fingerprint
@@ -70,13 +71,13 @@ class Snapshot:
         self._random_states = RandomStates()
         self._modes = Modes()
         parts = (model, optimizer, *stateful)
-        self._functions = [Parts(f, name, apart=(nn.Module,)) for name, f in functions.items()]
-        self._modules = _with_those_of(
-            (part for part in parts if isinstance(part, nn.Module)), self._functions
-        )
+        modules = [part for part in parts if isinstance(part, nn.Module)]
         self.optimizers = list(
             _attributes.with_inner(part for part in parts if isinstance(part, Optimizer))
         )
+        found = {**functions, **_functions_in(modules, self.optimizers)}
+        self._functions = [Parts(f, name, (nn.Module,)) for name, f in found.items() if f]
+        self._modules = _with_those_of(modules, self._functions)
         rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
         keep = Keeper(_checked_device(device))
         self.others = [_checked(part) for part in rest]
@@ -166,6 +167,20 @@ def _check_values(modules: Iterable[nn.Module]) -> None:
                     )
 
 
+def _functions_in(
+    modules: Iterable[nn.Module], optimizers: Iterable[Optimizer]
+) -> dict[str, dict[int, Any]]:
+    """What runs in a step and may lead to something that changes: each function once, by its id."""
+    parts = [part for module in modules for part in module.modules()]
+    own = [part for part in parts if _attributes.has_own_attributes(part)]
+    kept = [value for part in own for value in _attributes.of_module(part).values()]
+    methods = [method for kind in {*map(type, own)} for method in methods_of(kind)]
+    hooked: list[nn.Module | Optimizer] = [*parts, *optimizers]
+    hooks = [hook for part in hooked for hook in _attributes.free_hooks_of(part)]
+    found = {"functions of the model": [*filter(is_function, kept), *methods], "hooks": hooks}
+    return {name: {id(value): value for value in values} for name, values in found.items()}
+
+
 def _with_those_of(modules: Iterable[nn.Module], functions: Iterable[Parts]) -> list[nn.Module]:
     """Modules, and those that functions lead to and that are not inside of the others."""
     found = [*modules]
@@ -193,6 +208,10 @@ def _hold_module(module: nn.Module, keep: Keeper) -> None:
             keep.hold_entries(part._modules, part._non_persistent_buffers_set)
             keep.hold(part._parameters)
             keep.hold(part._buffers)
+            added = [*map(_attributes.of_parameter, part._parameters.values())]
+            keep.hold_entries(*added)
+            for attributes in filter(None, added):
+                keep.hold_state(attributes)
         # not module.train(): that would set the submodules too
         keep.add(partial(setattr, part, "training", part.training))
         label = f"attribute {name}{'.' if name else ''}{{}}"

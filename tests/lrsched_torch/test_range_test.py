@@ -160,6 +160,82 @@ def test_losses_may_be_of_several_shapes_and_dtypes():
     assert run.find().loss.tolist() == plain.find().loss.tolist()
 
 
+class Refusing:
+    """Does not compute what the sweep has made of the model, which diverges at some time."""
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def __call__(self, outputs, target):
+        loss = nn.functional.cross_entropy(outputs, target)
+        if not loss.detach() < self.limit:
+            raise FloatingPointError("the loss is too high")
+        return loss
+
+
+def by_call(run):
+    return run.find(end_lr=1e4, num_steps=60)
+
+
+def in_a_loop(run):
+    with range_test(run.model, run.optimizer, 1e-5, 1e4, 60) as test:
+        for x, y in test.batches(run.loader):
+            run.optimizer.zero_grad()
+            loss = run.criterion(run.model(x), y)
+            loss.backward()
+            run.optimizer.step()
+            test.record(loss)
+    return test.curve
+
+
+@pytest.mark.parametrize("find", [by_call, in_a_loop])
+def test_an_error_of_an_update_after_the_end_ends_nothing_else(find):
+    plain = find(Run())
+    assert plain.stop_reason == "diverged"
+    curves = []
+
+    def refusing(run):
+        # any loss after the one that ended the sweep
+        real, run.criterion = run.criterion, Refusing(plain.loss[-1] * 1.0001)
+        curves.append(find(run))
+        run.criterion = real
+
+    assert training_after(refusing, epochs_before=0) == training_after(
+        lambda run: None, epochs_before=0
+    )
+    (curve,) = curves
+    assert curve.loss.tolist() == plain.loss.tolist()
+    assert curve.stop_reason == "diverged"
+    assert [note for note in curve.notes if "after the end" in note] == [
+        "An update after the end of the sweep has raised FloatingPointError."
+    ]
+
+
+@pytest.mark.parametrize("find", [by_call, in_a_loop])
+def test_an_error_of_an_update_before_the_end_is_raised(find):
+    def refusing(run):
+        real, run.criterion = run.criterion, Refusing(0.1)
+        with pytest.raises(FloatingPointError):
+            find(run)
+        run.criterion = real
+
+    assert training_after(refusing) == training_after(lambda run: None)
+
+
+def test_an_error_after_the_loop_is_raised_whatever_the_losses_say():
+    run = Run()
+
+    def leave_early():
+        with range_test(run.model, run.optimizer, num_steps=12) as test:
+            for _ in test.batches(run.loader):
+                test.record(float("nan"))
+                break
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        leave_early()
+
+
 def test_a_nan_loss_ends_the_test_and_says_so():
     run = Run()
     real = run.criterion

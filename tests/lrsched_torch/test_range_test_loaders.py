@@ -243,6 +243,33 @@ def by_default(rng):
     return collate
 
 
+RNG = np.random.default_rng(0)
+TORCH_RNG = torch.Generator()
+GLOBAL_NOISE = Noise()
+
+
+def noise():
+    return torch.randn(1, generator=TORCH_RNG)
+
+
+class OfTheModule(Dataset):
+    """Draws from what the module around it has, as a script or notebook does."""
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        x = torch.ones(4) * float(RNG.random()) + noise()
+        return GLOBAL_NOISE(x), torch.zeros(1)
+
+
+def of_the_module():
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+    TORCH_RNG.manual_seed(0)
+    vars(GLOBAL_NOISE).update(vars(Noise()))
+    return DataLoader(OfTheModule(), batch_size=8)
+
+
 def samples():
     return TensorDataset(torch.randn(64, 4), torch.randn(64, 1))
 
@@ -270,6 +297,7 @@ LOADERS = {
     "file": lambda: DataLoader(Lazy(), batch_size=8),
     "module": lambda: DataLoader(Augmented(nn.Sequential(Layer())), batch_size=8),
     "two streams": TwoStreams,
+    "globals": of_the_module,
     "spawning": Spawning,
     "slots": lambda: DataLoader(samples(), batch_size=8, sampler=SlottedSampler()),
     "shared memory": lambda: DataLoader(samples(), batch_size=8, sampler=SharedEpoch()),
@@ -423,6 +451,35 @@ def test_what_the_loop_itself_notes_stays():
     assert len(trainer.losses) == 12
 
 
+@pytest.mark.parametrize("kind", ["generator", "collate_fn"])
+def test_what_decides_the_batches_in_a_training_loop_is_put_back(kind):
+    class Trainer:
+        def __init__(self):
+            torch.manual_seed(0)
+            self.model = nn.Linear(4, 1)
+            self.optimizer, self.calls = sgd(self.model), 0
+            self.rng, order = np.random.default_rng(0), torch.Generator().manual_seed(0)
+            self.rows = Augmented(Noise())
+            self.loader = DataLoader(
+                self.rows, 8, shuffle=True, generator=order, collate_fn=self.collate
+            )
+
+        def collate(self, batch):
+            self.calls += 1
+            x, y = map(torch.stack, zip(*batch, strict=True))
+            return x + self.rng.random(), y
+
+        def batches(self):
+            yield from self.loader
+
+    trainer, untouched = Trainer(), Trainer()
+    loader = trainer.loader if kind == "collate_fn" else trainer.batches()
+    assert not left(find(trainer.model, trainer.optimizer, loader=loader, num_steps=10))
+    assert trainer.calls
+    for (x, _), (other, _) in zip(trainer.loader, untouched.loader, strict=True):
+        assert torch.equal(x, other)
+
+
 def test_there_may_be_too_many_parts():
     loader = ShufflingLoader()
     loader.parts = [[Noise() for _ in range(1000)] for _ in range(11)]
@@ -441,6 +498,47 @@ def test_no_worker_lives_as_long_as_the_test_object():
             test.record(1.0)
     gc.collect()
     assert {child.pid for child in multiprocessing.active_children()} <= before
+
+
+class Sharing(Dataset):
+    """Counts what all workers have read."""
+
+    def __init__(self):
+        self.reads = torch.zeros(1).share_memory_()
+
+    def __len__(self):
+        return 10_000
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return torch.ones(4), torch.ones(1)
+
+
+def test_after_an_error_no_worker_goes_on_while_somebody_holds_it():
+    before = {child.pid for child in multiprocessing.active_children()}
+    data = Sharing()
+
+    def broken(outputs, target):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as held:
+        find(nn.Linear(4, 1), criterion=broken, loader=DataLoader(data, 8, num_workers=2))
+    assert {child.pid for child in multiprocessing.active_children()} <= before
+    assert data.reads.item() == 0
+    assert held.value.__traceback__ is not None
+
+
+def test_the_epoch_of_a_loader_that_keeps_its_generator_is_not_ended():
+    class Kept:
+        def __init__(self):
+            self.batches = ((torch.ones(8, 4), torch.full((8, 1), float(i))) for i in range(40))
+
+        def __iter__(self):
+            return self.batches
+
+    loader = Kept()
+    find(nn.Linear(4, 1), loader=loader)
+    assert len(list(loader)) == 20
 
 
 def test_a_sparse_tensor_in_a_data_set_is_left_alone():

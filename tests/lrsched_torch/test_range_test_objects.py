@@ -1,6 +1,7 @@
 """Objects, hooks and functions that move on in a range test are put back, or else named."""
 
 import array
+import copy
 import functools
 import itertools
 import logging
@@ -193,6 +194,39 @@ class TestHooks:
         assert not left(find(model, optimizer))
         assert counting.calls == 0
 
+    @pytest.mark.parametrize("hook", ["lambda", "method"])
+    def test_modules_that_they_lead_to_are_put_back(self, hook):
+        class Ema(nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.copy = copy.deepcopy(model)
+
+            @torch.no_grad()
+            def update(self, *args):
+                self.copy.weight.lerp_(model.weight, 0.5)
+
+        model = nn.Linear(4, 1)
+        optimizer, ema = sgd(model), Ema(model)
+        optimizer.register_step_post_hook(
+            ema.update if hook == "method" else lambda *_: ema.update()
+        )
+        before = ema.copy.weight.clone()
+        assert not left(find(model, optimizer))
+        assert torch.equal(ema.copy.weight, before)
+
+    def test_generators_and_objects_that_they_lead_to_are_put_back(self):
+        generator, counting = torch.Generator().manual_seed(0), Counting()
+
+        def hook(module, inputs, outputs):
+            counting.method()
+            return outputs + torch.randn(outputs.shape, generator=generator)
+
+        model = nn.Sequential(nn.Linear(4, 1))
+        model[0].register_forward_hook(hook)
+        assert not left(find(model))
+        assert counting.calls == 0
+        assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
+
     def test_what_they_keep_deeper_is_named(self):
         class Deep(Counting):
             def __call__(self, *args):
@@ -223,6 +257,44 @@ class TestHooks:
         model.before = nothing
         model(torch.ones(1, 4))
         assert len(model.linear._forward_pre_hooks) == 1
+
+
+GENERATOR = torch.Generator()
+
+
+class NamingAGlobal(nn.Linear):
+    """Draws from a generator of the module that it is in."""
+
+    def forward(self, x):
+        return super().forward(x + torch.rand(1, generator=GENERATOR))
+
+
+KEPT = {
+    "partial": lambda generator: functools.partial(torch.rand, 1, generator=generator),
+    "closure": lambda generator: lambda: torch.rand(1, generator=generator),
+    "method": lambda generator: generator.seed,
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_a_function_that_a_module_keeps_leads_to_is_put_back(kind):
+    generator = torch.Generator().manual_seed(0)
+    model = Body(lambda body: body.draw(), draw=KEPT[kind](generator))
+    assert not left(find(model))
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
+
+
+def test_a_module_behind_a_weak_reference_is_put_back():
+    teacher = nn.BatchNorm1d(4)
+    model = Body(lambda body: body.teacher()(torch.randn(8, 4)), teacher=weakref.ref(teacher))
+    assert not left(find(model))
+    assert teacher.num_batches_tracked == 0
+
+
+def test_a_generator_that_a_forward_pass_names_is_put_back():
+    GENERATOR.manual_seed(0)
+    assert not left(find(NamingAGlobal(4, 1)))
+    assert torch.equal(GENERATOR.get_state(), torch.Generator().manual_seed(0).get_state())
 
 
 class Mean:

@@ -149,6 +149,18 @@ def test_groups_keep_their_ratio_or_are_equal(groups, lrs, expected):
     assert [group["lr"] for group in optimizer.param_groups] == list(lrs)
 
 
+def test_a_lr_that_is_set_elsewhere_is_told_of():
+    run = Run()
+
+    def overrule(optimizer, args, kwargs):
+        optimizer.param_groups[0]["lr"] = 1e-3
+
+    run.optimizer.register_step_pre_hook(overrule)
+    with pytest.warns(UserWarning, match="Something else sets the lr too"):
+        curve = run.find()
+    assert any("may not be those that were used" in note for note in curve.notes)
+
+
 def test_a_warmup_at_its_first_step_keeps_the_ratio_that_it_leads_to():
     weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = [{"params": [w], "lr": lr} for w, lr in zip(weights, (0.2, 0.05), strict=True)]

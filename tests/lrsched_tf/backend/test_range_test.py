@@ -327,6 +327,34 @@ def find_in_a_fit(model, x, y):
     model.fit(x, y, epochs=40, batch_size=8, verbose=0, callbacks=[LRFinder(num_steps=40)])
 
 
+def schedule_a_fit(model, x, y):
+    model.fit(x, y, batch_size=8, verbose=0, callbacks=[OneCycle(0.1, momentum=None)])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function is TensorFlow's")
+@pytest.mark.parametrize("use", [find_at_once, find_in_a_fit, schedule_a_fit])
+def test_a_step_that_keeps_its_traces_is_refused(use):
+    import tensorflow as tf
+
+    class Decorated(keras.Sequential):
+        @tf.function
+        def train_step(self, data):
+            return super().train_step(data)
+
+    def trained(between):
+        keras.utils.set_random_seed(3)
+        model = Decorated([keras.layers.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        between(model)
+        return model.fit(*data(), epochs=2, verbose=0, shuffle=False).history
+
+    def refused(model):
+        with pytest.raises(ValueError, match="train_step of Decorated must be a plain function"):
+            use(model, *data())
+
+    assert trained(refused) == trained(lambda model: None)
+
+
 @pytest.mark.parametrize(
     ("kind", "size", "got"),
     [

@@ -42,6 +42,60 @@ def test_with_data_that_shuffles_itself():
     assert found == train(lambda model, data: None)
 
 
+RNG = np.random.default_rng(0)
+
+
+def noise():
+    return np.float32(RNG.normal())
+
+
+class OfTheModule(Shuffled):
+    """Draws from a generator of the module that it is in, as a script or notebook does."""
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + noise(), y
+
+
+def test_with_data_that_draws_from_a_generator_of_its_module():
+    def train(between):
+        RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+        data = OfTheModule()
+        options = {"x": data, "y": None, "batch_size": None}
+        return training(dense, lambda model: between(model, data), **options)
+
+    assert train(lambda model, data: lr_find(model, data, **SWEEP)) == train(lambda *_: None)
+
+
+class Listed(keras.utils.PyDataset):
+    """Batches of a long list, or of what is in one, that it shuffles itself."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.samples = [kind(index) for index in range(20_000)]
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        part = self.samples[index * BATCH : (index + 1) * BATCH]
+        x = np.array([[float(str(sample).strip("(),")) / 20_000] * 3 for sample in part], "float32")
+        return x, x[:, :1]
+
+    def on_epoch_end(self):
+        random.shuffle(self.samples)
+
+
+@pytest.mark.parametrize("kind", [float, str, lambda index: (float(index),)])
+def test_with_data_that_shuffles_a_long_list(kind):
+    def train(between):
+        data = Listed(kind)
+        options = {"x": data, "y": None, "batch_size": None}
+        return training(dense, lambda model: between(model, data), **options), data.samples
+
+    assert train(lambda model, data: lr_find(model, data, **SWEEP)) == train(lambda *_: None)
+
+
 def test_a_real_ctrl_c_in_the_middle():
     def find(model):
         with pytest.raises(KeyboardInterrupt):

@@ -13,12 +13,13 @@ import lightning
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
+    GradientAccumulationScheduler,
     LearningRateMonitor,
     ModelCheckpoint,
 )
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 import lrsched
 from lrsched_torch import lr_find
@@ -84,6 +85,59 @@ def test_a_trace_would_be_seen(tmp_path):
     _, _, trace = fit(tmp_path / "plain")
     _, _, other = fit(tmp_path / "careless", callbacks=[Careless()])
     assert trace != other
+
+
+class Counting(Dataset):
+    """Counts what is read, and draws from a generator of its own."""
+
+    def __init__(self):
+        self.reads, self.rng = 0, np.random.default_rng(0)
+
+    def __len__(self):
+        return 96
+
+    def __getitem__(self, index):
+        self.reads += 1
+        x = torch.tensor(self.rng.normal(size=8), dtype=torch.float32)
+        return x, int(x[0] > 0)
+
+
+class OfCounting(lightning.LightningDataModule):
+    def __init__(self):
+        super().__init__()
+        self.rows, self.reads = Counting(), None
+
+    def train_dataloader(self):
+        return DataLoader(self.rows, 8)
+
+
+def test_the_data_of_a_data_module_is_put_back_before_it_is_checked(tmp_path):
+    class Looking(Callback):
+        def on_train_start(self, trainer, module):
+            trainer.datamodule.reads = trainer.datamodule.rows.reads
+
+    data, ours = OfCounting(), finder()
+    trainer = lightning.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[ours, Looking()],
+        default_root_dir=tmp_path,
+        enable_progress_bar=False,
+    )
+    trainer.fit(Classifier(), datamodule=data)
+    assert not any("could not put back" in note for note in ours.curve.notes)
+    assert data.reads == 0
+
+
+def test_accumulation_that_a_callback_plans_is_that_of_the_sweep(tmp_path):
+    def curve(callbacks, **options):
+        ours = finder()
+        fit(tmp_path, callbacks=[ours, *callbacks], **options)
+        return ours.curve
+
+    planned = curve([GradientAccumulationScheduler({0: 3})])
+    assert planned.loss.tolist() == curve([], accumulate_grad_batches=3).loss.tolist()
+    assert planned.loss.tolist() != curve([]).loss.tolist()
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
