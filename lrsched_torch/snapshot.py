@@ -76,7 +76,7 @@ class Snapshot:
             _attributes.with_inner(part for part in parts if isinstance(part, Optimizer))
         )
         found = {**functions, **_functions_in(modules, self.optimizers)}
-        self._functions = [Parts(f, name, (nn.Module,)) for name, f in found.items() if f]
+        self._functions = [Parts(f, name, apart=(nn.Module,)) for name, f in found.items()]
         self._modules = _with_those_of(modules, self._functions)
         rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
         keep = Keeper(_checked_device(device))
@@ -178,7 +178,7 @@ def _functions_in(
     hooked: list[nn.Module | Optimizer] = [*parts, *optimizers]
     hooks = [hook for part in hooked for hook in _attributes.free_hooks_of(part)]
     found = {"functions of the model": [*filter(is_function, kept), *methods], "hooks": hooks}
-    return {name: {id(value): value for value in values} for name, values in found.items()}
+    return {name: {id(v): v for v in values} for name, values in found.items() if values}
 
 
 def _with_those_of(modules: Iterable[nn.Module], functions: Iterable[Parts]) -> list[nn.Module]:

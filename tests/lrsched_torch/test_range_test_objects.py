@@ -323,6 +323,13 @@ class MeanModule(nn.Module):
         return loss
 
 
+class Untold(Mean):
+    """Does not say whether it is true, as an array of several numbers does not."""
+
+    def __bool__(self):
+        raise ValueError("neither")
+
+
 def closed_over(measure):
     def criterion(outputs, target):
         return measure(outputs, target)
@@ -332,6 +339,7 @@ def closed_over(measure):
 
 LOSSES = {
     "object": (Mean, lambda measure: measure),
+    "object without a truth value": (Untold, lambda measure: measure),
     "method of an object": (Mean, lambda measure: measure.__call__),
     "closure over an object": (Mean, closed_over),
     "partial of a module": (MeanModule, lambda measure: functools.partial(measure, scale=2.0)),
