@@ -63,7 +63,9 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
     compared with that of before. `batches` sets the lr before it hands out a batch.
 
     The losses stay on the device and are read 16 at a time, so the loop never waits for it. In a
-    process group the curve is the mean over all processes, and all of them stop together.
+    process group the curve is the mean over all processes, and all of them stop together. In one
+    process, an exception in an update after the end of the sweep, which the late reading makes
+    possible, ends the `with` block alone, and is noted in the curve.
 
     Args:
         model: The model that trains; left as it was.
