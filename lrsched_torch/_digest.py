@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +32,14 @@ DEPTH, MAX_OBJECTS = 4, 10_000
 # that a change of one word always shows.
 MULTIPLIERS = np.random.default_rng(0).integers(2**63, size=1024, dtype=np.uint64) * 2 + 1
 ROW = 4 * MULTIPLIERS.size  # bytes
+# Of less memory, a CRC takes less time than to begin with anything else.
+SHORT = 8 * ROW
+# Makes a memoryview of an address, a size and a flag; whose memory it is must outlive it. Our own
+# function, since that of `ctypes.pythonapi` is everybody's.
+_view_of = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)(
+    ("PyMemoryView_FromMemory", ctypes.pythonapi)
+)
+READ_ONLY = 0x100
 
 
 class Digest:
@@ -198,7 +207,7 @@ def _unbroken(memory: torch.Tensor) -> torch.Tensor:
 
 
 def _of_memory(memory: torch.Tensor) -> int:
-    on_host = memory.cpu()
+    on_host = memory if memory.is_cpu else memory.cpu()
     size, place = on_host.nbytes, on_host.data_ptr()
     if not size:
         return 0
@@ -207,19 +216,7 @@ def _of_memory(memory: torch.Tensor) -> int:
             f"a {type(memory).__name__} cannot be checked for changes (verify=False leaves it out)"
         )
     # Not numpy(): what that has once given out can never be resized any more.
-    return _checksum(np.asarray(_Octets(place, size)).data)
-
-
-class _Octets:
-    """Bytes in memory that NumPy reads where they are; whose memory it is must outlive that."""
-
-    def __init__(self, place: int, size: int) -> None:
-        self.__array_interface__ = {
-            "data": (place, True),
-            "shape": (size,),
-            "typestr": "|u1",
-            "version": 3,
-        }
+    return _checksum(_view_of(place, size, READ_ONLY))
 
 
 def _memories(tensor: torch.Tensor) -> list[torch.Tensor]:
@@ -252,9 +249,9 @@ def _checksum(octets: memoryview) -> int:
 
     Rows are told apart by a CRC of their hashes, which takes in what is left of the last row too.
     """
-    count = len(octets) // ROW
-    if not count:
+    if len(octets) < SHORT:
         return zlib.crc32(octets)
+    count = len(octets) // ROW
     rows = np.frombuffer(octets, np.uint32, count * MULTIPLIERS.size).reshape(count, -1)
     hashes = np.einsum("ij,j->i", rows, MULTIPLIERS)
     return zlib.crc32(octets[count * ROW :], zlib.crc32(hashes.data))

@@ -122,9 +122,17 @@ class Keeper:
 
     def hold_entries(self, *values: Any) -> None:
         """Hold which entries containers have, and in which order; they are left as they are."""
-        held = [(value, _entries(value)) for value in values if kind_of(value) is Kind.CONTAINER]
-        if held:
-            self.add(partial(_refill_all, held))
+        empty, rest = [], []
+        for value in values:
+            # Most are, such as tables of hooks. A class of its own may say of itself what it likes.
+            if type(value) in BASES and not value:
+                empty.append(value)
+            elif kind_of(value) is Kind.CONTAINER:
+                rest.append((value, _entries(value)))
+        if empty:
+            self.add(partial(_clear_all, empty))
+        if rest:
+            self.add(partial(_refill_all, rest))
 
     def hold_attributes(
         self,
@@ -153,11 +161,13 @@ class Keeper:
 def _reset_attributes(
     owner: Any, select: Callable[[Any], Mapping[str, Any]], attributes: Mapping[str, Any]
 ) -> None:
+    present = select(owner)
     # All of them: what is set up on first use, is so as a whole.
-    for name in select(owner).keys() - attributes.keys():
+    for name in present.keys() - attributes.keys():
         _drop(owner, name)
     for name, value in attributes.items():
-        _write(owner, name, value)
+        if name not in present or present[name] is not value:
+            _write(owner, name, value)
 
 
 def _write(owner: Any, name: str, value: Any) -> None:
@@ -182,6 +192,12 @@ def _entries(container: Any) -> Any:
     if issubclass(base, dict):
         return dict(base.items(container))
     return (set if base is set else list)(base.__iter__(container))
+
+
+def _clear_all(containers: Iterable[Any]) -> None:
+    for container in containers:
+        if container:
+            container.clear()
 
 
 def _refill_all(held: Iterable[tuple[Any, Any]]) -> None:
@@ -223,7 +239,8 @@ def _set_gradient(tensor: torch.Tensor, gradient: torch.Tensor | None, needed: b
         return
     if tensor.grad is not gradient:
         tensor.grad = gradient
-    tensor.requires_grad_(needed)
+    if tensor.requires_grad is not needed:
+        tensor.requires_grad_(needed)
 
 
 def _refilling_array(values: NDArray[Any]) -> Callable[[], Any]:

@@ -27,6 +27,9 @@ from lrsched_torch._random_states import RandomStates
 from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import Fingerprint, differences, fingerprint
 
+# A module and those inside of it, with their names.
+Named = list[tuple[str, nn.Module]]
+
 
 class Snapshot:
     """State of a model, its optimizer and the random number generators, at construction.
@@ -45,7 +48,7 @@ class Snapshot:
             Accelerator.
         device: Where the copies live, as `torch.device` takes it; None leaves each where it is.
         verify: Compare a hash of everything after the restoring with one taken now.
-        functions: What the loss comes from, by name; modules in them are held as those in
+        functions: What the loss comes from, by name, or None; modules in them are held as those in
             `stateful` are, and so are the attributes of other objects.
 
     Attributes:
@@ -70,27 +73,34 @@ class Snapshot:
         # The first, since a state dict may draw from them.
         self._random_states = RandomStates()
         self._modes = Modes()
-        parts = (model, optimizer, *stateful)
-        modules = [part for part in parts if isinstance(part, nn.Module)]
+        given = (model, optimizer, *stateful)
+        modules = [part for part in given if isinstance(part, nn.Module)]
         self.optimizers = list(
-            _attributes.with_inner(part for part in parts if isinstance(part, Optimizer))
+            _attributes.with_inner(part for part in given if isinstance(part, Optimizer))
         )
-        found = {**functions, **_functions_in(modules, self.optimizers)}
-        self._functions = [Parts(f, name, apart=(nn.Module,)) for name, f in found.items()]
+        named = [*map(_walked, modules)]
+        found = {**functions, **_functions_in(named, self.optimizers)}
+        self._functions = [
+            Parts(function, name, apart=(nn.Module,))
+            for name, function in found.items()
+            if function is not None
+        ]
         self._modules = _with_those_of(modules, self._functions)
-        rest = [part for part in parts if not isinstance(part, (nn.Module, Optimizer))]
+        named += map(_walked, self._modules[len(modules) :])
+        rest = [part for part in given if not isinstance(part, (nn.Module, Optimizer))]
         keep = Keeper(_checked_device(device))
         self.others = [_checked(part) for part in rest]
         self.others += states_of(self.optimizers)
-        _check_values(self._modules)
+        for parts in named:
+            _check_values(parts)
         for module in self._modules:
             _reshard(module)
         self._before = self._fingerprint(self._random_states) if verify else None
         # the first, since loading a scheduler writes the lr
         for part in self.others:
             _hold_stateful(part, keep)
-        for module in self._modules:
-            _hold_module(module, keep)
+        for parts in named:
+            _hold_module(parts, keep)
         for part in self.optimizers:
             _hold_optimizer(part, keep)
         for function in self._functions:
@@ -126,7 +136,8 @@ class Snapshot:
         """What the reader of a curve should know."""
         for module in self._modules:
             for name, part in module.named_modules():
-                for key, value in _attributes.of_module(part).items():
+                own = _attributes.has_own_attributes(part)
+                for key, value in _attributes.of_module(part).items() if own else ():
                     if is_iterator(value):
                         path = f"{name}{'.' if name else ''}{key}"
                         yield f"Attribute {path} is an iterator: what was read from it is gone."
@@ -155,23 +166,26 @@ def _checked(part: Any) -> Any:
     return LoaderState(part) if isinstance(part, DataLoader) else part
 
 
-def _check_values(modules: Iterable[nn.Module]) -> None:
-    for module in modules:
-        for path, part in module.named_modules():
-            for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-                if tensor is not None and (tensor.is_meta or nn.parameter.is_lazy(tensor)):
-                    raise ValueError(
-                        "model must have values in its parameters, got none in "
-                        f"{path}{'.' if path else ''}{name} "
-                        "(a lazy module gets them from its first batch)"
-                    )
+def _walked(module: nn.Module) -> Named:
+    return [*module.named_modules()]
+
+
+def _check_values(parts: Named) -> None:
+    for path, part in parts:
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None and (tensor.is_meta or nn.parameter.is_lazy(tensor)):
+                raise ValueError(
+                    "model must have values in its parameters, got none in "
+                    f"{path}{'.' if path else ''}{name} "
+                    "(a lazy module gets them from its first batch)"
+                )
 
 
 def _functions_in(
-    modules: Iterable[nn.Module], optimizers: Iterable[Optimizer]
+    named: Iterable[Named], optimizers: Iterable[Optimizer]
 ) -> dict[str, dict[int, Any]]:
     """What runs in a step and may lead to something that changes: each function once, by its id."""
-    parts = [part for module in modules for part in module.modules()]
+    parts = [part for one in named for _, part in one]
     own = [part for part in parts if _attributes.has_own_attributes(part)]
     kept = [value for part in own for value in _attributes.of_module(part).values()]
     methods = [method for kind in {*map(type, own)} for method in methods_of(kind)]
@@ -199,8 +213,8 @@ def _hold_stateful(part: Any, keep: Keeper) -> None:
     keep.add(lambda: part.load_state_dict(copy.deepcopy(state)))
 
 
-def _hold_module(module: nn.Module, keep: Keeper) -> None:
-    for name, part in module.named_modules():
+def _hold_module(parts: Named, keep: Keeper) -> None:
+    for name, part in parts:
         if isinstance(part, torch.jit.ScriptModule):
             # Its tables cannot be written to.
             keep.hold((*part.parameters(False), *part.buffers(False)))
@@ -212,11 +226,16 @@ def _hold_module(module: nn.Module, keep: Keeper) -> None:
             keep.hold_entries(*added)
             for attributes in filter(None, added):
                 keep.hold_state(attributes)
-        # not module.train(): that would set the submodules too
-        keep.add(partial(setattr, part, "training", part.training))
+        keep.add(partial(_set_mode, part, part.training))
         label = f"attribute {name}{'.' if name else ''}{{}}"
         keep.hold_attributes(part, _attributes.of_module, keep.hold_state, label)
         _hold_hooks(part, keep, f"hooks of {name or 'the model'}")
+
+
+def _set_mode(module: nn.Module, training: bool) -> None:
+    if module.training is not training:
+        # not module.train(): that would set the submodules too
+        module.training = training
 
 
 def _hold_optimizer(optimizer: Optimizer, keep: Keeper) -> None:
