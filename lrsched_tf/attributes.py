@@ -56,7 +56,7 @@ def walk(roots: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 def _is_our_own(value: Any) -> bool:
     """What drives another `fit`, which puts it back by itself when that ends."""
-    return type(value).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return str(type(value).__module__).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:

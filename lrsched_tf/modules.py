@@ -16,8 +16,9 @@ FRAMEWORKS = frozenset(
 
 
 def is_of_framework(module: str | None) -> bool:
-    """Whether a module is of Python or of a framework."""
-    return str(module).partition(".")[0] in FRAMEWORKS
+    """Whether a module is of Python, of what Cython compiles, or of a framework."""
+    package = str(module).partition(".")[0]
+    return package in FRAMEWORKS or package.startswith("_cython_")
 
 
 @lru_cache(maxsize=MAX_TYPES)
