@@ -16,9 +16,15 @@ OURS = ("lrsched", "lrsched_tf", "lrsched_torch")
 
 def named_by(function: FunctionType) -> Iterator[Any]:
     """The global values that a function of the user's names, itself or in functions inside."""
-    if _is_yours(function.__module__):
-        names = filter(function.__globals__.__contains__, _names_in(function.__code__))
-        yield from map(function.__globals__.__getitem__, names)
+    yield from globals_named_by(function).values()
+
+
+def globals_named_by(function: FunctionType) -> dict[str, Any]:
+    """The same by their names."""
+    if not _is_yours(function.__module__):
+        return {}
+    known = function.__globals__
+    return {name: known[name] for name in _names_in(function.__code__) if name in known}
 
 
 def methods_of(kind: type) -> list[FunctionType]:

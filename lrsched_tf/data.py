@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from itertools import chain
-from types import FunctionType, GeneratorType
+from types import GeneratorType
 from typing import Any
 
 import keras
-
-from lrsched._names import methods_of, named_by
-from lrsched_tf.attributes import random_state
 
 GENERATOR = "The data is a generator: the batches that the range test reads are gone from it."
 RESHUFFLED = (
@@ -54,20 +50,6 @@ def lasting_change(data: Any) -> str | None:
     if isinstance(data, GeneratorType):
         return GENERATOR
     return RESHUFFLED if any(map(_reshuffles, _pipeline(data))) else None
-
-
-def generators_named_by(data: Any) -> Iterator[Any]:
-    """The random generators that the code of data takes from the module that it is in."""
-    parts = [data, *(getattr(data, name, None) for name in ("dataset", "sampler", "collate_fn"))]
-    functions = [part for part in parts if isinstance(part, FunctionType)]
-    functions += chain.from_iterable(methods_of(type(part)) for part in parts)
-    seen = set()
-    for function in functions:
-        if function not in seen:
-            seen.add(function)
-            values = [*named_by(function)]
-            functions += [value for value in values if isinstance(value, FunctionType)]
-            yield from (value for value in values if random_state(value) is not None)
 
 
 def variables_of_pipeline(data: Any) -> Iterator[tuple[str, Any]]:

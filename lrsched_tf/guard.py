@@ -83,10 +83,13 @@ class Guard:
 
     def stop_reading(self) -> None:
         """Stop what reads data ahead, and would go on in the middle of an epoch."""
-        adapter = getattr(self.of_fit("epoch_iterator"), "data_adapter", None)
-        enqueuer = getattr(adapter, "enqueuer", None)
+        epochs = self.of_fit("epoch_iterator")
+        enqueuer = getattr(getattr(epochs, "data_adapter", None), "enqueuer", None)
         if enqueuer is not None:
             enqueuer.stop()
+        if epochs is not None and self._model.stop_training:
+            # A generator of its own, which would keep the data until the garbage is collected.
+            epochs._epoch_iterator = None
         if keras.backend.backend() == "tensorflow" and self.of_fit("iterator") is not None:
             # A prefetching iterator of tf.data ends with what it holds, after waiting for its
             # thread; `fit` leaves it to the garbage collector.

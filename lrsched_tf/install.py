@@ -22,8 +22,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from lrsched import Schedule
-from lrsched_tf.attributes import read_parts
 from lrsched_tf.guard import Guard, end_own_fit, stand_in
+from lrsched_tf.kinds import read_parts
 from lrsched_tf.namespace import KerasOps, float_type, lookup
 
 if keras.backend.backend() == "torch":

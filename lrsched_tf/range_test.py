@@ -88,7 +88,7 @@ class LRFinder(Trial):
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)
         data = self._guard.of_fit("x") if self._guard is not None else None
-        self._held.append(DataSnapshot(data))
+        self._hold(DataSnapshot(data))
         for change in (lasting_change(data), _told_of_end(data)):
             if change is not None:
                 self.warn(change)

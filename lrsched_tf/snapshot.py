@@ -12,18 +12,12 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from lrsched_tf.attributes import (
-    Restore,
-    checksum_of_state,
-    digest,
-    hold,
-    random_state,
-    read_parts,
-    set_random_state,
-    walk,
-)
-from lrsched_tf.data import generators_named_by, variables_of_pipeline
+from lrsched_tf.attributes import walk
+from lrsched_tf.data import variables_of_pipeline
 from lrsched_tf.guard import stand_in
+from lrsched_tf.kinds import Restore, digest, hold, read_parts
+from lrsched_tf.loaders import is_loader, set_aside
+from lrsched_tf.random_states import checksum_of_state, random_state, set_random_state
 
 GLOBAL_SEED_GENERATOR = "global_seed_generator"
 
@@ -46,15 +40,34 @@ class Held:
     ) -> None:
         self._roots, self._generators = list(roots), generators
         self._before = self._fingerprint()
-        self._restores = [(path, put) for path, value in walk(self._roots) for put in hold(value)]
+        found = list(walk(self._roots))
+        self._restores = [(path, put) for path, value in found for put in hold(value)]
         self._restores += restores
         self._restores += _hold_random() if generators else ()
+        self._loaders = [(path, value) for path, value in found if is_loader(value)]
+        self._aside: list[tuple[str, Restore]] = []
         self._failed: list[str] = []
+
+    def set_aside(self) -> None:
+        """Have DataLoaders begin anew with workers of their own, until `take_up` or `restore`.
+
+        Of what several hold, the one that comes last must be the first to take it up.
+        """
+        self._aside += [(f"workers of {path}", set_aside(part)) for path, part in self._loaders]
+
+    def take_up(self) -> None:
+        """End the workers of meanwhile, and put those back that there were."""
+        self._put_back(self._aside)
+        self._aside = []
 
     def restore(self) -> None:
         """Put everything back, whatever part of it fails; may be called again."""
         self._failed = []
-        for name, restore in self._restores:
+        self.take_up()
+        self._put_back(self._restores)
+
+    def _put_back(self, restores: Iterable[tuple[str, Restore]]) -> None:
+        for name, restore in restores:
             try:
                 restore()
             except Exception:  # of any framework, or of a class of the user's
@@ -70,10 +83,13 @@ class Held:
         differ = {name for name in names if self._before.get(name) != now.get(name)}
         return [name for name in names if name in differ or name in self._failed]
 
-    def _fingerprint(self) -> dict[str, Hashable]:
-        found = {path: digest(value) for path, value in walk(self._roots)}
+    def _fingerprint(self) -> dict[str, list[Hashable]]:
+        found = dict[str, list[Hashable]]()
+        for path, value in walk(self._roots):
+            # Several, where a class has a method of the name of an attribute.
+            found.setdefault(path, []).append(digest(value))
         for name, get, _ in _random_sources() if self._generators else ():
-            found[f"random numbers of {name}"] = checksum_of_state(get())
+            found[f"random numbers of {name}"] = [checksum_of_state(get())]
         return found
 
 
@@ -95,7 +111,7 @@ class DataSnapshot(Held):
     """State of the `x` of `fit` and of the random number generators.
 
     Held: what a PyDataset keeps, or a torch DataLoader in its data set, samplers and generators,
-    but not samples where they are large.
+    and what their functions lead to, but not samples where they are large.
     """
 
     def __init__(self, data: Any) -> None:
@@ -117,6 +133,7 @@ class DataState:
     def __init__(self, model: Any, data: Any) -> None:
         self._model, self._data, self._reads = model, data, _reads_to_build(model)
         self._before = DataSnapshot(data)
+        self._keeps_reading = self._reads and not model.built
         unbuilt = _compiled_with(model) if self._reads and _is_built(model) else []
         self._unbuilt = Held(unbuilt, (), generators=False)
         self._after_reading: DataSnapshot | None = None
@@ -124,6 +141,8 @@ class DataState:
         if self._reads and isinstance(data, keras.utils.PyDataset):
             # Between the reading and the training, any `fit` tells it that an epoch has ended.
             self._unhook = stand_in(data, {"on_epoch_end": self._end_epoch})
+        if not self._keeps_reading:
+            self._before.set_aside()
 
     def _end_epoch(self) -> None:
         self.begin_training()
@@ -134,14 +153,19 @@ class DataState:
         self._unhook()
         if self._reads and self._after_reading is None:
             self._after_reading = DataSnapshot(self._data)
+            if self._keeps_reading:  # with the workers that will be there
+                self._after_reading.set_aside()
 
     def for_next_fit(self) -> DataSnapshot:
         """The state to put back; called after the `fit`."""
         self._unhook()
         self._unbuilt.restore()
-        if self._after_reading is None or _reads_to_build(self._model):
-            return self._before
-        return self._after_reading
+        before, after = self._before, self._after_reading
+        if after is None:
+            return before
+        held, other = (before, after) if _reads_to_build(self._model) else (after, before)
+        other.take_up()
+        return held
 
 
 def _reads_to_build(model: Any) -> bool:
@@ -176,13 +200,8 @@ def _roots(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _data_roots(data: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(data, keras.utils.PyDataset):
+    if isinstance(data, keras.utils.PyDataset) or is_loader(data):
         yield "data", data
-    # Of a torch DataLoader.
-    for name in ("dataset", "sampler", "batch_sampler", "generator", "collate_fn"):
-        if hasattr(data, name):
-            yield f"data.{name}", getattr(data, name)
-    yield from (("what the data draws from", value) for value in generators_named_by(data))
     yield from variables_of_pipeline(data)
 
 

@@ -83,7 +83,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
         self._first = [counter.batches() for counter in self._counters]
         self._count = sum(self._first)
-        self._held = [Snapshot(model)]
+        self._hold(Snapshot(model))
         lrs = self._test.planned_lr
         with deferred_interrupt():  # or nothing would take out what is not guarded yet
             self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
@@ -216,7 +216,12 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             if self._installation is not None:
                 self._installation.remove()
             while self._held:
-                self.put_back(self._held.pop(0))
+                self.put_back(self._held.pop())
+
+    def _hold(self, held: Held) -> None:
+        """Have things put back at the end, and loaders in them read by workers of their own."""
+        self._held.append(held)
+        held.set_aside()
 
     def put_back(self, held: Held) -> None:
         """Put things back, and say what could not be."""
