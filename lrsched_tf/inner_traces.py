@@ -1,7 +1,7 @@
 """Functions that a training step calls, compiled by the user: their traces outlive the step's.
 
 `tf.function` and `jax.jit` keep what they have traced for the next `fit`, with the schedule of
-this one in it, or have a trace from before it came in. Torch alone looks at what has changed.
+this one in it, or have a trace from before it came in. Only torch looks whether things changed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ import keras
 if TYPE_CHECKING:
     from lrsched_tf.install import StepCounter
 
-BACKEND = keras.backend.backend()
-
-if BACKEND == "jax":
+if keras.backend.backend() == "jax":
     import jax
 
-    # Here, since none may be made while other threads use JAX. Without it, in releases before
-    # it came, nothing sees such a function.
+    # Here, since none may be made while other threads use JAX. Before releases that have it,
+    # nothing sees what is compiled inside of a compiled step.
     _make_context = getattr(jax, "make_user_context", None)
     _context = None if _make_context is None else _make_context(default_value=None)
+
+
+# What a step of JAX takes and gives, in the order and by the names of Keras.
+STATE = (
+    *("trainable_variables", "non_trainable_variables"),
+    *("optimizer_variables", "metrics_variables"),
+)
 
 
 def check_train_step(model: Any) -> None:
@@ -38,70 +43,116 @@ def check_train_step(model: Any) -> None:
 class InnerTraces:
     """Keeps a schedule out of the traces of what the user has compiled inside of a step.
 
-    JAX traces anew in another context. TensorFlow knows of none, and so a function that makes the
-    update is refused there.
-
     Args:
-        counters: Of the optimizers that are scheduled.
+        model: A compiled model.
+        counters: Of its optimizers that are scheduled.
     """
 
-    def __init__(self, counters: list[StepCounter]) -> None:
-        self._counters = counters
-        self._first = [counter.batches() for counter in counters]
-        # Of the steps that run now, one in each thread of a tf.distribute strategy.
-        self._graphs: list[Any] = []
+    def __init__(self, model: Any, counters: list[StepCounter]) -> None:
+        self._model, self._counters = model, counters
         self._reached = False
 
     def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A training step that sees to it; on torch the step itself."""
-        if BACKEND == "tensorflow":
-            return functools.partial(self._watch, step)
-        if BACKEND == "jax" and _context is not None:
-            # Not `self`, which JAX would keep.
-            return functools.partial(_run_in_context, object(), step)
+        """The training step, with what there is to do about it."""
         return step
 
     def check_update(self) -> None:
-        """See that an update is traced with the step that makes it.
+        """Called before each update, or the tracing of one.
 
         Raises:
-            ValueError: it is being traced by a function that will keep it; it does not now.
+            ValueError: it is being traced by a function that would keep it; it does not, then.
         """
+
+
+class TracesOfTensorFlow(InnerTraces):
+    """Refuses updates of functions inside of a step: they cannot be made to trace anew."""
+
+    def __init__(self, model: Any, counters: list[StepCounter]) -> None:
+        super().__init__(model, counters)
+        self._first = [counter.batches() for counter in counters]
+        # Of the steps that run now, one in each thread of a tf.distribute strategy.
+        self._graphs: list[Any] = []
+
+    def around(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def watched(data: Any) -> Any:
+            graph = _function_graph()
+            self._graphs.append(graph)
+            try:
+                logs = step(data)
+            finally:
+                self._graphs.remove(graph)
+            if not self._reached and self._is_made_elsewhere(graph):
+                raise _refusal("tf.function")
+            return logs
+
+        return watched
+
+    def check_update(self) -> None:
         self._reached = True
-        if BACKEND != "tensorflow" or not self._graphs:
-            return
         graph = _function_graph()
-        if graph is not None and not any(graph is known for known in self._graphs):
-            raise _refusal()
+        if self._graphs and graph is not None and not any(graph is g for g in self._graphs):
+            raise _refusal("tf.function")
 
-    def _watch(self, step: Callable[[Any], Any], data: Any) -> Any:
-        graph = _function_graph()
-        self._graphs.append(graph)
-        try:
-            logs = step(data)
-        finally:
-            self._graphs.remove(graph)
-        if not self._reached and self._updates_elsewhere(graph):
-            raise _refusal()
-        return logs
-
-    def _updates_elsewhere(self, graph: Any) -> bool:
+    def _is_made_elsewhere(self, graph: Any) -> bool:
         """Whether a step that asks for no update has one, made by a trace from before."""
-        if graph is None:  # run eagerly, so that it is too late for this one batch
+        if graph is None:  # run eagerly: after one batch, with the user's own lr
             return [counter.batches() for counter in self._counters] != self._first
         handles = [counter.optimizer._iterations.value.handle for counter in self._counters]
-        users = {
+        uses = {
             operation.type
             for outside, inside in graph.captures
             if any(outside is handle for handle in handles)
             for operation in inside.consumers()
         }
-        return bool(users - {"ReadVariableOp"})
+        return bool(uses - {"ReadVariableOp"})
 
 
-def _run_in_context(key: object, step: Callable[..., Any], *arguments: Any) -> Any:
-    with _context(key):
-        return step(*arguments)
+class TracesOfJax(InnerTraces):
+    """Has functions inside of a compiled step trace anew, in a context of this schedule.
+
+    Without a compiled step, each single operation would be compiled anew in it; so there, updates
+    of such functions are refused.
+    """
+
+    def __init__(self, model: Any, counters: list[StepCounter]) -> None:
+        super().__init__(model, counters)
+        # By itself, since JAX keeps it.
+        self._key, self._eager = object(), False
+
+    def around(self, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def apart(state: Any, data: Any) -> Any:
+            self._eager = not any(map(_is_traced, jax.tree.leaves(state)))
+            if self._eager:
+                return self._watch(step, state, data)
+            if _context is None:
+                return step(state, data)
+            with _context(self._key):
+                return step(state, data)
+
+        return apart
+
+    def _watch(self, step: Callable[[Any, Any], Any], state: Any, data: Any) -> Any:
+        try:
+            logs, after = step(state, data)
+            if not self._reached and _differ(state[2], after[2]):
+                raise _refusal("jax.jit")
+        except BaseException:
+            # Keras has emptied the variables, and an error in a first step leaves them so.
+            self._model._jax_state = dict(zip(STATE, state, strict=True))
+            raise
+        return logs, after
+
+    def check_update(self) -> None:
+        self._reached = True
+        counts = (counter.optimizer._iterations.value for counter in self._counters)
+        if self._eager and any(map(_is_traced, counts)):
+            raise _refusal("jax.jit")
+
+
+def inner_traces(model: Any, counters: list[StepCounter]) -> InnerTraces:
+    """The one of the backend."""
+    kinds = {"tensorflow": TracesOfTensorFlow, "jax": TracesOfJax}
+    return kinds.get(keras.backend.backend(), InnerTraces)(model, counters)
 
 
 def _function_graph() -> Any:
@@ -118,8 +169,18 @@ def _function_graph() -> Any:
     return graph
 
 
-def _refusal() -> ValueError:
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer)
+
+
+def _differ(before: list[Any], after: list[Any]) -> bool:
+    """Whether something has changed variables, which have other objects for values then."""
+    pairs = zip(before, after, strict=True)
+    return any(old is not new and bool((old != new).any()) for old, new in pairs)
+
+
+def _refusal(compiler: str) -> ValueError:
     return ValueError(
-        "train_step must make its update in plain functions, got one of tf.function, which keeps "
+        f"train_step must make its update in plain functions, got one of {compiler}, which keeps "
         "the learning rate that it was traced with (leave the decorator out: fit compiles it)"
     )

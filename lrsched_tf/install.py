@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lrsched import Schedule
 from lrsched_tf.attributes import read_parts
 from lrsched_tf.guard import Guard, end_own_fit, stand_in
-from lrsched_tf.inner_traces import InnerTraces, check_train_step
+from lrsched_tf.inner_traces import check_train_step, inner_traces
 from lrsched_tf.namespace import KerasOps, float_type, lookup
 
 if keras.backend.backend() == "torch":
@@ -315,7 +315,7 @@ class Installation:
     ) -> None:
         check_unscheduled(counter.optimizer for counter in counters)
         self._guard: Guard | None = None
-        traces = InnerTraces(counters)
+        traces = inner_traces(model, counters)
         check = traces.check_update
         applies = [ScheduledApply(c, lr, momentum, self._cleared, check) for c in counters]
         self._counters, self._model = counters, model
