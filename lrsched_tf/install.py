@@ -149,6 +149,30 @@ def learning_rates(model: Any) -> list[keras.Variable]:
     return [rate for rate in rates if isinstance(rate, keras.Variable)]
 
 
+class OwnRates:
+    """The user's learning rates, which a schedule leaves as they are.
+
+    Args:
+        model: A compiled model, to which nothing has been done.
+    """
+
+    overwritten = (
+        "something else set the learning rate, which has no effect: the schedule gives it to "
+        "every update (remove the other callback)"
+    )
+
+    def __init__(self, model: Any) -> None:
+        self._values = [read(rate) for rate in learning_rates(model)]
+
+    def put_back(self, model: Any) -> bool:
+        """Give the optimizer those where something has set others; whether it had."""
+        pairs = zip(learning_rates(model), self._values, strict=False)
+        changed = [(rate, own) for rate, own in pairs if read(rate) != own]
+        for rate, own in changed:
+            rate.assign(own)
+        return bool(changed)
+
+
 class ShownRate(Live):
     """The lr of the last update, for who asks the optimizer for its own; writes go to that one."""
 

@@ -19,6 +19,7 @@ from lrsched_tf.frames import warn_user
 from lrsched_tf.guard import USES_OF_MODEL, Guard, clear_leftovers
 from lrsched_tf.install import (
     Installation,
+    OwnRates,
     StepCounter,
     check_unscheduled_in_fit,
     leaf_optimizers,
@@ -83,6 +84,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
         self._first = [counter.batches() for counter in self._counters]
         self._count = sum(self._first)
+        self._own_lrs = OwnRates(model)
         self._held = [Snapshot(model)]
         lrs = self._test.planned_lr
         with deferred_interrupt():  # or nothing would take out what is not guarded yet
@@ -193,7 +195,11 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
 
     def finish(self) -> None:
         """Put everything back at the end of `fit`, when all other callbacks have been called."""
-        self.restore()
+        with deferred_interrupt():
+            overwritten = bool(self._held) and self._own_lrs.put_back(self.model)
+            self.restore()
+        if overwritten:
+            self.warn(f"The range test: {OwnRates.overwritten}")
 
     def restore(self) -> None:
         """Put everything back, and warn of what could not be.
