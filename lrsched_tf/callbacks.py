@@ -57,7 +57,8 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         TypeError: an argument of the wrong kind.
         ValueError: neither `lr` nor `momentum`, a momentum outside [0, 1), or an unknown `count`.
             From `fit`: an optimizer without momentum although one was given, a second schedule
-            for the same optimizer, or a `steps_per_epoch` that `fit` contradicts.
+            for the same optimizer, a `steps_per_epoch` that `fit` contradicts, or a `train_step`
+            that leaves the update to a `tf.function`.
 
     Example:
         >>> warmup = lrsched.linear(0.0, 1e-3, 500).then(lrsched.cosine(1e-3, 0.0, 9500))

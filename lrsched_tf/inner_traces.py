@@ -6,7 +6,6 @@ this one in it, or have a trace from before it came in. Only torch looks whether
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 

@@ -78,9 +78,6 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         leaves = leaf_optimizers(model)
         check_unscheduled_in_fit(model)
         _check(model)
-        if not model.optimizer.built:
-            # TensorFlow builds it inside the first step, after the variables have been listed.
-            model.optimizer.build(model.trainable_variables)
         self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
         self._first = [counter.batches() for counter in self._counters]
         self._count = sum(self._first)
