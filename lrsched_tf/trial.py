@@ -67,7 +67,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self.batches = self.passes = self.first_pass = self._before_epoch = 0
         # Batches that made an update, updates reported, updates skipped in a row.
         self._counted = self._reported = self._skipped = 0
-        self._in_train_step = self._finishes_last = False
+        self._in_train_step = self._finishes_last = self._overwritten = False
         self._thread: int | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -181,6 +181,8 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             for counter, first in zip(self._counters, self._first, strict=True):
                 counter.take_back(first + self._counted)
         self._check_updates()
+        # Each time, as the last one may happen to be the user's.
+        self._put_lrs_back()
         self.passes += trained > 0
         self.first_pass = self.first_pass or self.batches
         if not trained or (self._once and ended):
@@ -190,12 +192,16 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._finishes_last:
             self.finish()
 
+    def _put_lrs_back(self) -> None:
+        if self._held and self._own_lrs.put_back(self.model):
+            self._overwritten = True
+
     def finish(self) -> None:
         """Put everything back at the end of `fit`, when all other callbacks have been called."""
         with deferred_interrupt():
-            overwritten = bool(self._held) and self._own_lrs.put_back(self.model)
+            self._put_lrs_back()
             self.restore()
-        if overwritten:
+        if self._overwritten:
             self.warn(f"The range test: {OwnRates.overwritten}")
 
     def restore(self) -> None:

@@ -537,6 +537,8 @@ def test_a_used_finder_is_refused():
     "other",
     [
         lambda: keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.5),
+        # The last one that it sets is by chance the user's own.
+        lambda: keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.05 + (epoch < 2)),
         lambda: keras.callbacks.ReduceLROnPlateau("loss", patience=0, min_delta=1e9),
     ],
 )
