@@ -16,11 +16,10 @@ from lrsched_tf.frames import warn_user
 from lrsched_tf.guard import clear_leftovers
 from lrsched_tf.install import (
     Installation,
+    OwnRates,
     StepCounter,
     check_unscheduled_in_fit,
     leaf_optimizers,
-    learning_rates,
-    read,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +57,8 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         TypeError: an argument of the wrong kind.
         ValueError: neither `lr` nor `momentum`, a momentum outside [0, 1), or an unknown `count`.
             From `fit`: an optimizer without momentum although one was given, a second schedule
-            for the same optimizer, or a `steps_per_epoch` that `fit` contradicts.
+            for the same optimizer, a `steps_per_epoch` that `fit` contradicts, or a `train_step`
+            that leaves the update to a `tf.function`.
 
     Example:
         >>> warmup = lrsched.linear(0.0, 1e-3, 500).then(lrsched.cosine(1e-3, 0.0, 9500))
@@ -112,7 +112,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._begin()
-        self._own_lrs = [read(rate) for rate in learning_rates(self.model)]
+        self._own_lrs = OwnRates(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch == self._epoch:
@@ -304,20 +304,11 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
     def _put_lrs_back(self) -> bool:
-        """Give the optimizer the user's lrs where something has set others; whether it had."""
-        rates = learning_rates(self.model) if self.lr is not None else []
-        pairs = zip(rates, self._own_lrs, strict=False)
-        changed = [(rate, own) for rate, own in pairs if read(rate) != own]
-        for rate, own in changed:
-            rate.assign(own)
-        return bool(changed)
+        return self.lr is not None and self._own_lrs.put_back(self.model)
 
     def _warn_if_overwritten(self) -> None:
         if self._put_lrs_back():
-            self._warn(
-                "something else set the learning rate, which has no effect: the schedule gives it "
-                "to every update (remove the other callback)"
-            )
+            self._warn(OwnRates.overwritten)
 
 
 def _check_momentum_schedule(momentum: Any) -> None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from lrsched import Schedule
 from lrsched_tf.guard import Guard, end_own_fit, stand_in
+from lrsched_tf.inner_traces import check_train_step, inner_traces
 from lrsched_tf.kinds import read_parts
 from lrsched_tf.namespace import KerasOps, float_type, lookup
 
@@ -148,6 +149,30 @@ def learning_rates(model: Any) -> list[keras.Variable]:
     return [rate for rate in rates if isinstance(rate, keras.Variable)]
 
 
+class OwnRates:
+    """The user's learning rates, which a schedule leaves as they are.
+
+    Args:
+        model: A compiled model, to which nothing has been done.
+    """
+
+    overwritten = (
+        "something else set the learning rate, which has no effect: the schedule gives it to "
+        "every update (remove the other callback)"
+    )
+
+    def __init__(self, model: Any) -> None:
+        self._values = [read(rate) for rate in learning_rates(model)]
+
+    def put_back(self, model: Any) -> bool:
+        """Give the optimizer those where something has set others; whether it had."""
+        pairs = zip(learning_rates(model), self._values, strict=False)
+        changed = [(rate, own) for rate, own in pairs if read(rate) != own]
+        for rate, own in changed:
+            rate.assign(own)
+        return bool(changed)
+
+
 class ShownRate(Live):
     """The lr of the last update, for who asks the optimizer for its own; writes go to that one."""
 
@@ -209,6 +234,7 @@ class ScheduledApply:
         counter: Of the optimizer.
         lr, momentum: As for `Installation`.
         cleared: Whether both were removed just now, since the `fit` they were for is over.
+        check: Called before each update, or the tracing of one.
     """
 
     def __init__(
@@ -217,8 +243,10 @@ class ScheduledApply:
         lr: Schedule | NDArray[np.float64] | None,
         momentum: Schedule | None,
         cleared: Callable[[], bool],
+        check: Callable[[], object],
     ) -> None:
-        self._counter, self._optimizer, self._cleared = counter, counter.optimizer, cleared
+        self._counter, self._optimizer = counter, counter.optimizer
+        self._cleared, self._check = cleared, check
         self._apply = self._optimizer.apply
         self._get_own_lr = self._optimizer._get_current_learning_rate
         self._lr = None if lr is None else compiled(lr)
@@ -234,6 +262,7 @@ class ScheduledApply:
     def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
         if self._cleared():
             return self._optimizer.apply(grads, trainable_variables)
+        self._check()
         attributes, step = self._optimizer.__dict__, self._counter.traced()
         if self._lr is not None:
             self._lr_now = self._lr(step)
@@ -277,20 +306,11 @@ def check_unscheduled_in_fit(model: Any) -> None:
     """The same for a callback, whose error ends the `fit` and so what else drives it."""
     try:
         check_unscheduled(leaf_optimizers(model))
-        _check_train_step(model)
+        check_train_step(model)
     except ValueError:
         # Callbacks are not watched in the call in which the guard came in.
         end_own_fit(model)
         raise
-
-
-def _check_train_step(model: Any) -> None:
-    """A function of TensorFlow keeps its traces, with the schedule of one `fit` for the next."""
-    if hasattr(model.train_step, "get_concrete_function"):
-        raise ValueError(
-            f"the train_step of {type(model).__name__} must be a plain function, got one of "
-            "tf.function (leave the decorator out: fit compiles it)"
-        )
 
 
 class Installation:
@@ -319,12 +339,15 @@ class Installation:
     ) -> None:
         check_unscheduled(counter.optimizer for counter in counters)
         self._guard: Guard | None = None
-        applies = [ScheduledApply(c, lr, momentum, self._cleared) for c in counters]
+        traces = inner_traces(model, counters)
+        check = traces.check_update
+        applies = [ScheduledApply(c, lr, momentum, self._cleared, check) for c in counters]
         self._counters, self._model = counters, model
         self._make_train_function = model.make_train_function
         self._ends = [apply.install() for apply in applies]
-        if wrap is not None:
-            self._ends.append(stand_in(model, {"train_step": wrap(model.train_step)}))
+        step = traces.around(model.train_step)
+        step = step if wrap is None else wrap(step)
+        self._ends.append(stand_in(model, {"train_step": step}))
         self.retrace()
 
     def guard(self, clean_up: Callable[[], object], uses: tuple[str, ...] = ()) -> Guard:

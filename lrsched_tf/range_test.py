@@ -56,8 +56,8 @@ class LRFinder(Trial):
     Raises:
         TypeError: an argument of the wrong kind; from `fit`, a model without a Keras optimizer.
         ValueError: an argument out of range; from `fit`, a model that is not built, that runs
-            several steps per execution, or whose optimizer makes more or fewer updates than one for
-            each batch.
+            several steps per execution, whose optimizer makes more or fewer updates than one for
+            each batch, or whose `train_step` leaves them to a `tf.function`.
 
     Example:
         >>> finder = LRFinder(num_steps=300)
@@ -145,7 +145,8 @@ def lr_find(
         TypeError: an argument of the wrong kind, or a model without a Keras optimizer.
         ValueError: an argument out of range, an argument of `fit` that is not about the data, a
             model that is not built, one whose optimizer makes more or fewer updates than one for
-            each batch, or data without batches.
+            each batch or whose `train_step` leaves them to a `tf.function`, or data without
+            batches.
 
     Source: Smith 2015, arXiv:1506.01186.
     """

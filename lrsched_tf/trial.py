@@ -19,6 +19,7 @@ from lrsched_tf.frames import warn_user
 from lrsched_tf.guard import USES_OF_MODEL, Guard, clear_leftovers
 from lrsched_tf.install import (
     Installation,
+    OwnRates,
     StepCounter,
     check_unscheduled_in_fit,
     leaf_optimizers,
@@ -66,7 +67,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self.batches = self.passes = self.first_pass = self._before_epoch = 0
         # Batches that made an update, updates reported, updates skipped in a row.
         self._counted = self._reported = self._skipped = 0
-        self._in_train_step = self._finishes_last = False
+        self._in_train_step = self._finishes_last = self._overwritten = False
         self._thread: int | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -77,12 +78,10 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         leaves = leaf_optimizers(model)
         check_unscheduled_in_fit(model)
         _check(model)
-        if not model.optimizer.built:
-            # TensorFlow builds it inside the first step, after the variables have been listed.
-            model.optimizer.build(model.trainable_variables)
         self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
         self._first = [counter.batches() for counter in self._counters]
         self._count = sum(self._first)
+        self._own_lrs = OwnRates(model)
         self._hold(Snapshot(model))
         lrs = self._test.planned_lr
         with deferred_interrupt():  # or nothing would take out what is not guarded yet
@@ -182,6 +181,8 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
             for counter, first in zip(self._counters, self._first, strict=True):
                 counter.take_back(first + self._counted)
         self._check_updates()
+        # Each time, as the last one may happen to be the user's.
+        self._put_lrs_back()
         self.passes += trained > 0
         self.first_pass = self.first_pass or self.batches
         if not trained or (self._once and ended):
@@ -191,9 +192,17 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._finishes_last:
             self.finish()
 
+    def _put_lrs_back(self) -> None:
+        if self._held and self._own_lrs.put_back(self.model):
+            self._overwritten = True
+
     def finish(self) -> None:
         """Put everything back at the end of `fit`, when all other callbacks have been called."""
-        self.restore()
+        with deferred_interrupt():
+            self._put_lrs_back()
+            self.restore()
+        if self._overwritten:
+            self.warn(f"The range test: {OwnRates.overwritten}")
 
     def restore(self) -> None:
         """Put everything back, and warn of what could not be.

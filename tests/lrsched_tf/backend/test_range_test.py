@@ -530,3 +530,23 @@ def test_a_used_finder_is_refused():
     model.fit(*data(), batch_size=8, epochs=2, verbose=0, callbacks=[finder])
     with pytest.raises(ValueError, match="a new LRFinder for every fit"):
         model.fit(*data(), verbose=0, callbacks=[finder])
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.5),
+        # The last one that it sets is by chance the user's own.
+        lambda: keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.05 + (epoch < 2)),
+        lambda: keras.callbacks.ReduceLROnPlateau("loss", patience=0, min_delta=1e9),
+    ],
+)
+def test_another_callback_that_sets_the_lr_is_warned_of(other, first):
+    model, finder = compiled(), LRFinder(num_steps=20, end_lr=0.1)
+    before, callbacks = everything(model), [finder, other()][:: 1 if first else -1]
+    with pytest.warns(UserWarning, match="something else set the learning rate") as warned:
+        model.fit(*data(), epochs=40, batch_size=8, verbose=0, callbacks=callbacks)
+    assert len([w for w in warned if "range test" in str(w.message)]) == 1
+    assert "something else set the learning rate" in finder.curve.notes[0]
+    assert everything(model)[: len(before)] == before

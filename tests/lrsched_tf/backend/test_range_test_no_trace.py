@@ -93,6 +93,46 @@ def test_in_every_setting(setting):
     assert training(build, find, **options) == training(build, nothing, **options)
 
 
+class Adversaries(keras.Model):
+    """Two halves with an optimizer each, which the first step builds, each for its half."""
+
+    def __init__(self):
+        super().__init__()
+        self.maker = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        self.judge = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        self.judge_optimizer = keras.optimizers.Adam(0.01)
+        self.built = True
+
+    def train_step(self, data):
+        import tensorflow as tf
+
+        with tf.GradientTape(persistent=True) as tape:
+            made = keras.ops.mean(self.judge(self.maker(data[:, :2])))
+            judged = keras.ops.mean(self.judge(data)) - made
+        halves = (self.optimizer, self.maker, made), (self.judge_optimizer, self.judge, judged)
+        for optimizer, half, loss in halves:
+            weights = half.trainable_weights
+            optimizer.apply(tape.gradient(loss, weights), weights)
+        return {"loss": made, "judged": judged}
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="fit builds the optimizer beforehand")
+def test_an_optimizer_is_built_by_the_first_step_of_fit_for_what_it_trains():
+    def trained(find):
+        keras.utils.set_random_seed(1)
+        model = Adversaries()
+        model.compile(keras.optimizers.Adam(0.01))
+        x = arrays()[0][:, :3]
+        if find:
+            lr_find(model, x, batch_size=BATCH, **SWEEP)
+            assert not model.optimizer.built
+            assert not model.judge_optimizer.built
+        history = model.fit(x, batch_size=BATCH, epochs=2, verbose=0).history
+        return history, [np.array(v).tolist() for v in model.optimizer.variables]
+
+    assert trained(find=True) == trained(find=False)
+
+
 def test_with_averaged_weights():
     def build():
         return dense(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.5))
