@@ -108,7 +108,7 @@ def test_jax_traces_an_update_anew_for_each_schedule(before):
     def trained(update_by):
         model = built(with_helpers(update_by=update_by))
         first = fit(model) if before else None
-        return first, [use(model) for use in USES], fit(model)
+        return first, find_at_once(model), schedule_a_fit(model), fit(model)
 
     np.testing.assert_equal(trained(compiler), trained(lambda function: function))
 
@@ -168,5 +168,4 @@ OPTIMIZERS = {
 def test_other_functions_of_a_step_may_be_compiled(optimizer, mode):
     model = built(with_helpers(measure_by=compiler), OPTIMIZERS[optimizer](), **mode)
     assert len(find_at_once(model)) == SWEEP["num_steps"]
-    fit(model)
-    schedule_a_fit(model)
+    schedule_a_loop(model)
