@@ -124,7 +124,7 @@ class Keeper:
         """Hold which entries containers have, and in which order; they are left as they are."""
         empty, rest = [], []
         for value in values:
-            # Most are, such as tables of hooks. A class of its own may say of itself what it likes.
+            # Most are empty, as tables of hooks. Other classes may say so of themselves falsely.
             if type(value) in BASES and not value:
                 empty.append(value)
             elif kind_of(value) is Kind.CONTAINER:
