@@ -72,9 +72,11 @@ def test_tensors_keep_their_identity():
     assert all(a is b for a, b in zip(slots, after, strict=True))
 
 
-def test_submodules_keep_their_own_mode():
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_submodules_keep_their_own_mode(evaluated):
     run = Run()
-    run.model.body[1].eval()
+    run.model.train(not evaluated)
+    run.model.body[1].train(evaluated)
     before = [m.training for m in run.model.modules()]
     run.find()
     assert [m.training for m in run.model.modules()] == before
