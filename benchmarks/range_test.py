@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).parent))
-from counts import Waits, opcodes
+from counts import Elsewhere, Waits, opcodes
 from processes import answer, answers, arguments
 from timing import Times, compare, measure, pool
 
@@ -63,7 +63,7 @@ class Task:
         # The end of a loop that never waits is when the device has done its part.
         self.finish = torch.cuda.synchronize if device == "cuda" else lambda: None
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-5, momentum=0.9)
-        self.criterion = nn.CrossEntropyLoss()
+        self.criterion: nn.Module = nn.CrossEntropyLoss()
 
     def bare(self) -> None:
         for inputs, target in self.batches:
@@ -77,6 +77,13 @@ class Task:
         arguments = (self.model, self.optimizer, self.criterion, self.batches)
         lr_find(*arguments, num_steps=STEPS, **SWEEP, **options)
         self.finish()
+
+
+class LossElsewhere(nn.CrossEntropyLoss):
+    """Gives losses that are read as those on another device."""
+
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return super().forward(outputs, target).as_subclass(Elsewhere)
 
 
 def _mlp() -> list[nn.Module]:
@@ -189,9 +196,10 @@ def show(kind: str, found: list[dict[str, Times]]) -> None:
             print(f"{kind:<5} {name:<16} {goal}  {ratio}", flush=True)
 
 
-def extra_opcodes(steps: int = STEPS) -> float:
+def extra_opcodes(criterion: nn.Module, steps: int = STEPS) -> float:
     """Bytecodes of `lr_find` for a further step, above those of the bare loop."""
     task = Task("MLP")
+    task.criterion = criterion
     arguments = (task.model, task.optimizer, task.criterion, task.batches)
 
     def find(count: int) -> float:
@@ -202,8 +210,9 @@ def extra_opcodes(steps: int = STEPS) -> float:
 
 
 def waits(steps: int = STEPS) -> int:
-    """How often the host waits for the value of a tensor in one call."""
+    """How often the host waits for the value of a tensor in one call, with losses on a device."""
     task = Task("MLP")
+    task.criterion = LossElsewhere()
     with Waits() as seen:
         lr_find(
             *(task.model, task.optimizer, task.criterion, task.batches),
@@ -244,7 +253,9 @@ def allocated(call: Callable[[], object]) -> tuple[int, int]:
 
 
 def counts() -> None:
-    print(f"bytecodes per step above the bare loop: {extra_opcodes():.0f} (bound {OPCODE_BOUND})")
+    for place, criterion in (("the CPU", nn.CrossEntropyLoss()), ("a device", LossElsewhere())):
+        found = f"{extra_opcodes(criterion):.0f} (bound {OPCODE_BOUND})"
+        print(f"bytecodes per step above the bare loop, losses on {place}: {found}")
     print(f"waits for the device in {STEPS} steps: {waits()} (bound {STEPS // 16 + 2})")
     for kind in BOUNDS:
         held, peak = memory(kind)

@@ -43,8 +43,9 @@ def training_step(
     if amp is not None:
         measure = torch.autocast(device.type, amp)(measure)
 
+    several = accumulate > 1
     backward: Callable[[Tensor], None] = Tensor.backward
-    if accumulate > 1 or scaler is not None:
+    if several or scaler is not None:
         backward = lambda loss: _backward(loss / accumulate, scaler)  # noqa: E731
 
     def step(batches: Sequence[Any]) -> Tensor:
@@ -57,18 +58,23 @@ def training_step(
             except (AssertionError, AttributeError, RuntimeError, TypeError):
                 check_trainable(loss)
                 raise
-            if accumulate > 1:
+            if several:
                 losses.append(loss.detach())
         if scaler is None:
             optimizer.step()
         else:
             scaler.step(optimizer)
             scaler.update()
-        if validation is not None:
-            return _validation_loss(model, measure, validation)
-        return torch.stack(losses).mean() if losses else loss
+        return torch.stack(losses).mean() if several else loss
 
-    return step
+    if validation is None:
+        return step
+
+    def validated(batches: Sequence[Any]) -> Tensor:
+        step(batches)
+        return _validation_loss(model, measure, validation)
+
+    return validated
 
 
 def _backward(loss: Tensor, scaler: torch.amp.GradScaler | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import math
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lrsched_torch._updates import UpdateCounter
 READ_EVERY = 16
 # From its usual 65536, a GradScaler is then at 2**-16: no scale will do.
 MAX_SKIPS = 32
+NUMBERS = {bool, int, float}
 
 
 class Trial:
@@ -52,7 +54,7 @@ class Trial:
         self._lrs: list[Any] = test.planned_lr.tolist()
         if not self._uniform:
             self._lrs = [[lr * part for part in parts] for lr in self._lrs]
-        self._losses: list[Tensor] = []
+        self._losses: list[Any] = []  # numbers, and tensors that are read later
         self._skips = 0
         self._processes = _processes()
         scaler = scaler or scaler_of(optimizer)
@@ -104,18 +106,21 @@ class Trial:
             self.overruled |= now != (lr if self._uniform else lr[0])
 
     def record(self, loss: Tensor) -> None:
-        """Take the loss of the update, a tensor of one element; it is read later."""
-        # A copy, since a captured graph writes the next loss over this one.
-        self._losses.append(loss.detach().clone())
+        """Take the loss of the update, a tensor of one element; on a device it is read later."""
+        if loss.__class__ is Tensor and loss.is_cpu and not loss.ndim:
+            # Nothing to wait for; unlike item(), this calls no operator.
+            self._losses.append(loss.tolist())
+        else:
+            # A copy, since a captured graph writes the next loss over this one.
+            self._losses.append(loss.detach().clone())
 
     def read(self) -> bool:
         """Judge the losses that have been recorded so far; whether the test goes on."""
         if self._losses:
-            values = flat(self._losses)
-            self._losses.clear()
-            if self._processes > 1:
-                values = self._averaged(values)
-            self._test.record_all(values.tolist())
+            several = self._processes > 1
+            values = self._averaged(self._losses) if several else _numbers(self._losses)
+            self._losses = []
+            self._test.record_all(values)
         return self._test.running
 
     def had_ended(self) -> bool:
@@ -131,12 +136,13 @@ class Trial:
         except RuntimeError:  # of a device that gives nothing any more
             return False
 
-    def _averaged(self, losses: Tensor) -> Tensor:
+    def _averaged(self, losses: Sequence[Any]) -> list[float]:
         """The mean over the processes that train together, so that all of them stop together."""
         device = self._optimizer.param_groups[0]["params"][0].device
-        total = losses.to(device, torch.float32)
+        total = flat(list(map(torch.as_tensor, losses))).to(device, torch.float32)
         torch.distributed.all_reduce(total)
-        return total / self._processes
+        mean: list[float] = (total / self._processes).tolist()
+        return mean
 
     def _judge_skip(self, updates: int) -> None:
         """Forget the loss of an update that the scaler has skipped; its lr is used again.
@@ -146,9 +152,19 @@ class Trial:
         """
         self._skips = 0 if updates else self._skips + 1
         if self._skips == MAX_SKIPS:
-            self._losses[-1].fill_(torch.nan)
-        elif self._skips and bool(self._losses[-1].isfinite()):
+            self._losses[-1] = math.nan
+        elif self._skips and math.isfinite(self._losses[-1]):
             self._losses.clear()
+
+
+def _numbers(losses: list[Any]) -> list[float]:
+    """Losses as numbers, those on a device with one wait for all of them."""
+    kinds = set(map(type, losses))
+    if kinds.isdisjoint(NUMBERS):
+        numbers: list[float] = flat(losses).tolist()
+        return numbers
+    # A loop that has both kinds waits for each.
+    return losses if kinds <= NUMBERS else list(map(float, losses))
 
 
 def flat(losses: list[Tensor]) -> Tensor:

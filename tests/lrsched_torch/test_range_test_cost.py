@@ -20,8 +20,10 @@ def benchmark(repo, monkeypatch):
     return runpy.run_path(str(repo / "benchmarks" / "range_test.py"))
 
 
-def test_a_step_executes_few_bytecodes(benchmark):
-    assert benchmark["extra_opcodes"]() <= benchmark["OPCODE_BOUND"]
+@pytest.mark.parametrize("late", [False, True])
+def test_a_step_executes_few_bytecodes(benchmark, late):
+    criterion = benchmark["LossElsewhere"]() if late else nn.CrossEntropyLoss()
+    assert benchmark["extra_opcodes"](criterion) <= benchmark["OPCODE_BOUND"]
 
 
 @pytest.mark.parametrize("steps", [100, 400])
@@ -48,7 +50,49 @@ def test_a_snapshot_holds_little_more_than_what_it_keeps(benchmark, kind):
     assert peak <= benchmark["PEAK_BOUND"]
 
 
-def test_late_reading_stops_at_the_step_of_a_check_at_each_step():
+@pytest.fixture(params=["on the CPU", "elsewhere"])
+def placed(request, benchmark):
+    """Puts a loss where it is read at once, and where it is read late."""
+    late = request.param == "elsewhere"
+    return lambda loss: loss.as_subclass(benchmark["Elsewhere"]) if late else loss
+
+
+def test_the_curve_is_that_of_a_loop_which_reads_at_once(placed):
+    run, plain = Run(), Run()
+    run.criterion = lambda output, target: placed(plain.criterion(output, target).double())
+    losses = iter(run.find(stop_factor=None).loss.tolist())
+    with range_test(
+        plain.model, plain.optimizer, num_steps=40, start_lr=1e-5, end_lr=1.0, stop_factor=None
+    ) as test:
+        for x, y in test.batches(plain.loader):
+            plain.optimizer.zero_grad()
+            loss = plain.criterion(plain.model(x), y)
+            loss.backward()
+            plain.optimizer.step()
+            test.record(loss)
+            assert loss.item() == next(losses)
+
+
+def test_a_loss_may_be_written_over_once_it_is_recorded(placed):
+    weight = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
+    loss = torch.zeros(())
+    with range_test(weight, optimizer, num_steps=20, stop_factor=None) as test:
+        for number, _ in enumerate(test.batches([None])):
+            test.record(placed(loss.fill_(number)))
+    assert test.curve.loss.tolist() == list(range(20))
+
+
+def test_losses_may_be_whole_numbers(placed):
+    weight = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
+    with range_test(weight, optimizer, num_steps=20, stop_factor=None) as test:
+        for number, _ in enumerate(test.batches([None])):
+            test.record(placed(torch.tensor(number)))
+    assert test.curve.loss.tolist() == list(range(20))
+
+
+def test_reading_by_blocks_stops_at_the_step_of_a_check_at_each_step(placed):
     """The loss is NaN, or far too high, at some step; the curve ends there, whatever the block."""
     for bad, value in ((17, torch.nan), (33, 1e9), (30, torch.inf)):
         weight = nn.Linear(1, 1)
@@ -58,7 +102,7 @@ def test_late_reading_stops_at_the_step_of_a_check_at_each_step():
             for _ in test.batches([None]):
                 made += 1
                 # three in a row are a median of five
-                test.record(torch.tensor(value if made > bad else 1.0))
+                test.record(placed(torch.tensor(value if made > bad else 1.0)))
         length = bad + 1 if value != 1e9 else bad + 3
         assert len(test.curve) == length
         assert made < length + 16
