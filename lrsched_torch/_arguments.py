@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -28,12 +29,18 @@ def validation_batches(loader: Iterable[Any], verify: bool) -> Batches:
 
 def check_step(optimizer: Optimizer) -> None:
     """An optimizer whose step evaluates a closure several times needs a loop that gives one."""
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
+    kind: Any = type(optimizer)
+    if _needs_closure(kind):
         raise TypeError(
             "optimizer must make a step without a closure, "
-            f"got {type(optimizer).__name__} (use range_test around a loop of your own)"
+            f"got {kind.__name__} (use range_test around a loop of your own)"
         )
+
+
+@lru_cache
+def _needs_closure(kind: type[Optimizer]) -> bool:
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def checked_place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:

@@ -27,7 +27,7 @@ from lrsched_torch._random_states import RandomStates
 from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import Fingerprint, differences, fingerprint
 
-# A module and those inside of it, with their names.
+# Modules and those inside of them, with their names.
 Named = list[tuple[str, nn.Module]]
 
 
@@ -78,7 +78,7 @@ class Snapshot:
         self.optimizers = list(
             _attributes.with_inner(part for part in given if isinstance(part, Optimizer))
         )
-        named = [*map(_walked, modules)]
+        named = _walked(modules)
         found = {**functions, **_functions_in(named, self.optimizers)}
         self._functions = [
             Parts(function, name, apart=(nn.Module,))
@@ -86,21 +86,20 @@ class Snapshot:
             if function is not None
         ]
         self._modules = _with_those_of(modules, self._functions)
-        named += map(_walked, self._modules[len(modules) :])
+        named += _walked(self._modules[len(modules) :])
         rest = [part for part in given if not isinstance(part, (nn.Module, Optimizer))]
         keep = Keeper(_checked_device(device))
         self.others = [_checked(part) for part in rest]
         self.others += states_of(self.optimizers)
-        for parts in named:
-            _check_values(parts)
-        for module in self._modules:
-            _reshard(module)
+        _check_values(named)
+        self._own = [(n, part) for n, part in named if _attributes.has_own_attributes(part)]
+        self._sharded = _sharded_in(named)
+        _reshard(self._sharded)
         self._before = self._fingerprint(self._random_states) if verify else None
         # the first, since loading a scheduler writes the lr
         for part in self.others:
             _hold_stateful(part, keep)
-        for parts in named:
-            _hold_module(parts, keep)
+        _hold_modules(named, keep)
         for part in self.optimizers:
             _hold_optimizer(part, keep)
         for function in self._functions:
@@ -115,8 +114,7 @@ class Snapshot:
         """
         self._modes.restore()
         with torch.no_grad():
-            for module in self._modules:
-                _reshard(module, without_gradients=True)
+            _reshard(self._sharded, without_gradients=True)
             try:
                 self._failed = self._keep.restore()
             finally:
@@ -134,13 +132,11 @@ class Snapshot:
 
     def notes(self) -> Iterator[str]:
         """What the reader of a curve should know."""
-        for module in self._modules:
-            for name, part in module.named_modules():
-                own = _attributes.has_own_attributes(part)
-                for key, value in _attributes.of_module(part).items() if own else ():
-                    if is_iterator(value):
-                        path = f"{name}{'.' if name else ''}{key}"
-                        yield f"Attribute {path} is an iterator: what was read from it is gone."
+        for name, part in self._own:
+            for key, value in _attributes.of_module(part).items():
+                if is_iterator(value):
+                    path = f"{name}{'.' if name else ''}{key}"
+                    yield f"Attribute {path} is an iterator: what was read from it is gone."
 
     def _fingerprint(self, random_states: RandomStates | None = None) -> Fingerprint:
         return fingerprint(
@@ -166,12 +162,12 @@ def _checked(part: Any) -> Any:
     return LoaderState(part) if isinstance(part, DataLoader) else part
 
 
-def _walked(module: nn.Module) -> Named:
-    return [*module.named_modules()]
+def _walked(modules: Iterable[nn.Module]) -> Named:
+    return [entry for module in modules for entry in module.named_modules()]
 
 
-def _check_values(parts: Named) -> None:
-    for path, part in parts:
+def _check_values(named: Named) -> None:
+    for path, part in named:
         for name, tensor in (*part._parameters.items(), *part._buffers.items()):
             if tensor is not None and (tensor.is_meta or nn.parameter.is_lazy(tensor)):
                 raise ValueError(
@@ -181,11 +177,9 @@ def _check_values(parts: Named) -> None:
                 )
 
 
-def _functions_in(
-    named: Iterable[Named], optimizers: Iterable[Optimizer]
-) -> dict[str, dict[int, Any]]:
+def _functions_in(named: Named, optimizers: Iterable[Optimizer]) -> dict[str, dict[int, Any]]:
     """What runs in a step and may lead to something that changes: each function once, by its id."""
-    parts = [part for one in named for _, part in one]
+    parts = [part for _, part in named]
     own = [part for part in parts if _attributes.has_own_attributes(part)]
     kept = [value for part in own for value in _attributes.of_module(part).values()]
     methods = [method for kind in {*map(type, own)} for method in methods_of(kind)]
@@ -213,8 +207,8 @@ def _hold_stateful(part: Any, keep: Keeper) -> None:
     keep.add(lambda: part.load_state_dict(copy.deepcopy(state)))
 
 
-def _hold_module(parts: Named, keep: Keeper) -> None:
-    for name, part in parts:
+def _hold_modules(named: Named, keep: Keeper) -> None:
+    for name, part in named:
         if isinstance(part, torch.jit.ScriptModule):
             # Its tables cannot be written to.
             keep.hold((*part.parameters(False), *part.buffers(False)))
@@ -258,20 +252,23 @@ def _hold_hooks(part: nn.Module | Optimizer, keep: Keeper, name: str) -> None:
             keep.hold_attributes(owner, attributes_of, keep.hold_state, name)
 
 
-def _reshard(module: nn.Module, *, without_gradients: bool = False) -> None:
+def _sharded_in(named: Named) -> list[Any]:
+    """The modules that fully_shard has sharded."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    kind = getattr(fsdp, "FSDPModule", ())
+    return [part for _, part in named if isinstance(part, kind)]
+
+
+def _reshard(sharded: Iterable[Any], *, without_gradients: bool = False) -> None:
     """Have fully_shard hold shards, where a forward pass alone has left whole parameters.
 
     A step that an exception has ended leaves more behind, which the root of the model resets.
     """
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is None or not hasattr(fsdp, "FSDPModule"):
-        return
-    for part in module.modules():
-        if isinstance(part, fsdp.FSDPModule):
-            for parameter in part.parameters() if without_gradients else ():
-                # What an interrupted step has left in whole ones would be added to.
-                parameter.grad = None
-            part.reshard()
-            # New in torch 2.13; refused by every part but the root.
-            with suppress(AttributeError, RuntimeError):
-                part.reset_iter_state()
+    for part in sharded:
+        for parameter in part.parameters() if without_gradients else ():
+            # What an interrupted step has left in whole ones would be added to.
+            parameter.grad = None
+        part.reshard()
+        # New in torch 2.13; refused by every part but the root.
+        with suppress(AttributeError, RuntimeError):
+            part.reset_iter_state()
