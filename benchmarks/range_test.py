@@ -39,7 +39,7 @@ from lrsched_torch.snapshot import Snapshot
 STEPS = 100
 # In each process. A call on the MLP takes a quarter of a second, and single ones differ by a tenth:
 # it takes hundreds to know their median to half a percent.
-ROUNDS, PEER_ROUNDS = {"MLP": 100, "CNN": 3}, 3
+ROUNDS, PEER_ROUNDS = {"MLP": 200, "CNN": 3}, 3
 # Has glibc keep what is freed. When it gives memory back to the system is a matter of luck, and to
 # get it again takes up to a third of a call on the CNN, of the bare loop as of ours.
 KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
