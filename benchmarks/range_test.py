@@ -41,7 +41,7 @@ STEPS = 100
 # it takes hundreds to know their median to half a percent.
 ROUNDS, PEER_ROUNDS = {"MLP": 200, "CNN": 3}, 3
 # Has glibc keep what is freed. When it gives memory back to the system is a matter of luck, and to
-# get it again takes up to a third of a call on the CNN, of the bare loop as of ours.
+# get it again takes much of a call on the CNN, of the bare loop as of ours.
 KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 # Of the median ratio to the bare loop.
 BOUNDS = {"MLP": 1.05, "CNN": 1.03}

@@ -214,7 +214,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         return batches
 
     def record(self, loss: Any) -> None:
-        """Keep the loss of the batch that was handed out last; a tensor is not read at once.
+        """Keep the loss of the batch that was handed out last; a tensor on a device is read later.
 
         Raises:
             TypeError: `loss` is not one real number.

@@ -28,7 +28,8 @@ def test_a_step_executes_few_bytecodes(benchmark, late):
 
 @pytest.mark.parametrize("steps", [100, 400])
 def test_the_host_waits_once_for_many_losses(benchmark, steps):
-    assert benchmark["waits"](steps) <= steps // 16 + 2
+    # as often as it must, or nobody has counted
+    assert steps // 16 <= benchmark["waits"](steps) <= steps // 16 + 2
 
 
 def test_a_loop_that_reads_each_loss_is_seen_to_wait(benchmark):
@@ -57,20 +58,10 @@ def placed(request, benchmark):
     return lambda loss: loss.as_subclass(benchmark["Elsewhere"]) if late else loss
 
 
-def test_the_curve_is_that_of_a_loop_which_reads_at_once(placed):
+def test_the_curve_is_the_same_wherever_the_losses_are(placed):
     run, plain = Run(), Run()
     run.criterion = lambda output, target: placed(plain.criterion(output, target).double())
-    losses = iter(run.find(stop_factor=None).loss.tolist())
-    with range_test(
-        plain.model, plain.optimizer, num_steps=40, start_lr=1e-5, end_lr=1.0, stop_factor=None
-    ) as test:
-        for x, y in test.batches(plain.loader):
-            plain.optimizer.zero_grad()
-            loss = plain.criterion(plain.model(x), y)
-            loss.backward()
-            plain.optimizer.step()
-            test.record(loss)
-            assert loss.item() == next(losses)
+    assert run.find().loss.tolist() == plain.find().loss.tolist()
 
 
 def test_a_loss_may_be_written_over_once_it_is_recorded(placed):
