@@ -6,7 +6,7 @@ from importlib.util import find_spec
 NEEDS = {
     "lrsched/cli.py": "typer",
     "*lrsched_torch/*": "torch",
-    "lrsched_torch/lightning.py": "lightning",
+    "lrsched_torch/lightning/*": "lightning",
     "tests/golden/make_*": "optax",
 }
 collect_ignore_glob = [path for path, package in NEEDS.items() if find_spec(package) is None]

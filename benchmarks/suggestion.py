@@ -21,8 +21,8 @@ import suggestion_data as data
 from suggestion_data import FALLBACK, PROTOCOLS, SCHEDULES, Task
 from suggestion_fit import SWEEPS, left_out
 
-from lrsched.peer_rules import PEERS, RuleError, valley_index
-from lrsched.suggestion import cyclical_range, suggest
+from lrsched.curve.peer_rules import PEERS, RuleError, valley_index
+from lrsched.curve.suggestion import cyclical_range, suggest
 
 # (lr, loss, updates planned, schedule, family) -> lr, None for no answer, NaN for a breakdown
 Rule = Callable[[np.ndarray, np.ndarray, int, str, str], float | None]

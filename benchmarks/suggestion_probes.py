@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from lrsched import LossCurve, constant, one_cycle
-from lrsched.divergence import MIN_POINTS
-from lrsched.reading import read, readable
-from lrsched.suggestion import CONFIDENT_OVER_NOISE, SCHEDULE_FACTORS, Suggestion
+from lrsched.curve.divergence import MIN_POINTS
+from lrsched.curve.features import read, readable
+from lrsched.curve.suggestion import CONFIDENT_OVER_NOISE, SCHEDULE_FACTORS, Suggestion
 
 PROBES = 3
 STEPS = 100  # of each probe: with 60, the difference that lr makes is not yet seen

@@ -24,7 +24,7 @@ import suggestion_probes as probes
 import suggestion_tasks
 import torch
 
-from lrsched_torch.range_test import lr_find
+from lrsched_torch.finder.lr_find import lr_find
 
 SEEDS = (100, 101, 102)
 

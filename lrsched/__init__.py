@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrsched import compat
-    from lrsched.config import from_config
-    from lrsched.loss_curve import Comparison, LossCurve, average, compare
+    from lrsched.curve.comparison import Comparison, average, compare
+    from lrsched.curve.loss_curve import LossCurve
+    from lrsched.curve.suggestion import Suggestion, suggest
+    from lrsched.engine.schedule import Schedule
+    from lrsched.engine.segment import Segment
     from lrsched.range_test import RangeTest
-    from lrsched.schedule import Schedule, Segment
     from lrsched.schedules import (
         constant,
         cosine,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
         warmup_cosine,
         warmup_stable_decay,
     )
-    from lrsched.suggestion import Suggestion, suggest
+    from lrsched.schedules.config import from_config
 
 __version__ = "0.1.0"
 
@@ -71,16 +73,16 @@ __all__ = [
 
 # Where a name lives; all others are schedule functions.
 _HOMES = {
-    "Comparison": "lrsched.loss_curve",
-    "LossCurve": "lrsched.loss_curve",
+    "Comparison": "lrsched.curve.comparison",
+    "LossCurve": "lrsched.curve.loss_curve",
     "RangeTest": "lrsched.range_test",
-    "Schedule": "lrsched.schedule",
-    "Segment": "lrsched.schedule",
-    "Suggestion": "lrsched.suggestion",
-    "average": "lrsched.loss_curve",
-    "compare": "lrsched.loss_curve",
-    "from_config": "lrsched.config",
-    "suggest": "lrsched.suggestion",
+    "Schedule": "lrsched.engine.schedule",
+    "Segment": "lrsched.engine.segment",
+    "Suggestion": "lrsched.curve.suggestion",
+    "average": "lrsched.curve.comparison",
+    "compare": "lrsched.curve.comparison",
+    "from_config": "lrsched.schedules.config",
+    "suggest": "lrsched.curve.suggestion",
 }
 
 

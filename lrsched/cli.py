@@ -12,9 +12,9 @@ import yaml
 from rich.console import Console
 
 from lrsched import demo as demonstration
-from lrsched.config import from_config
-from lrsched.loss_curve import LossCurve
-from lrsched.schedule import Schedule
+from lrsched.curve.loss_curve import LossCurve
+from lrsched.engine.schedule import Schedule
+from lrsched.schedules.config import from_config
 
 app = typer.Typer(
     name="lrsched",

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsched._progress import Progress
-from lrsched.loss_curve import LossCurve
-from lrsched.plot import plot_lr_momentum
+from lrsched.curve.loss_curve import LossCurve
+from lrsched.engine.plot import plot_lr_momentum
 from lrsched.schedules import one_cycle, one_cycle_momentum
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def save_plot(report: Report, folder: Path) -> Path:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     LossCurve.from_json(report.curve).plot(left)
     lr = one_cycle(report.lrs["one_cycle"], report.total_steps)
-    plot_lr_momentum(lr, one_cycle_momentum(report.total_steps), right)
+    plot_lr_momentum(lr.values(), one_cycle_momentum(report.total_steps).values(), right)
     left.set_title(f"LR range test: {report.data}, {report.framework}", fontsize=10)
     right.set_title("the 1cycle that was trained with", fontsize=10)
     path = folder / f"{report.framework.split()[0].lower()}_{report.data.lower()}.png"

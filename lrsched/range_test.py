@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsched._validate import check_choice, check_int, check_loss, check_positive, check_type
-from lrsched.divergence import MIN_POINTS, STOP_FACTOR, Divergence
-from lrsched.loss_curve import FINISHED, LossCurve
-from lrsched.schedule import Schedule
+from lrsched.curve.divergence import MIN_POINTS, STOP_FACTOR, Divergence
+from lrsched.curve.loss_curve import FINISHED, LossCurve
+from lrsched.engine.schedule import Schedule
 from lrsched.schedules import exponential_sweep, linear_sweep
 
 SWEEPS = {"exponential": exponential_sweep, "linear": linear_sweep}

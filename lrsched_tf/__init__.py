@@ -7,11 +7,11 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError('lrsched_tf needs Keras: pip install "onecycle-lr[tf]"') from error
 
-from lrsched_tf.callbacks import ScheduleCallback
-from lrsched_tf.cycles import CyclicalLR, OneCycle
-from lrsched_tf.one_cycle_fit import fit_one_cycle
-from lrsched_tf.range_test import LRFinder, lr_find
-from lrsched_tf.schedule import KerasSchedule
+from lrsched_tf.callbacks.cycles import CyclicalLR, OneCycle
+from lrsched_tf.callbacks.one_cycle_fit import fit_one_cycle
+from lrsched_tf.callbacks.schedule_callback import ScheduleCallback
+from lrsched_tf.compiled.keras_schedule import KerasSchedule
+from lrsched_tf.finder.lr_find import LRFinder, lr_find
 
 __all__ = [
     "CyclicalLR",

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
+from lrsched.curve.loss_curve import LossCurve
 from lrsched.demo import BATCH_SIZE, SWEEP_STEPS, Data, Report, measure, run_module
-from lrsched.loss_curve import LossCurve
-from lrsched_tf.cycles import OneCycle
-from lrsched_tf.range_test import lr_find
+from lrsched_tf.callbacks.cycles import OneCycle
+from lrsched_tf.finder.lr_find import lr_find
 
 
 def _convolution(outputs: int) -> list[Any]:

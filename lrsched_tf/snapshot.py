@@ -13,10 +13,10 @@ import numpy as np
 from keras.src.backend.common import global_state
 
 from lrsched_tf.attributes import walk
-from lrsched_tf.data import variables_of_pipeline
-from lrsched_tf.guard import stand_in
+from lrsched_tf.finder.data import variables_of_pipeline
 from lrsched_tf.kinds import Restore, digest, hold, read_parts
 from lrsched_tf.loaders import is_loader, set_aside
+from lrsched_tf.patch import patch_methods
 from lrsched_tf.random_states import checksum_of_state, random_state, set_random_state
 
 GLOBAL_SEED_GENERATOR = "global_seed_generator"
@@ -140,7 +140,7 @@ class DataState:
         self._unhook: Callable[[], None] = lambda: None
         if self._reads and isinstance(data, keras.utils.PyDataset):
             # Between the reading and the training, any `fit` tells it that an epoch has ended.
-            self._unhook = stand_in(data, {"on_epoch_end": self._end_epoch})
+            self._unhook = patch_methods(data, {"on_epoch_end": self._end_epoch})
         if not self._keeps_reading:
             self._before.set_aside()
 

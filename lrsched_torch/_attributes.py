@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsched_torch._kinds import PLAIN, Kind, attributes_of, kind_of
-from lrsched_torch._updates import UpdateCounter
+from lrsched_torch.update_counter import UpdateCounter
 
 # What every module has, beside parameters and buffers.
 MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))

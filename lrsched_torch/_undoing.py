@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from lrsched._interrupt import WholeEnd
+from lrsched.rewind.interrupt import WholeEnd
 from lrsched_torch._batches import Batches
-from lrsched_torch._strangers import Strangers
 from lrsched_torch._warning import warn
+from lrsched_torch.finder.unknown_optimizers import Strangers
 from lrsched_torch.snapshot import Snapshot
 
 

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lrsched.curve.loss_curve import LossCurve
 from lrsched.demo import BATCH_SIZE, SWEEP_STEPS, Data, Report, measure, run_module
-from lrsched.loss_curve import LossCurve
-from lrsched_torch.one_cycle import OneCycleLR
-from lrsched_torch.range_test import lr_find
+from lrsched_torch.finder.lr_find import lr_find
+from lrsched_torch.schedulers.one_cycle import OneCycleLR
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:

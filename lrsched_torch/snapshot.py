@@ -24,8 +24,8 @@ from lrsched_torch._kinds import attributes_of
 from lrsched_torch._modes import Modes
 from lrsched_torch._orders import Parts, is_function, is_iterator
 from lrsched_torch._random_states import RandomStates
-from lrsched_torch._updates import counters_of
 from lrsched_torch.fingerprint import Fingerprint, differences, fingerprint
+from lrsched_torch.update_counter import counters_of
 
 # Modules and those inside of them, with their names.
 Named = list[tuple[str, nn.Module]]

@@ -15,7 +15,8 @@ from lrsched._validate import (
     check_positive,
     check_sequence,
 )
-from lrsched.schedule import Schedule, Segment
+from lrsched.engine.schedule import Schedule
+from lrsched.engine.segment import Segment
 
 
 def fastai_fit_one_cycle(

@@ -11,7 +11,8 @@ from lrsched._validate import (
     check_positive,
 )
 from lrsched.compat._restarts import endless_cosine_restarts
-from lrsched.schedule import HORIZON, Schedule, Segment
+from lrsched.engine.schedule import HORIZON, Schedule
+from lrsched.engine.segment import Segment
 
 # How often a schedule that slows down for ever is written out before it holds.
 CYCLES = 1000

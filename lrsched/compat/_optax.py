@@ -9,7 +9,7 @@ from lrsched._validate import (
     check_non_negative,
     check_positive,
 )
-from lrsched.schedule import Schedule
+from lrsched.engine.schedule import Schedule
 
 
 def optax_cosine_onecycle(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lrsched.schedule import HORIZON, Schedule, Segment
+from lrsched.engine.schedule import HORIZON, Schedule
+from lrsched.engine.segment import Segment
 
 # A schedule is a list of segments; far more than this and it should be a table.
 MAX_CYCLES = 10_000

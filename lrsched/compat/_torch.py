@@ -14,7 +14,8 @@ from lrsched._validate import (
     check_positive,
 )
 from lrsched.compat._restarts import endless_cosine_restarts
-from lrsched.schedule import Schedule, Segment
+from lrsched.engine.schedule import Schedule
+from lrsched.engine.segment import Segment
 from lrsched.schedules import (
     cyclical,
     cyclical_momentum,

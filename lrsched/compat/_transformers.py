@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lrsched._validate import check_at_most, check_int, check_positive
-from lrsched.schedule import Schedule
+from lrsched.engine.schedule import Schedule
 
 
 def transformers_linear_with_warmup(

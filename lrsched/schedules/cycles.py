@@ -16,7 +16,8 @@ from lrsched._validate import (
     check_non_negative,
     check_positive,
 )
-from lrsched.schedule import Schedule, Segment
+from lrsched.engine.schedule import Schedule
+from lrsched.engine.segment import Segment
 
 ANNEALS = ("cos", "linear")
 MODES = ("triangular", "triangular2", "exp_range")

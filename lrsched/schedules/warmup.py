@@ -13,7 +13,8 @@ from lrsched._validate import (
     check_non_negative,
     check_positive,
 )
-from lrsched.schedule import HORIZON, Schedule, Segment
+from lrsched.engine.schedule import HORIZON, Schedule
+from lrsched.engine.segment import Segment
 
 DECAYS = ("linear", "cos", "sqrt")
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lrsched.loss_curve import LossCurve, compare
+from lrsched.curve.comparison import compare
+from lrsched.curve.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
 
 matplotlib = pytest.importorskip("matplotlib", reason="plots need matplotlib")

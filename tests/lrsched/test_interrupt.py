@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lrsched._interrupt import WholeEnd, deferred_interrupt, single_interrupt
+from lrsched.rewind.interrupt import WholeEnd, deferred_interrupt, single_interrupt
 
 
 def interrupt():

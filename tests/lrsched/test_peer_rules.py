@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsched.loss_curve import LossCurve
-from lrsched.peer_rules import ALIASES, PEERS, debiased_mean, valley_index
-from lrsched.suggestion import suggest
+from lrsched.curve.loss_curve import LossCurve
+from lrsched.curve.peer_rules import ALIASES, PEERS, debiased_mean, valley_index
+from lrsched.curve.suggestion import suggest
 
 PROTOCOLS = ("e7_100", "e7_300", "e8_100", "kt_1852")  # the benchmark's names of its sweeps
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsched import linear_sweep
-from lrsched.loss_curve import LossCurve, average, compare
+from lrsched.curve.comparison import average, compare
+from lrsched.curve.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
 from lrsched.schedules import cosine, cyclical, exponential_sweep
 

@@ -127,9 +127,11 @@ def test_plot_draws_on_the_axes_given():
 
 def test_lr_and_momentum_share_a_plot():
     pyplot = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib, of the plot extra")
-    from lrsched.plot import plot_lr_momentum
+    from lrsched.engine.plot import plot_lr_momentum
 
-    ax = plot_lr_momentum(lrsched.one_cycle(0.1, 50), lrsched.one_cycle_momentum(50))
+    ax = plot_lr_momentum(
+        lrsched.one_cycle(0.1, 50).values(), lrsched.one_cycle_momentum(50).values()
+    )
     left, right = ax.figure.axes
     assert left.get_ylabel() == "learning rate"
     assert right.get_ylabel() == "momentum"

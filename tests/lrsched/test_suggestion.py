@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lrsched
-from lrsched.loss_curve import LossCurve
-from lrsched.peer_rules import PEERS
+from lrsched.curve.features import smooth_losses
+from lrsched.curve.loss_curve import LossCurve
+from lrsched.curve.peer_rules import PEERS
+from lrsched.curve.suggestion import SCHEDULE_FACTORS, Suggestion, suggest
 from lrsched.range_test import RangeTest
-from lrsched.reading import smooth_losses
-from lrsched.suggestion import SCHEDULE_FACTORS, Suggestion, suggest
 
 
 def typical(num_steps=300, *, drop_at=1e-3, edge_at=0.3, noise=0.02, start_lr=1e-7, seed=0):

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 
 import lrsched
-from lrsched_torch.range_test import range_test
+from lrsched_torch import range_test
 from tests.lrsched_torch.seeded import OPTIMIZERS, Net, Run, training_after
 
 

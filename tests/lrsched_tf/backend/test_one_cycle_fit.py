@@ -10,7 +10,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 import lrsched
-from lrsched_tf import OneCycle, fit_one_cycle, one_cycle_fit
+from lrsched_tf import OneCycle, fit_one_cycle
+from lrsched_tf.callbacks import one_cycle_fit
 from tests.lrsched_tf.backend import reference
 from tests.lrsched_tf.backend.conftest import unsized
 

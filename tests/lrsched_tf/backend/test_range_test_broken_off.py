@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrsched_tf import LRFinder, OneCycle, lr_find
-from lrsched_tf.guard import Guard
+from lrsched_tf.fit_guard import Guard
 from tests.lrsched_tf.backend.training import (
     BATCH,
     SWEEP,

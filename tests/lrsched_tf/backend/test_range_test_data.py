@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from lrsched import _interrupt
+from lrsched.rewind import interrupt
 from lrsched_tf import LRFinder, lr_find
 from tests.lrsched_tf.backend.training import (
     BATCH,
@@ -105,9 +105,9 @@ def test_a_real_ctrl_c_in_the_middle():
 
 
 def test_a_second_ctrl_c_right_before_everything_is_put_back(monkeypatch):
-    whole = _interrupt.deferred_interrupt
+    whole = interrupt.deferred_interrupt
     # Undone at the end; what is done from inside of the data would be put back, the note of it too.
-    monkeypatch.setattr(_interrupt, "deferred_interrupt", whole)
+    monkeypatch.setattr(interrupt, "deferred_interrupt", whole)
 
     def late():
         os.kill(os.getpid(), signal.SIGINT)
@@ -116,7 +116,7 @@ def test_a_second_ctrl_c_right_before_everything_is_put_back(monkeypatch):
     class Impatient(Shuffled):
         def __getitem__(self, index):
             if self.interrupt:
-                _interrupt.deferred_interrupt = late
+                interrupt.deferred_interrupt = late
             return super().__getitem__(index)
 
     def train(between):

@@ -7,7 +7,7 @@ from keras import ops
 
 import lrsched
 from lrsched_tf import KerasSchedule
-from lrsched_tf.namespace import lookup
+from lrsched_tf.compiled.ops import lookup
 from tests.lrsched_tf.backend import reference
 
 TOTAL = 100_000

@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 import lrsched
-from lrsched_torch._lightning import find_lightning
 from lrsched_torch.lightning import LearningRateFinder
+from lrsched_torch.lightning.dry_run import find_lightning
 from tests.lrsched_torch.integrations.lightning_training import (
     STEPS,
     Classifier,

@@ -1,0 +1,1 @@
+"""Loss curves of range tests, and what is read from them."""

@@ -1,0 +1,226 @@
+"""Drawing of loss curves. Matplotlib is imported inside the functions; nothing is ever shown."""
+
+from __future__ import annotations
+
+import base64
+import html as escaping
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsched._validate import check_at_most, check_bool, check_choice, check_int
+from lrsched.curve.divergence import MIN_POINTS
+from lrsched.curve.features import smooth_losses, without_outliers
+from lrsched.curve.suggestion import FALLBACK, PLATEAU, SCHEDULE_FACTORS, Suggestion
+from lrsched.engine.plot import new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from lrsched.curve.comparison import Comparison
+    from lrsched.curve.loss_curve import LossCurve
+
+RAW_COLOR, SMOOTH_COLOR, SUGGESTION_COLOR = "0.6", "tab:blue", "tab:red"
+SCALES = ("log", "linear")
+# In a legend; peers' rules go by their names.
+LABELS = {PLATEAU: "suggestion", FALLBACK: "fallback"}
+LARGEST = 1e306  # beyond, matplotlib overflows: losses are left out as infinite ones are
+
+
+def plot_curve(
+    curve: LossCurve,
+    ax: Axes | None = None,
+    *,
+    xscale: str = "log",
+    skip_start: int = 0,
+    skip_end: int = 0,
+    smooth: bool = True,
+    suggestion: Suggestion | bool = True,
+    schedule: str = "one_cycle",
+    full_range: bool = False,
+) -> Axes:
+    """Draw raw and smoothed losses against the lr, with the suggestion and its usable band.
+
+    A dotted line marks the lr at which NaN or an infinity has ended the sweep.
+
+    Args:
+        curve: The loss curve.
+        ax: Matplotlib Axes to draw on; None makes a figure.
+        xscale: "log" or "linear" axis of the lr.
+        skip_start: Points left out at the start, >= 0; a suggestion there is not marked.
+        skip_end: Points left out at the end, >= 0; a suggestion there is not marked.
+        smooth: Whether to draw the centred smooth that suggestions are read from.
+        suggestion: A `Suggestion` to mark, True for the default one, False for none.
+        schedule: What the default suggestion is for: "one_cycle" or "constant".
+        full_range: Show the losses of a divergence and of odd batches too, rather than as much
+            above the start level as the curve goes below it.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        TypeError: an option of the wrong kind.
+        ValueError: an unknown `xscale` or `schedule`, nothing is left to show, or an lr > 1e306.
+    """
+    _check_options([curve], xscale, schedule, full_range)
+    check_bool("smooth", smooth)
+    shown = _shown(curve, skip_start, skip_end)
+    default = not isinstance(suggestion, Suggestion)
+    if default and check_bool("suggestion", suggestion, "or a Suggestion, as suggest() gives it"):
+        suggestion = curve.suggest(schedule=schedule)
+    lr, loss = curve.lr[shown], _drawable(curve.loss[shown])
+    ax = new_axes(ax)
+    marker = "." if lr.size == 1 else ""
+    ax.plot(lr, loss, marker, color=RAW_COLOR, linewidth=0.8, label="raw loss", zorder=1)
+    smoothed = _smoothed(curve)
+    if smooth and smoothed.size:
+        part = slice(shown.start, min(shown.stop, smoothed.size))
+        ax.plot(curve.lr[part], smoothed[part], color=SMOOTH_COLOR, label="smoothed", zorder=3)
+    _mark_end(ax, lr, curve.loss[shown])
+    if isinstance(suggestion, Suggestion):
+        _mark(ax, suggestion, lr)
+    return _finished(ax, xscale, [] if full_range else [loss])
+
+
+def plot_comparison(
+    comparison: Comparison,
+    ax: Axes | None = None,
+    *,
+    xscale: str = "log",
+    schedule: str = "one_cycle",
+    full_range: bool = False,
+) -> Axes:
+    """Overlay several curves, smoothed over their raw losses, each with its suggestion as a dot.
+
+    Args:
+        comparison: What `compare` returned.
+        ax: Matplotlib Axes to draw on; None makes a figure.
+        xscale: "log" or "linear" axis of the lr.
+        schedule: What the suggestions are for: "one_cycle" or "constant".
+        full_range: Show the losses of divergences too.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        TypeError: an option of the wrong kind.
+        ValueError: an unknown `xscale` or `schedule`, or an lr > 1e306.
+    """
+    _check_options(comparison.curves, xscale, schedule, full_range)
+    ax = new_axes(ax)
+    for index, (label, curve) in enumerate(zip(comparison.labels, comparison.curves, strict=True)):
+        color = f"C{index}"
+        loss = _drawable(curve.loss)
+        ax.plot(curve.lr, loss, color=color, linewidth=0.7, alpha=0.4, label="_raw")
+        smoothed = _smoothed(curve)
+        lr = curve.lr[: smoothed.size]
+        best = curve.suggest(schedule=schedule).lr
+        name = f"{label}: no suggestion" if best is None else f"{label}: lr {best:.2g}"
+        ax.plot(lr, smoothed, color=color, label=name)
+        if best is not None:
+            ax.plot(best, np.interp(best, lr, smoothed), "o", color=color, label="_dot")
+    losses = [_drawable(curve.loss) for curve in comparison.curves]
+    return _finished(ax, xscale, [] if full_range else losses)
+
+
+def _finished(ax: Axes, xscale: str, losses: list[NDArray[np.float64]]) -> Axes:
+    """Axes with their names, a legend, and room for what these losses show."""
+    ax.set_xscale(xscale)
+    ax.margins(x=0.02)
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel("loss")
+    _limit_loss(ax, losses)
+    ax.legend(loc="best", fontsize="small")
+    return ax
+
+
+def html(curve: LossCurve | Comparison) -> str:
+    """One curve, or several, for a notebook: sentences and, with matplotlib, a plot."""
+    text = "<br>".join(escaping.escape(line) for line in str(curve).splitlines())
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return f"<p>{text}</p>"
+    # A Figure of its own: pyplot would keep it, and show it a second time.
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    buffer = io.BytesIO()
+    try:
+        curve.plot(figure.subplots())
+        figure.savefig(buffer, format="png", dpi=100)
+    except Exception:  # a picture that fails must not hide the sentence
+        return f"<p>{text}</p>"
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<p>{text}</p><img alt="loss against learning rate" src="data:image/png;base64,{data}">'
+
+
+def _check_options(
+    curves: Iterable[LossCurve], xscale: str, schedule: str, full_range: bool
+) -> None:
+    check_choice("xscale", xscale, SCALES)
+    check_choice("schedule", schedule, SCHEDULE_FACTORS)
+    check_bool("full_range", full_range)
+    for curve in curves:
+        check_at_most("lr", float(curve.lr.max(initial=0)), "what can be drawn", LARGEST)
+
+
+def _drawable(loss: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.abs(loss) <= LARGEST, loss, np.nan)
+
+
+def _smoothed(curve: LossCurve) -> NDArray[np.float64]:
+    return _drawable(smooth_losses(curve.lr, curve.loss, curve.num_steps))
+
+
+def _shown(curve: LossCurve, skip_start: int, skip_end: int) -> slice:
+    start = check_int("skip_start", skip_start, 0)
+    stop = len(curve) - check_int("skip_end", skip_end, 0)
+    if stop - start < 1 and len(curve):
+        raise ValueError(
+            f"skip_start + skip_end must be < {len(curve)} points, got {start} + {skip_end}"
+        )
+    return slice(start, stop)
+
+
+def _mark(ax: Axes, suggestion: Suggestion, shown: NDArray[np.float64]) -> None:
+    if suggestion.lr is None:
+        ax.plot([], [], " ", label="no suggestion")
+        return
+    if shown.size and not shown[0] <= suggestion.lr <= shown[-1]:
+        return
+    label = f"{LABELS.get(suggestion.method, suggestion.method)}: lr {suggestion.lr:.2g}"
+    if suggestion.method == PLATEAU and not suggestion.confident:
+        label += ", in doubt"
+    ax.axvline(suggestion.lr, color=SUGGESTION_COLOR, label=label, zorder=2)
+    if suggestion.band:
+        # Not into what is skipped.
+        low, high = (min(max(end, shown[0]), shown[-1]) for end in suggestion.band)
+        label = f"usable: {suggestion.band[0]:.2g} to {suggestion.band[1]:.2g}"
+        ax.axvspan(low, high, color=SUGGESTION_COLOR, alpha=0.1, lw=0, zorder=0, label=label)
+
+
+def _mark_end(ax: Axes, lr: NDArray[np.float64], loss: NDArray[np.float64]) -> None:
+    """Say so where a sweep has ended in a loss that cannot be drawn."""
+    finite = np.flatnonzero(np.isfinite(loss))
+    if finite.size and finite[-1] < loss.size - 1:
+        at = finite[-1] + 1
+        ax.axvline(lr[at], color="black", linestyle=":", label=f"{loss[at]} at lr {lr[at]:.2g}")
+
+
+def _limit_loss(ax: Axes, losses: list[NDArray[np.float64]]) -> None:
+    """Show as much above the start level as lies below it, so that nothing odd hides the rest."""
+    ends = []
+    for loss in losses:
+        finite = loss[np.isfinite(loss)]
+        if finite.size < MIN_POINTS:
+            continue
+        finite = without_outliers(finite)
+        start = float(np.median(finite[:MIN_POINTS]))
+        early = float(np.abs(finite[:MIN_POINTS] - start).max())
+        ends.append((float(finite.min()), start + max(start - float(finite.min()), 2 * early)))
+    if ends:
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        if high > low:
+            ax.set_ylim(low - 0.05 * (high - low), high)

@@ -1,0 +1,318 @@
+"""From the loss curve of a range test to a learning rate, with its doubts.
+
+The default rule, "plateau", reads two points off a centred smooth of the raw losses: where most of
+the loss drop has happened, and where the loss has come back up. The suggestion lies between them.
+It uses differences of losses over each other and ratios of learning rates only, so adding a
+constant to the loss, scaling it, or changing the unit of the learning rate changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from html import escape
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lrsched._validate import check_choice, check_int, check_positive
+from lrsched.curve.divergence import MIN_POINTS
+from lrsched.curve.features import (
+    DROP_DONE,
+    SMOOTH_DECADES,
+    START_DECADES,
+    Array,
+    Reading,
+    read,
+    readable,
+)
+from lrsched.curve.peer_rules import ALIASES, PEERS, RuleError
+
+PLATEAU, FALLBACK = "plateau", "fallback"
+
+# From the two points to a learning rate; measured as docs/suggestion.md says.
+EDGE_WEIGHT = 0.35  # how far towards the right point, in log lr
+EDGE_REACH = 1.5  # an edge further than this many decades from the left point says no more
+SCHEDULE_FACTORS = {"constant": 0.45, "one_cycle": 1.1}  # a peak bears more than a constant lr
+BAND_FACTOR = 2.0
+
+# Doubt. A drop must exceed the noise of a batch and the error of the two means it compares.
+DROP_OVER_NOISE = 1.2
+DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
+CONFIDENT_OVER_NOISE = 3.0
+FEW_UPDATES = 5.0  # 84 steps of an exponential sweep over 8 decades
+MORE_DATA = "use more steps or larger batches (the curve of a trained model looks like this too)"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A learning rate, or an honest None, and what it rests on. `str()` makes a sentence of it.
+
+    Attributes:
+        lr: The learning rate; None where the curve does not support one.
+        method: Name of the rule: "plateau", a peer's rule, or "fallback".
+        reason: Why this lr, or what is in doubt and what to do about it.
+        band: (low, high): learning rates expected to do about as well; None with a peer's rule.
+        confident: Whether the curve leaves no known doubt. Peers' rules do not say: False.
+        schedule: What the lr is for: "one_cycle" (its peak) or "constant".
+        start: Start level of the loss, before the sweep did anything to it. This and the next two
+            are None where nothing was measured, as with a peer's rule.
+        drop: Start level less lowest smoothed loss, in units of the loss.
+        noise: Standard deviation of the loss of one batch near the start.
+        diverged_at: lr at which the loss had lost half of its drop again or, without a drop, rose
+            above its noise for good, or was no longer finite; None if that never happened.
+    """
+
+    lr: float | None
+    method: str
+    reason: str
+    band: tuple[float, float] | None = None
+    confident: bool = False
+    schedule: str = "one_cycle"
+    start: float | None = None
+    drop: float | None = None
+    noise: float | None = None
+    diverged_at: float | None = None
+
+    @property
+    def drop_over_noise(self) -> float:
+        """Drop in units of the noise; inf for a noiseless drop, NaN where nothing was measured."""
+        if self.drop is None or self.noise is None:
+            return math.nan
+        if self.noise > 0:
+            return self.drop / self.noise
+        return math.inf if self.drop > 0 else math.nan
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self))}</p>"
+
+    def __str__(self) -> str:
+        if self.lr is None:
+            return f"No learning rate suggested by {self.method}: {self.reason}."
+        if self.method == FALLBACK:
+            return f"The fallback lr {self.lr:.3g}, since none can be read: {self.reason}."
+        if self.method in PEERS:
+            return f"{self.method} suggests lr {self.lr:.3g}, {self.reason}."
+        use = "the peak of one-cycle training" if self.schedule == "one_cycle" else "constant lr"
+        band = f" (usable from {self.band[0]:.2g} to {self.band[1]:.2g})" if self.band else ""
+        sure = "" if self.confident else ", with doubt"
+        return f"Suggested lr for {use}: {self.lr:.3g}{band}{sure}: {self.reason}."
+
+
+def suggest(
+    lr: ArrayLike,
+    loss: ArrayLike,
+    *,
+    schedule: str = "one_cycle",
+    method: str | None = None,
+    fallback: float | None = None,
+    num_steps: int | None = None,
+) -> Suggestion:
+    """A learning rate for training, from the raw losses of a range test.
+
+    Never raises for a well-formed curve, however ugly: where no lr can be defended, `lr` is None
+    and `reason` says what to do. Ours reads the curve as far as a `RangeTest` with its default
+    `stop_factor` would have gone, so stopping there or going on leads to the same answer.
+
+    Args:
+        lr: Learning rates of the sweep, shape [n], n >= 10, > 0 and strictly increasing.
+        loss: Raw (unsmoothed) losses, shape [n].
+        schedule: What the lr is for: "one_cycle", whose peak it becomes, or "constant".
+        method: None or "plateau" for the rule of this package, or a peer's rule: "fastai_valley"
+            ("valley"), "lightning", "ignite" ... as `lrsched.peer_rules.PEERS` lists them.
+        fallback: lr to return, without confidence, where there would be none; > 0.
+        num_steps: Updates that were planned, >= n; None stands for n. Where a sweep has diverged,
+            and peers' rules, depend on it.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: fewer than 10 points, lengths that differ, learning rates that are not positive
+            and increasing, or an unknown `schedule` or `method`.
+
+    Example:
+        >>> lr = np.geomspace(1e-6, 10, 200)
+        >>> loss = 1 + 1 / (1 + lr / 1e-3) + lr**2
+        >>> round(suggest(lr, loss, schedule="one_cycle").lr, 3)
+        0.026
+    """
+    lrs, losses = check_curve(lr, loss)
+    if lrs.size < MIN_POINTS:
+        raise ValueError(f"lr must have at least {MIN_POINTS} points, got {lrs.size}")
+    planned = lrs.size if num_steps is None else check_int("num_steps", num_steps, lrs.size)
+    return suggest_for(lrs, losses, planned, schedule=schedule, method=method, fallback=fallback)
+
+
+def check_curve(lr: ArrayLike, loss: ArrayLike) -> tuple[Array, Array]:
+    """Both as read-only float64 arrays; raises on anything that is no curve."""
+    arrays = []
+    for name, values in (("lr", lr), ("loss", loss)):
+        if isinstance(values, np.ma.MaskedArray):
+            raise TypeError(f"{name} must not be a masked array (leave the masked points out)")
+        array = np.asarray(values)
+        if array.size and array.dtype.kind not in "iuf":
+            raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        if array.ndim != 1:
+            raise ValueError(f"{name} must have one dimension, got shape {array.shape}")
+        with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes inf
+            array = array.astype(np.float64)
+        array.flags.writeable = False
+        arrays.append(array)
+    lrs, losses = arrays
+    if lrs.size != losses.size:
+        raise ValueError(f"loss must be as long as lr ({lrs.size}), got {losses.size}")
+    if not (np.isfinite(lrs).all() and (lrs > 0).all()):
+        bad = int(np.argmin(np.isfinite(lrs) & (lrs > 0)))
+        raise ValueError(f"lr must hold finite numbers > 0, got {lrs[bad]} at index {bad}")
+    if not (np.diff(lrs) > 0).all():
+        bad = int(np.argmin(np.diff(lrs) > 0)) + 1
+        raise ValueError(
+            f"lr must be strictly increasing, got {lrs[bad]:g} after {lrs[bad - 1]:g} "
+            "(sort the points; average repeats)"
+        )
+    return lrs, losses
+
+
+def suggest_for(
+    lr: Array,
+    loss: Array,
+    num_steps: int,
+    *,
+    schedule: str = "one_cycle",
+    method: str | None = None,
+    fallback: float | None = None,
+) -> Suggestion:
+    """`suggest` for arrays that `check_curve` has passed, of any length."""
+    schedule = check_choice("schedule", schedule, SCHEDULE_FACTORS)
+    names = [PLATEAU, *PEERS, *ALIASES]
+    name = PLATEAU if method is None else check_choice("method", method, names)
+    if fallback is not None:
+        fallback = check_positive("fallback", fallback)
+    if name == PLATEAU:
+        found = _plateau(lr, loss, num_steps, schedule)
+    else:
+        found = replace(_peer(ALIASES.get(name, name), lr, loss, num_steps), schedule=schedule)
+    if found.lr is None and fallback is not None:
+        return replace(found, lr=fallback, method=FALLBACK)
+    return found
+
+
+def _peer(name: str, lr: Array, loss: Array, num_steps: int) -> Suggestion:
+    rule = PEERS[name]
+    try:
+        found = rule(lr, loss, num_steps)
+    except RuleError as failure:
+        return Suggestion(None, name, f"this rule fails on the curve ({failure})")
+    reason = "as its own package would compute it from these losses"
+    if not lr[0] <= found <= lr[-1]:
+        reason += f"; it lies outside the sweep, which went from {lr[0]:.2g} to {lr[-1]:.2g}"
+    return Suggestion(found, name, reason)
+
+
+def cyclical_range(lr: Array, loss: Array, num_steps: int) -> tuple[float, float] | None:
+    """(base_lr, max_lr) for a cyclical schedule, or None where there is no usable drop.
+
+    The lr at which the loss begins to fall, and the one suggested for a one-cycle peak, which lies
+    after the drop and before the loss turns ragged; at least a factor of 3 apart, and None where
+    the sweep has no room for that.
+    """
+    found = _plateau(lr, loss, num_steps, "one_cycle")
+    if found.lr is None or found.lr / 3 < lr[0]:
+        return None
+    count, _ = readable(loss, num_steps)
+    reading = read(lr[:count], loss[:count])
+    return min(_inside(reading.begun + reading.shift, lr), found.lr / 3), found.lr
+
+
+def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestion:
+    count, end = readable(loss, num_steps)
+    blown_up = None if end is None else float(lr[end])
+    found = Suggestion(None, PLATEAU, "", schedule=schedule, diverged_at=blown_up)
+    if count < MIN_POINTS:
+        return replace(found, reason=_too_few(count, blown_up))
+    lr = lr[:count]
+    reading = read(lr, loss[:count])
+    drop, noise = reading.drop, reading.noise
+    start, scale = reading.start, reading.scale
+    found = replace(found, start=start * scale, drop=drop * scale, noise=noise * scale)
+    if drop <= max(DROP_OVER_NOISE * noise, DROP_OVER_ERROR * reading.error):
+        rise = _rise(reading, lr, blown_up)
+        return replace(found, diverged_at=rise, reason=_silence(reading, rise))
+    if reading.edge is not None:
+        found = replace(found, diverged_at=_inside(reading.edge, lr))
+
+    low, high = float(reading.x[0]), float(reading.x[-1])
+    edge = high if reading.edge is None else reading.edge
+    best = _between(reading.done + reading.shift, edge) + math.log10(SCHEDULE_FACTORS[schedule])
+    inside = min(max(best, low), edge)
+    doubts = _doubts(reading, diverged=found.diverged_at is not None, outside=best != inside)
+    reach = math.log10(BAND_FACTOR)
+    return replace(
+        found,
+        lr=_inside(inside, lr),
+        reason="; ".join(doubts) or _why(reading),
+        band=(_inside(inside - reach, lr), _inside(min(inside + reach, edge), lr)),
+        confident=not doubts,
+    )
+
+
+def _too_few(count: int, blown_up: float | None) -> str:
+    losses = "1 finite loss" if count == 1 else f"{count} finite losses"
+    if blown_up is None:
+        return f"only {losses} of the {MIN_POINTS} that it takes; use more steps"
+    return f"only {losses} before NaN or inf at lr {blown_up:.2g}; sweep from a lower start_lr"
+
+
+def _silence(reading: Reading, rise: float | None) -> str:
+    """What is known of a curve without a drop, and what to do about it."""
+    what = "the loss never fell below its start level"
+    if reading.drop > 0:
+        drop, noise = reading.drop * reading.scale, reading.noise * reading.scale
+        what = f"the loss fell by {drop:.2g}, no more than its noise ({noise:.2g}) explains"
+    if rise is not None:
+        what += f", and was higher or not finite from lr {rise:.2g} on"
+    if reading.coarse:
+        return f"{what}; its first points lie decades apart (sweep exponentially, or in more steps)"
+    if rise is None:
+        return f"{what}; sweep to a higher end_lr, or {MORE_DATA}"
+    early = math.log10(rise) - reading.x[0] <= 2 * START_DECADES
+    return f"{what}; {'sweep from a lower start_lr' if early else MORE_DATA}"
+
+
+def _rise(reading: Reading, lr: Array, blown_up: float | None) -> float | None:
+    return _inside(reading.calm, lr) if reading.calm < reading.x[-1] else blown_up
+
+
+def _inside(x: float, lr: Array) -> float:
+    """10**x, which must not miss an end of the sweep by its rounding."""
+    return min(max(10**x, float(lr[0])), float(lr[-1]))
+
+
+def _between(left: float, edge: float) -> float:
+    return left + EDGE_WEIGHT * min(edge - left, EDGE_REACH)
+
+
+def _why(reading: Reading) -> str:
+    ratio = reading.drop / reading.noise if reading.noise > 0 else math.inf
+    size = "has no noise" if ratio == math.inf else f"is {ratio:.3g} times the noise of a batch"
+    return f"{DROP_DONE:.0%} of the loss drop is done at lr {10**reading.done:.2g}; the drop {size}"
+
+
+def _doubts(reading: Reading, *, diverged: bool, outside: bool) -> list[str]:
+    doubts = []
+    if reading.drop < CONFIDENT_OVER_NOISE * reading.noise:
+        doubts.append(
+            f"the loss drop is only {reading.drop / reading.noise:.1f} times the noise of a batch "
+            "(use more steps or larger batches)"
+        )
+    if reading.updates < FEW_UPDATES:
+        doubts.append(
+            f"the sweep had the effect of only {reading.updates:.1f} updates at the lr where the "
+            "drop was done (use more steps)"
+        )
+    if reading.begun - reading.x[0] < START_DECADES:
+        doubts.append("the loss fell from the first lr on (lower start_lr)")
+    if not diverged and reading.x[-1] - reading.x[reading.lowest] <= SMOOTH_DECADES:
+        doubts.append("the loss was still falling at the last lr (raise end_lr)")
+    if outside:
+        doubts.append("the best lr seems to lie outside the sweep, so this is its edge")
+    return doubts

@@ -1,0 +1,1 @@
+"""Everything put back after a trial, whatever the framework."""

@@ -1,0 +1,161 @@
+"""One call that finds the peak learning rate and trains with 1cycle."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from types import GeneratorType
+from typing import Any
+
+import keras
+
+from lrsched._validate import check_bool
+from lrsched_tf.callbacks.cycles import LEARN, Momentum, OneCycle
+from lrsched_tf.compiled.optimizers import leaf_optimizers, momentum_floats
+from lrsched_tf.finder.data import length_is_known
+from lrsched_tf.finder.lr_find import lr_find
+
+# Arguments of `fit` that say what the range test trains on.
+DATA_ARGUMENTS = ("batch_size", "class_weight", "sample_weight", "shuffle", "steps_per_epoch")
+
+
+def fit_one_cycle(
+    model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    epochs: int,
+    max_lr: float | None = None,
+    pct_start: float = 0.3,
+    anneal: str = "cos",
+    warmup: str | None = None,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    three_phase: bool = False,
+    momentum: Momentum = (0.85, 0.95),
+    total_steps: int | None = None,
+    steps_per_epoch: int | str | None = None,
+    accept_doubt: bool = False,
+    range_test: Mapping[str, Any] | None = None,
+    callbacks: Any = None,
+    verbose: int | str = "auto",
+    **fit_arguments: Any,
+) -> keras.callbacks.History:
+    """Train with the 1cycle policy, after a range test for its peak where none is given.
+
+    The range test trains on the same data, prints what it found and why, and is undone.
+
+    Args:
+        model: A compiled, built Keras model.
+        x, y, epochs, callbacks, verbose, fit_arguments: As for `fit`; `verbose=0` prints nothing.
+        max_lr: Peak learning rate, > 0; None finds it, in data that can be read again.
+        pct_start, anneal, warmup, div_factor, final_div_factor, three_phase, momentum,
+            total_steps: As for `OneCycle`.
+        steps_per_epoch: As for `fit`, or "learn" as for `OneCycle`. Data of unknown length needs
+            this or `total_steps`.
+        accept_doubt: Train at the learning rate found even where the range test is not sure of it.
+        range_test: Arguments of `lr_find`, for example `{"num_steps": 500, "end_lr": 1.0}`.
+
+    Returns:
+        The History of `fit`.
+
+    Raises:
+        TypeError: an argument of the wrong kind, or one that `fit` does not have.
+        ValueError: a value outside its range, data of unknown length, an optimizer without momentum
+            although it is to cycle, or a range test that is not sure; the model is as before.
+
+    Example:
+        >>> fit_one_cycle(model, x, y, epochs=10, validation_split=0.1)
+    """
+    check_bool("accept_doubt", accept_doubt)
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        raise TypeError("callbacks must be a list of callbacks, got a CallbackList")
+    _check_fit_arguments(model, fit_arguments)
+    if steps_per_epoch not in (None, LEARN):
+        fit_arguments["steps_per_epoch"] = steps_per_epoch
+    elif steps_per_epoch is None and total_steps is None and not length_is_known(x):
+        raise ValueError(
+            "total_steps or steps_per_epoch must be given for data of unknown length, got neither "
+            '(steps_per_epoch="learn" counts the first epoch)'
+        )
+
+    if max_lr is None and isinstance(x, GeneratorType):
+        raise ValueError(
+            "max_lr must be given for a generator, got None (the batches that a range test reads "
+            "are gone from it; pass max_lr=, or data that can be read again)"
+        )
+
+    def cycle(peak: float) -> OneCycle:
+        return OneCycle(
+            peak,
+            total_steps,
+            pct_start=pct_start,
+            anneal=anneal,
+            warmup=warmup,
+            div_factor=div_factor,
+            final_div_factor=final_div_factor,
+            three_phase=three_phase,
+            momentum=momentum,
+            steps_per_epoch=steps_per_epoch,
+        )
+
+    # Whatever is wrong with the arguments is said before the range test takes its time.
+    cycle(1.0 if max_lr is None else max_lr)
+    for optimizer in leaf_optimizers(model):
+        if momentum is not None:
+            momentum_floats(optimizer)
+    if max_lr is None:
+        max_lr = _found_lr(model, x, y, accept_doubt, verbose, range_test or {}, fit_arguments)
+    others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] * bool(callbacks)
+    return model.fit(
+        x,
+        y,
+        epochs=epochs,
+        verbose=verbose,
+        callbacks=[cycle(max_lr), *others],
+        **fit_arguments,
+    )
+
+
+def _check_fit_arguments(model: Any, arguments: Mapping[str, Any]) -> None:
+    known = inspect.signature(model.fit).parameters
+    unknown = sorted(set(arguments) - set(known))
+    if unknown and not any(kind.kind is kind.VAR_KEYWORD for kind in known.values()):
+        raise TypeError(f"arguments must be those of fit or of OneCycle, got {unknown}")
+
+
+def _found_lr(
+    model: Any,
+    x: Any,
+    y: Any,
+    accept_doubt: bool,
+    verbose: int | str,
+    range_test: Mapping[str, Any],
+    fit_arguments: Mapping[str, Any],
+) -> float:
+    data = {name: fit_arguments[name] for name in DATA_ARGUMENTS if name in fit_arguments}
+    split = fit_arguments.get("validation_split", 0.0)
+    if split and fit_arguments.get("validation_data") is None:
+        weight = data.get("sample_weight")
+        x, y, weight = (_training_part(part, split) for part in (x, y, weight))
+        data |= {} if weight is None else {"sample_weight": weight}
+    suggestion = lr_find(model, x, y, **data, **range_test).suggest(schedule="one_cycle")
+    if verbose != 0:
+        print(suggestion)
+    if suggestion.lr is None or not (suggestion.confident or accept_doubt):
+        remedy = "" if suggestion.lr is None else ", or accept_doubt=True to use it all the same"
+        raise ValueError(
+            f"max_lr must be given, since the range test is not sure. {suggestion} "
+            f"(pass max_lr={remedy})"
+        )
+    return float(suggestion.lr)
+
+
+def _training_part(arrays: Any, validation_split: float) -> Any:
+    """The samples that `fit` trains on: the first ones, as it cuts the validation from the end."""
+    if arrays is None:
+        return None
+    return keras.tree.map_structure(
+        lambda array: array[: math.floor(len(array) * (1.0 - validation_split))], arrays
+    )

@@ -1,0 +1,1 @@
+"""A schedule inside the compiled training step."""

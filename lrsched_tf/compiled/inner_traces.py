@@ -1,0 +1,185 @@
+"""Functions that a training step calls, compiled by the user: their traces outlive the step's.
+
+`tf.function` and `jax.jit` keep what they have traced for the next `fit`, with the schedule of
+this one in it, or have a trace from before it came in. Only torch looks whether things changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    from lrsched_tf.compiled.step_counter import StepCounter
+
+if keras.backend.backend() == "jax":
+    import jax
+
+    # Here, since none may be made while other threads use JAX. Before releases that have it,
+    # nothing sees what is compiled inside of a compiled step.
+    _make_context = getattr(jax, "make_user_context", None)
+    _context = None if _make_context is None else _make_context(default_value=None)
+
+
+# What a step of JAX takes and gives, in the order and by the names of Keras.
+STATE = (
+    *("trainable_variables", "non_trainable_variables"),
+    *("optimizer_variables", "metrics_variables"),
+)
+
+
+def check_train_step(model: Any) -> None:
+    """See that `fit` compiles the step, before it begins."""
+    if hasattr(model.train_step, "get_concrete_function"):
+        raise ValueError(
+            f"the train_step of {type(model).__name__} must be a plain function, got one of "
+            "tf.function (leave the decorator out: fit compiles it)"
+        )
+
+
+class InnerTraces:
+    """Keeps a schedule out of the traces of what the user has compiled inside of a step.
+
+    Args:
+        model: A compiled model.
+        counters: Of its optimizers that are scheduled.
+    """
+
+    def __init__(self, model: Any, counters: list[StepCounter]) -> None:
+        self._model, self._counters = model, counters
+        self._reached = False
+
+    def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The training step, with what there is to do about it."""
+        return step
+
+    def check_update(self) -> None:
+        """Called before each update, or the tracing of one.
+
+        Raises:
+            ValueError: it is being traced by a function that would keep it; it does not, then.
+        """
+
+
+class TracesOfTensorFlow(InnerTraces):
+    """Refuses updates of functions inside of a step: they cannot be made to trace anew."""
+
+    def __init__(self, model: Any, counters: list[StepCounter]) -> None:
+        super().__init__(model, counters)
+        self._first = [counter.batches() for counter in counters]
+        # Of the steps that run now, one in each thread of a tf.distribute strategy.
+        self._graphs: list[Any] = []
+
+    def around(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def watched(data: Any) -> Any:
+            graph = _function_graph()
+            self._graphs.append(graph)
+            try:
+                logs = step(data)
+            finally:
+                self._graphs.remove(graph)
+            if not self._reached and self._is_made_elsewhere(graph):
+                raise _refusal("tf.function")
+            return logs
+
+        return watched
+
+    def check_update(self) -> None:
+        self._reached = True
+        graph = _function_graph()
+        if self._graphs and graph is not None and not any(graph is g for g in self._graphs):
+            raise _refusal("tf.function")
+
+    def _is_made_elsewhere(self, graph: Any) -> bool:
+        """Whether a step that asks for no update has one, made by a trace from before."""
+        if graph is None:  # run eagerly: after one batch, with the user's own lr
+            return [counter.batches() for counter in self._counters] != self._first
+        handles = [counter.optimizer._iterations.value.handle for counter in self._counters]
+        uses = {
+            operation.type
+            for outside, inside in graph.captures
+            if any(outside is handle for handle in handles)
+            for operation in inside.consumers()
+        }
+        return bool(uses - {"ReadVariableOp"})
+
+
+class TracesOfJax(InnerTraces):
+    """Has functions inside of a compiled step trace anew, in a context of this schedule.
+
+    Without a compiled step, each single operation would be compiled anew in it; so there, updates
+    of such functions are refused.
+    """
+
+    def __init__(self, model: Any, counters: list[StepCounter]) -> None:
+        super().__init__(model, counters)
+        # By itself, since JAX keeps it.
+        self._key, self._eager = object(), False
+
+    def around(self, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def apart(state: Any, data: Any) -> Any:
+            self._eager = not any(map(_is_traced, jax.tree.leaves(state)))
+            if self._eager:
+                return self._watch(step, state, data)
+            if _context is None:
+                return step(state, data)
+            with _context(self._key):
+                return step(state, data)
+
+        return apart
+
+    def _watch(self, step: Callable[[Any, Any], Any], state: Any, data: Any) -> Any:
+        try:
+            logs, after = step(state, data)
+            if not self._reached and _differ(state[2], after[2]):
+                raise _refusal("jax.jit")
+        except BaseException:
+            # Keras has emptied the variables, and an error in a first step leaves them so.
+            self._model._jax_state = dict(zip(STATE, state, strict=True))
+            raise
+        return logs, after
+
+    def check_update(self) -> None:
+        self._reached = True
+        counts = (counter.optimizer._iterations.value for counter in self._counters)
+        if self._eager and any(map(_is_traced, counts)):
+            raise _refusal("jax.jit")
+
+
+def inner_traces(model: Any, counters: list[StepCounter]) -> InnerTraces:
+    """The one of the backend."""
+    kinds = {"tensorflow": TracesOfTensorFlow, "jax": TracesOfJax}
+    return kinds.get(keras.backend.backend(), InnerTraces)(model, counters)
+
+
+def _function_graph() -> Any:
+    """What TensorFlow traces now, if anything; not a branch or a loop of it."""
+    import tensorflow
+    from tensorflow.python.ops import control_flow_v2_func_graphs as parts
+
+    if tensorflow.executing_eagerly():
+        return None
+    graph = tensorflow.compat.v1.get_default_graph()
+    kinds = parts.CondBranchFuncGraph, parts.WhileCondFuncGraph, parts.WhileBodyFuncGraph
+    while isinstance(graph, kinds):
+        graph = graph.outer_graph
+    return graph
+
+
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer)
+
+
+def _differ(before: list[Any], after: list[Any]) -> bool:
+    """Whether something has changed variables, which have other objects for values then."""
+    pairs = zip(before, after, strict=True)
+    return any(old is not new and bool((old != new).any()) for old, new in pairs)
+
+
+def _refusal(compiler: str) -> ValueError:
+    return ValueError(
+        f"train_step must make its update in plain functions, got one of {compiler}, which keeps "
+        "the learning rate that it was traced with (leave the decorator out: fit compiles it)"
+    )

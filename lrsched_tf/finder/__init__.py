@@ -1,0 +1,1 @@
+"""LR range tests of Keras models."""

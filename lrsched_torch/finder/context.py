@@ -1,0 +1,228 @@
+"""LR range test around a training loop of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from lrsched._validate import check_bool, check_choice, check_int, check_loss
+from lrsched.curve.loss_curve import LossCurve
+from lrsched.range_test import RangeTest
+from lrsched_torch._accelerate import accumulated_gradients
+from lrsched_torch._batches import Batches
+from lrsched_torch._undoing import Undoing
+from lrsched_torch._warning import warn
+from lrsched_torch.finder.arguments import (
+    GROUPS,
+    checked_device,
+    checked_place,
+    enabled_scaler,
+    listed,
+)
+from lrsched_torch.finder.driver import Trial, failed_in_vain
+from lrsched_torch.finder.unknown_optimizers import Strangers
+from lrsched_torch.finder.user_loop import Loop
+from lrsched_torch.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LEFT_EARLY = "left before the end of the sweep"
+OVERRULED = (
+    "Something in the loop sets the lr too, such as a scheduler: it is put back only if it is in "
+    "stateful=[...]."
+)
+
+
+class range_test:  # noqa: N801 - used as a function: `with range_test(...) as test`
+    """Run an LR range test in your own loop, and have everything back at its end.
+
+    On entry the state of the model, the optimizer and the random number generators is kept; on
+    exit, also after an exception or Ctrl-C, it is put back in place, and a hash of everything is
+    compared with that of before. `batches` sets the lr before it hands out a batch.
+
+    The losses stay on the device and are read 16 at a time, so the loop never waits for it. In a
+    process group the curve is the mean over all processes, and all of them stop together. In one
+    process, an exception in an update after the end of the sweep, which the late reading makes
+    possible, ends the `with` block alone, and is noted in the curve.
+
+    Args:
+        model: The model that trains; left as it was.
+        optimizer: The optimizer of its parameters; left as it was.
+        start_lr: First learning rate, > 0.
+        end_lr: Last learning rate, > `start_lr`.
+        num_steps: Number of updates, int >= 10.
+        accumulate: Batches of an update, int >= 1, where the loop accumulates gradients: they have
+            one lr and are one point of the curve, the mean of their losses. An update that the
+            loop does not finish is left out.
+        groups: "ratio" keeps the ratios between the lrs of the parameter groups, and the highest
+            follows the sweep; "equal" gives all groups the same.
+        stateful: What else the loop changes: further modules and optimizers, schedulers, an EMA,
+            a StatefulDataLoader, anything with a state dict. With a GradScaler among them, updates
+            that it skips are not recorded, and their lr is used again.
+        snapshot_device: Where the copies of tensors live; "cpu" spares the memory of a GPU.
+        verify: Compare the hashes; what differs is named by a UserWarning and in `curve.notes`.
+        options: `sweep` and `stop_factor` of `lrsched.RangeTest`.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: an argument out of range, or an optimizer with none of the model's parameters.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with range_test(model, optimizer, num_steps=20) as test:
+        ...     for inputs, target in test.batches([(torch.ones(4, 2), torch.ones(4, 1))]):
+        ...         loss = (model(inputs) - target).square().mean()
+        ...         loss.backward()
+        ...         optimizer.step()
+        ...         optimizer.zero_grad()
+        ...         test.record(loss)
+        >>> len(test.curve)
+        20
+
+    Source: Smith 2015, arXiv:1506.01186.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        start_lr: float = 1e-7,
+        end_lr: float = 10.0,
+        num_steps: int = 300,
+        *,
+        accumulate: int = 1,
+        groups: str = "ratio",
+        stateful: Iterable[Any] = (),
+        snapshot_device: Any = None,
+        verify: bool = True,
+        **options: Any,
+    ) -> None:
+        self._test = RangeTest(start_lr, end_lr, num_steps, **options)
+        self._model, self._optimizer = model, optimizer
+        self._accumulate = check_int("accumulate", accumulate, 1)
+        self._groups = check_choice("groups", groups, GROUPS)
+        self._stateful = listed(stateful)
+        self._kept = {
+            "device": checked_device("snapshot_device", snapshot_device),
+            "verify": check_bool("verify", verify),
+        }
+        checked_place(model, optimizer, None)
+        if accumulate > 1 and accumulated_gradients(optimizer) is not None:
+            raise ValueError(
+                "accumulate must be 1 where Accelerate accumulates gradients, which says itself "
+                f"how many batches an update has, got {accumulate}"
+            )
+        self._loop: Loop | None = None
+        self._undoing: Undoing | None = None
+        self._left = False
+        self._sources: list[Batches | Strangers] = []
+        self._streams: WeakSet[Generator[Any]] = WeakSet()
+
+    def __enter__(self) -> Self:
+        if self._loop is not None:
+            raise RuntimeError("a range test must be entered once, got a second time (make a new)")
+        snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
+        trial = Trial(self._optimizer, self._test, self._groups, enabled_scaler(self._stateful))
+        strangers = Strangers(snapshot.optimizers, snapshot.others)
+        self._sources.append(strangers)
+        self._loop = Loop(self._optimizer, trial, strangers, self._accumulate)
+        self._undoing = Undoing(snapshot, self._sources, owner=self)
+        self._undoing.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        assert self._loop is not None
+        assert self._undoing is not None
+        self._left, in_vain = True, False
+        try:
+            in_vain = self._end(self._loop, error)
+        finally:
+            # Not kept, for the copies in it.
+            undoing, self._undoing = self._undoing, None
+            undoing.__exit__(kind, error, trace)
+            self._sources.clear()
+        for note in (*undoing.notes, *self._remarks(self._loop)):
+            self._test.note(note)
+        return in_vain
+
+    def _remarks(self, loop: Loop) -> Iterator[str]:
+        if loop.trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
+            yield OVERRULED
+        missed = loop.missed_updates()
+        if missed is not None:
+            warn(missed)
+            yield missed
+
+    def _end(self, loop: Loop, error: BaseException | None) -> bool:
+        """Judge what is left; whether the error is that of an update after the end of the test."""
+        loop.close()
+        for stream in [*self._streams]:
+            # The loop may have been left in the middle, and somebody still hold it.
+            stream.close()
+        if error is None:
+            # Not after an error: the other processes do not come here.
+            loop.trial.read()
+        if isinstance(error, Exception) and loop.was_in_vain():
+            self._test.note(failed_in_vain(error))
+            return True
+        self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
+        return False
+
+    def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
+        """Batches of `loader`, from its start again where it ends, as long as the test runs.
+
+        Sets the lr that the update with each batch must use. What decides the order of the batches
+        is put back at the end of the test: generators, and counters of samplers.
+
+        Raises:
+            RuntimeError: outside of `with`, or not exactly one loss was recorded for each batch.
+            ValueError: `loader` has no batches.
+        """
+        loop = self._inside("batches")
+        source = Batches(loader, verify=self._kept["verify"])
+        self._sources.append(source)
+        batches = loop.batches(source)
+        self._streams.add(batches)
+        return batches
+
+    def record(self, loss: Any) -> None:
+        """Keep the loss of the batch that was handed out last; a tensor on a device is read later.
+
+        Raises:
+            TypeError: `loss` is not one real number.
+            RuntimeError: outside of `with`, or there is no such batch, or it has its loss.
+        """
+        loop = self._inside("record")
+        if not isinstance(loss, torch.Tensor):
+            loss = torch.tensor(check_loss(loss), dtype=torch.float64)
+        elif loss.numel() != 1 or loss.is_complex():
+            check_loss(loss)
+        loop.record(loss)
+
+    def _inside(self, name: str) -> Loop:
+        if self._loop is None or self._left:
+            raise RuntimeError(f"{name} must be used inside `with range_test(...) as test:`")
+        return self._loop
+
+    @property
+    def running(self) -> bool:
+        """Whether the test wants another update, as far as losses have been read."""
+        return self._test.running
+
+    @property
+    def curve(self) -> LossCurve:
+        """The losses recorded, with the lr that each update used; complete after the test."""
+        return self._test.curve

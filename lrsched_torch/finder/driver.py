@@ -1,0 +1,205 @@
+"""A short training whose lr a state machine sets, and that never waits for the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lrsched.range_test import RangeTest
+from lrsched_torch._accelerate import scaler_of
+from lrsched_torch.param_groups import Group, unalias, writer_for
+from lrsched_torch.update_counter import UpdateCounter
+
+# Losses are read from the device this many at a time: reading one makes the host wait for it.
+READ_EVERY = 16
+# From its usual 65536, a GradScaler is then at 2**-16: no scale will do.
+MAX_SKIPS = 32
+NUMBERS = {bool, int, float}
+
+
+class Trial:
+    """Sets the lr for each update, and takes one loss for each.
+
+    The losses that are read late are judged one by one, so the curve is the one of a loop that
+    reads every loss at once; the updates after its end are in vain.
+
+    Args:
+        optimizer: Its lr is set, in all groups.
+        test: Says which lr the next update uses and whether to go on, and takes the losses.
+        groups: "ratio" keeps the ratios between the lrs of the groups, the highest following the
+            sweep; "equal" gives all groups the same.
+        scaler: A GradScaler of the loop, whose skipped updates do not count; None for that of an
+            optimizer that Accelerate has prepared.
+
+    Attributes:
+        overruled: Something else has set the lr too.
+        scaled: There is a GradScaler.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        test: RangeTest,
+        groups: str = "ratio",
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self._optimizer, self._test = optimizer, test
+        parts = shares(optimizer.param_groups, groups)
+        self._uniform = len(set(parts)) == 1
+        self._lrs: list[Any] = test.planned_lr.tolist()
+        if not self._uniform:
+            self._lrs = [[lr * part for part in parts] for lr in self._lrs]
+        self._losses: list[Any] = []  # numbers, and tensors that are read later
+        self._skips = 0
+        self._processes = _processes()
+        scaler = scaler or scaler_of(optimizer)
+        self.scaled = scaler is not None
+        self._counter = UpdateCounter() if self.scaled else None
+        # A scaler waits for the device at every step, so that its verdict costs no further wait.
+        self._read_every = 1 if self.scaled else READ_EVERY
+        self.overruled = False
+
+    def updates(self, source: Iterable[Any]) -> Generator[Any]:
+        """Entries of `source`, as long as the test runs: what one update is made from.
+
+        Before the next, one loss must have been recorded.
+        """
+        self.read()
+        if self._counter is not None and not self._counter.hooked:
+            self._counter.attach(self._optimizer)
+        groups, stream = self._optimizer.param_groups, iter(source)
+        unalias(groups, momentum=False)
+        write = writer_for(groups, self._uniform, has_momentum=False)
+        while self._test.running:
+            done, lr = self._test.recorded, None
+            # The stream last, of which nothing must be taken in vain.
+            for lr, entry in zip(self._lrs[done : done + self._read_every], stream):  # noqa: B905
+                write(groups, lr)
+                yield entry
+            if lr is None:
+                return
+            self._watch(lr)
+            if self._counter is not None:
+                self._judge_skip(self._counter.take())
+            self.read()
+
+    def write_lr(self) -> None:
+        """Set the lr of the update that is under way again, which something may have changed."""
+        groups = self._optimizer.param_groups
+        lr = self._lrs[self._test.recorded + len(self._losses)]
+        writer_for(groups, self._uniform, has_momentum=False)(groups, lr)
+
+    def close(self) -> None:
+        """Let go of the optimizer."""
+        if self._counter is not None:
+            self._counter.detach()
+
+    def _watch(self, lr: Any) -> None:
+        """See whether somebody else sets the lr; on another device, that would be to wait."""
+        now = self._optimizer.param_groups[0]["lr"]
+        if isinstance(now, float):
+            self.overruled |= now != (lr if self._uniform else lr[0])
+
+    def record(self, loss: Tensor) -> None:
+        """Take the loss of the update, a tensor of one element; on a device it is read later."""
+        if loss.__class__ is Tensor and loss.is_cpu and not loss.ndim:
+            # Nothing to wait for; unlike item(), this calls no operator.
+            self._losses.append(loss.tolist())
+        else:
+            # A copy, since a captured graph writes the next loss over this one.
+            self._losses.append(loss.detach().clone())
+
+    def read(self) -> bool:
+        """Judge the losses that have been recorded so far; whether the test goes on."""
+        if self._losses:
+            several = self._processes > 1
+            values = self._averaged(self._losses) if several else _numbers(self._losses)
+            self._losses = []
+            self._test.record_all(values)
+        return self._test.running
+
+    def had_ended(self) -> bool:
+        """Whether the losses end the test that come before an update which has raised an error.
+
+        That update is in vain then: a loop that reads every loss at once does not make it. In
+        several processes nobody can tell, since the others do not come here.
+        """
+        if self._processes > 1 or not self._test.running:
+            return False
+        try:
+            return not self.read()
+        except RuntimeError:  # of a device that gives nothing any more
+            return False
+
+    def _averaged(self, losses: Sequence[Any]) -> list[float]:
+        """The mean over the processes that train together, so that all of them stop together."""
+        device = self._optimizer.param_groups[0]["params"][0].device
+        total = flat(list(map(torch.as_tensor, losses))).to(device, torch.float32)
+        torch.distributed.all_reduce(total)
+        mean: list[float] = (total / self._processes).tolist()
+        return mean
+
+    def _judge_skip(self, updates: int) -> None:
+        """Forget the loss of an update that the scaler has skipped; its lr is used again.
+
+        A loss that is not finite stays, and after too many skips the loss is called so: both end
+        the test.
+        """
+        self._skips = 0 if updates else self._skips + 1
+        if self._skips == MAX_SKIPS:
+            self._losses[-1] = math.nan
+        elif self._skips and math.isfinite(self._losses[-1]):
+            self._losses.clear()
+
+
+def _numbers(losses: list[Any]) -> list[float]:
+    """Losses as numbers, those on a device with one wait for all of them."""
+    kinds = set(map(type, losses))
+    if kinds.isdisjoint(NUMBERS):
+        numbers: list[float] = flat(losses).tolist()
+        return numbers
+    # A loop that has both kinds waits for each.
+    return losses if kinds <= NUMBERS else list(map(float, losses))
+
+
+def flat(losses: list[Tensor]) -> Tensor:
+    """Losses of shape () and (1,), and of several dtypes, in one tensor."""
+    try:
+        return torch.stack(losses).flatten()
+    except RuntimeError:  # of several shapes
+        return torch.cat(list(map(torch.flatten, losses)))
+
+
+def shares(groups: Iterable[Group], how: str) -> list[float]:
+    """The lr of each group as a part of the highest, in [0, 1]."""
+    groups = list(groups)
+    for index, group in enumerate(groups):
+        if group["lr"] is None:
+            raise ValueError(
+                f"optimizer must have a lr in each group, got None in group {index} "
+                "(an optimizer that chooses its own needs no range test)"
+            )
+    lrs = [float(group["lr"]) for group in groups]
+    if not max(lrs):
+        # At the very start of a warmup; schedulers leave here what it leads to.
+        lrs = [float(group.get("initial_lr", 0.0)) for group in groups]
+    if how == "equal" or not max(lrs):
+        return [1.0] * len(lrs)
+    return [lr / max(lrs) for lr in lrs]
+
+
+def _processes() -> int:
+    """Number of processes that train together."""
+    distributed = torch.distributed
+    training = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if training else 1
+
+
+def failed_in_vain(error: Exception) -> str:
+    """Of an error that a loop without lag would not have met: a loss that refuses NaN, mostly."""
+    return f"An update after the end of the sweep has raised {type(error).__name__}."

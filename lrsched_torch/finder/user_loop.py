@@ -1,0 +1,140 @@
+"""A training loop that somebody else has written, held to one loss for each of its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from itertools import chain
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lrsched_torch._accelerate import accumulated_gradients
+from lrsched_torch.finder.driver import Trial, flat
+from lrsched_torch.finder.unknown_optimizers import Strangers
+from lrsched_torch.update_counter import UpdateCounter
+
+
+class Loop:
+    """Hands out batches, sets the lr for each, takes one loss for each, and counts the updates.
+
+    The batches of an update have one lr, and the mean of their losses is its loss.
+
+    Args:
+        optimizer: Makes the updates.
+        trial: Gets the losses.
+        strangers: Hears of the steps of optimizers.
+        accumulate: Batches of an update; where Accelerate accumulates gradients, it says how many.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, trial: Trial, strangers: Strangers, accumulate: int = 1
+    ) -> None:
+        self._optimizer, self._accumulate, self.trial = optimizer, accumulate, trial
+        self._strangers = strangers
+        self._gradients = accumulated_gradients(optimizer)
+        self._counter = UpdateCounter()
+        self._reader: object = None
+        self._batches = self._losses = self._points = 0
+        # of the update under way
+        self._parts: list[Tensor] = []
+
+    def batches(self, source: Iterable[Any]) -> Generator[Any]:
+        """Batches of `source`, as long as the test runs.
+
+        Raises:
+            RuntimeError: no loss was recorded for the last batch, or somebody else has begun to
+                read batches.
+        """
+        self._reader = reader = object()
+        if not self._counter.hooked:
+            self._counter.attach(self._optimizer)
+        self._strangers.watch()
+        # What was left in the middle is forgotten.
+        self._parts.clear()
+        self._losses = self._batches
+        stream = iter(source)
+        for first in self.trial.updates(stream):
+            for batch in chain((first,), stream):
+                if self._parts:
+                    self.trial.write_lr()
+                self._batches += 1
+                self._strangers.next_batch()
+                yield batch
+                if self._reader is not reader:
+                    raise RuntimeError(
+                        "batches must be read by one loop at a time, got another that has begun"
+                    )
+                if self._losses != self._batches:
+                    self._complain()
+                if not self._parts:
+                    break
+                self._check_accumulating()
+
+    def record(self, loss: Tensor) -> None:
+        """Take the loss of the batch handed out last, a tensor of one element.
+
+        Raises:
+            RuntimeError: there is no such batch, or it has its loss.
+        """
+        if self._losses == self._batches:
+            self._complain(1, " (loop over test.batches(loader), which sets the lr)")
+        self._losses += 1
+        if self._accumulate == 1 and self._gradients is None:
+            self._finish(loss)
+            return
+        self._parts.append(loss.detach().clone())
+        if self._is_update():
+            self._finish(flat(self._parts).mean())
+            self._parts.clear()
+
+    def _finish(self, loss: Tensor) -> None:
+        self._points += 1
+        self.trial.record(loss)
+
+    def _is_update(self) -> bool:
+        """Whether the batch handed out last is the last one of an update."""
+        if self._gradients is not None:
+            return bool(self._gradients.sync_gradients)
+        return len(self._parts) == self._accumulate
+
+    def _check_accumulating(self) -> None:
+        """Without the Accelerator's `accumulate`, no batch would be the last one of an update."""
+        if self._gradients is not None and len(self._parts) >= self._gradients.num_steps:
+            raise RuntimeError(
+                "the loop must use `with accelerator.accumulate(model):`, got "
+                f"{len(self._parts)} batches without an update"
+            )
+
+    def _complain(self, more: int = 0, remedy: str = "") -> None:
+        raise RuntimeError(
+            "record(loss) must be called once for every batch, got "
+            f"{self._losses + more} losses for {self._batches} batches{remedy}"
+        )
+
+    def was_in_vain(self) -> bool:
+        """Whether the update that has raised an error is one after the end of the test."""
+        return self._losses < self._batches and self.trial.had_ended()
+
+    def close(self) -> None:
+        """Let go of the optimizer."""
+        self.trial.close()
+        self._counter.detach()
+
+    def missed_updates(self) -> str | None:
+        """A sentence where the loop has made updates, but by far fewer than the curve has points.
+
+        One may be missing, of a loop that was left before its last, and a few more, which a
+        GradScaler has skipped that nobody has told of; where one is known, its skips are no points.
+        Replays of a captured graph, and updates in compiled code, cannot be counted.
+        """
+        made, counter = self._counter.take(), self._counter
+        few = made < self._points - 1 and 2 * made <= self._points + 1
+        countable = not (self.trial.scaled or counter.captured or counter.compiled)
+        if not (made and few and countable):
+            return None
+        return (
+            f"The loop made {made} updates for the {self._points} points of the curve, so not all "
+            "of its learning rates were used (with gradient accumulation, pass accumulate=, the "
+            "number of batches of an update)."
+        )

@@ -1,0 +1,272 @@
+"""The training of a Lightning trainer, rehearsed: the same updates, and no mark on the trainer."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from importlib import import_module
+from itertools import islice
+from numbers import Number
+from types import ModuleType, TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrsched.rewind.interrupt import WholeEnd, deferred_interrupt
+from lrsched_torch._batches import Batches
+from lrsched_torch._random_states import RandomStates
+
+PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+# Attributes of every callback that are no hooks.
+CALLBACK_STATE = ("state_key", "state_dict", "_legacy_state_key", "_generate_state_key")
+# Attributes of a logger that say where it writes.
+PLACES = ("log_dir", "name", "root_dir", "save_dir", "sub_dir", "version")
+
+
+def find_lightning() -> ModuleType:
+    """Lightning, under either of its names; the one that is in use where both are installed.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    for name in sorted(PACKAGES, key=lambda name: name not in sys.modules):
+        try:
+            return import_module(name)
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise
+    raise ImportError(
+        'lrsched_torch.lightning needs Lightning: pip install "onecycle-lr[integrations]"'
+    )
+
+
+class Rehearsal:
+    """Batches and updates of a trainer that is about to fit; made by `rehearse`.
+
+    The updates are made by Lightning itself, so precision, gradient clipping, accumulation,
+    strategy and the hooks of the LightningModule are those of the training.
+
+    Iterating gives the batches of an epoch: for each update a list of pairs (number of the batch
+    in the epoch, batch).
+    """
+
+    def __init__(
+        self, trainer: Any, module: Any, loop: Any, optimization: Any, loaders: ExitStack
+    ) -> None:
+        self._trainer, self._module = trainer, module
+        self._loop, self._optimization = loop, optimization
+        self._loaders = loaders
+        loop._should_accumulate = self._should_accumulate
+        self._more_to_come = False
+
+    def __iter__(self) -> Iterator[list[tuple[int, Any]]]:
+        limit = self._loop.max_batches
+        epoch = islice(self._loop._data_fetcher, None if limit == float("inf") else int(limit))
+        numbered = ((number, batch) for number, (batch, *_) in enumerate(epoch))
+        while together := list(islice(numbered, self._trainer.accumulate_grad_batches)):
+            yield together
+
+    def close(self) -> None:
+        """Put back what decides the order of batches, which the trainer and its data lead to."""
+        with deferred_interrupt():
+            self._loaders.close()
+
+    def begin(self) -> None:
+        """Run what the module does before the first batch."""
+        self._module.on_train_start()
+        self._module.on_train_epoch_start()
+
+    def update(self, together: list[tuple[int, Any]]) -> Tensor:
+        """Make one update; the mean loss of its batches, NaN if training_step gave none."""
+        losses = []
+        for place, (number, batch) in enumerate(together, 1):
+            self._more_to_come = place < len(together)
+            losses.append(self._run(number, batch))
+        given = [loss for loss in losses if loss is not None]
+        mean = torch.stack(given).mean() if given else torch.tensor(torch.nan)
+        # Lightning has divided each of them.
+        return mean * float(self._trainer.accumulate_grad_batches)
+
+    def _run(self, number: int, batch: Any) -> Any:
+        trainer, module = self._trainer, self._module
+        batch = trainer.precision_plugin.convert_input(batch)
+        batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
+        batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+        module.on_train_batch_start(batch, number)
+        arguments = self._loop.epoch_loop._build_kwargs(OrderedDict(), batch, number)
+        outputs = self._optimization.run(trainer.optimizers[0], number, arguments)
+        module.on_train_batch_end(outputs, batch, number)
+        return outputs.get("loss")
+
+    def _should_accumulate(self) -> bool:
+        return self._more_to_come
+
+
+class rehearse(WholeEnd):  # noqa: N801 - used as a function: `with rehearse(...) as rehearsal`
+    """A rehearsal of the training, or None if the trainer has no batches to train on.
+
+    Callbacks, loggers and the profiler do nothing meanwhile, and what is logged goes nowhere; but
+    they can be looked at, as a training that asks for the folder of its logs does. At the end, the
+    attributes of the trainer, the random number generators and what decides the order of batches
+    are put back.
+    """
+
+    def __init__(self, trainer: Any, module: Any) -> None:
+        super().__init__()
+        self._trainer, self._module = trainer, module
+        self._end = ExitStack()
+
+    def __enter__(self) -> Rehearsal | None:
+        try:
+            rehearsal = self._begin()
+            super().__enter__()
+        except BaseException:
+            self._end.close()
+            raise
+        return rehearsal
+
+    def _put_back(self) -> None:
+        self._end.close()
+
+    def _begin(self) -> Rehearsal | None:
+        trainer, end = self._trainer, self._end
+        end.callback(RandomStates().restore)
+        loop = copy.copy(trainer.fit_loop)
+        end.enter_context(kept(trainer))
+        _schedule_accumulation(trainer)
+        _mute(trainer, self._module, end)
+        trainer.fit_loop = loop
+        loaders = end.enter_context(ExitStack())
+        if not _load_data(loop, loaders):
+            return None
+        optimization = _part("loops.optimization.automatic")._AutomaticOptimization(trainer)
+        return Rehearsal(trainer, self._module, loop, optimization, loaders)
+
+
+class kept:  # noqa: N801 - used as a function: `with kept(...)`
+    """Put back which objects are the attributes of `owners`."""
+
+    def __init__(self, *owners: Any) -> None:
+        self._owners = owners
+
+    def __enter__(self) -> None:
+        self._before = [dict(vars(owner)) for owner in self._owners]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for owner, attributes in zip(self._owners, self._before, strict=True):
+            # In this order nothing is missing if Ctrl-C comes in between.
+            vars(owner).update(attributes)
+            for name in vars(owner).keys() - attributes.keys():
+                del vars(owner)[name]
+
+
+def _part(name: str) -> Any:
+    """A part of Lightning."""
+    return import_module(f"{find_lightning().__name__}.{name}")
+
+
+def _schedule_accumulation(trainer: Any) -> None:
+    """Accumulate as the training will at its start, where a callback says how much."""
+    scheduler = _part("callbacks").GradientAccumulationScheduler
+    for callback in trainer.callbacks:
+        if isinstance(callback, scheduler):
+            batches = callback.get_accumulate_grad_batches(trainer.current_epoch)
+            trainer.accumulate_grad_batches = batches
+
+
+def _mute(trainer: Any, module: Any, end: ExitStack) -> None:
+    bar = _part("callbacks").ProgressBar
+    # Without a progress bar, what a module prints goes straight to the screen.
+    others = [callback for callback in trainer.callbacks if not isinstance(callback, bar)]
+    trainer.callbacks = [_Bystander(callback, _of_callback) for callback in others]
+    trainer.loggers = [_Bystander(logger, _of_logger) for logger in trainer.loggers]
+    trainer.profiler = _part("profilers").PassThroughProfiler()
+    trainer._logger_connector = connector = copy.copy(trainer._logger_connector)
+    logged: dict[str, Tensor] = {}
+    connector._callback_metrics = connector._logged_metrics = logged
+    connector._progress_bar_metrics = logged
+    for part in module.modules():
+        if isinstance(part, find_lightning().LightningModule):
+            end.enter_context(kept(part))
+            # Lightning's own needs a running loop.
+            part.log, part.log_dict = partial(_log, logged), partial(_log_all, logged)
+
+
+class _Bystander:
+    """Something of the trainer that takes no part in the rehearsal, to be looked at.
+
+    Args:
+        original: What it is taken for.
+        find: `find(original, name)` gives an attribute.
+    """
+
+    def __init__(self, original: Any, find: Callable[[Any, str], Any]) -> None:
+        self._original, self._find = original, find
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        # The trainer tells its callbacks and loggers apart by their type.
+        return type(self._original)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._find(self._original, name)
+
+
+def _of_callback(callback: Any, name: str) -> Any:
+    """What a callback holds, and in the place of its hooks a function that does nothing."""
+    is_hook = hasattr(find_lightning().Callback, name) and name not in CALLBACK_STATE
+    return _ignore if is_hook else getattr(callback, name)
+
+
+def _of_logger(logger: Any, name: str) -> Any:
+    """Where a logger writes, and of anything else what does nothing."""
+    return getattr(logger if name in PLACES else _part("loggers.logger").DummyLogger(), name)
+
+
+def _ignore(*arguments: Any, **options: Any) -> None:
+    """In the place of a hook."""
+
+
+def _log(logged: dict[str, Tensor], name: str, value: Any, **options: Any) -> None:
+    """In the place of `LightningModule.log`: keeps the last number of each name."""
+    if isinstance(value, (Number, Tensor)):
+        logged[name] = torch.as_tensor(value).detach().clone()
+
+
+def _log_all(logged: dict[str, Tensor], values: Mapping[str, Any], **options: Any) -> None:
+    """In the place of `LightningModule.log_dict`."""
+    for name, value in values.items():
+        _log(logged, name, value)
+
+
+def _load_data(loop: Any, end: ExitStack) -> bool:
+    """Have a copy of the fit loop set up copies of the loaders; whether there are batches."""
+    data, combined = _part("trainer.connectors.data_connector"), _part("utilities.combined_loader")
+    if not loop._data_source.is_defined() or loop.trainer.limit_train_batches == 0:
+        return False
+    loaders = data._request_dataloader(loop._data_source)
+    if not isinstance(loaders, combined.CombinedLoader):
+        loaders = combined.CombinedLoader(loaders, "max_size_cycle")
+    for loader in loaders.flattened:
+        batches = Batches(loader, verify=False)
+        end.callback(batches.restore)
+        batches.set_aside()
+    loop._data_source = data._DataLoaderSource(copy.copy(loaders), "train_dataloader")
+    loop._combined_loader = None
+    with warnings.catch_warnings():
+        # The trainer says the same when it sets up its own.
+        warnings.simplefilter("ignore")
+        loop.setup_data()
+    end.callback(loop._data_fetcher.teardown)
+    return bool(loop.max_batches)

@@ -1,0 +1,248 @@
+"""A range test at the start of `Trainer.fit`, in the place of Lightning's LearningRateFinder.
+
+Not imported by `lrsched_torch` itself: `from lrsched_torch.lightning import LearningRateFinder`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from functools import reduce
+from numbers import Real
+from typing import Any
+
+from lrsched._validate import check_bool, check_choice, check_type
+from lrsched.curve.loss_curve import LossCurve
+from lrsched.curve.suggestion import SCHEDULE_FACTORS, Suggestion
+from lrsched.engine.schedule import Schedule
+from lrsched.range_test import DEFAULT_SWEEP, RangeTest
+from lrsched_torch.finder.arguments import GROUPS, listed
+from lrsched_torch.finder.context import range_test
+from lrsched_torch.finder.driver import shares
+from lrsched_torch.lightning.dry_run import find_lightning, kept, rehearse
+from lrsched_torch.param_groups import unalias, write_lr
+
+pl = find_lightning()
+ON_DOUBT = ("warn", "raise", "use")
+Place = tuple[Any, str]
+
+
+class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
+    """Find a learning rate at the start of `fit`, set it, and train as if that were all.
+
+    Runs `lrsched_torch.range_test` on the LightningModule with the trainer's own optimizer, train
+    dataloader, precision, gradient clipping, accumulation and strategy. Afterwards, also after an
+    exception or Ctrl-C, the model, the random number generators, the order of the batches, the
+    trainer, its loops, loggers and other callbacks are as they were. Meanwhile the numbers that
+    `self.log` is given can be read in `trainer.callback_metrics` and are logged nowhere, and hooks
+    of other callbacks do not run; those of the LightningModule around a batch do.
+    `train_dataloader` is called once more than without a finder.
+
+    Then the lr is set, and `configure_optimizers` runs again, so that schedulers built from it,
+    such as OneCycleLR, use it too. A fit that resumes from a checkpoint, and `fast_dev_run`, go on
+    without a range test.
+
+    Args:
+        attr: Attribute of the LightningModule, or entry of its `hparams`, or both, that
+            `configure_optimizers` takes the lr from; dots lead into what it holds
+            ("optimizer.lr"). None sets the lr of the optimizer alone.
+        start_lr: First learning rate, > 0.
+        end_lr: Last learning rate, > `start_lr`.
+        num_steps: Number of updates, int >= 10.
+        sweep: As for `lrsched.RangeTest`.
+        stop_factor: As for `lrsched.RangeTest`.
+        schedule: What the lr is for: "one_cycle", whose peak it becomes, or "constant".
+        on_doubt: What to do with a suggestion that is not confident. "warn" says so and leaves the
+            lr as it was: a training that nobody watches had better run with a lr that somebody
+            chose than with one that the curve does not support. "raise" ends the fit. "use" takes
+            it; where there is none at all, it warns as well.
+        groups: As for `lrsched_torch.range_test`; with `attr=None`, also how the lr is set.
+        stateful: As for `lrsched_torch.range_test`, beside the trainer's GradScaler.
+        snapshot_device: As for `lrsched_torch.range_test`.
+        verify: As for `lrsched_torch.range_test`.
+
+    Attributes:
+        curve: The `LossCurve` of the last range test; None before.
+        suggestion: Its `Suggestion`; None before.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: an argument out of range; at the start of `fit` also an `attr` that is not
+            there or that `configure_optimizers` does not read, manual optimization, several
+            optimizers, or `attr=None` with a scheduler.
+        RuntimeError: the suggestion is not confident, with `on_doubt="raise"`.
+    """
+
+    def __init__(
+        self,
+        attr: str | None = "lr",
+        *,
+        start_lr: float = DEFAULT_SWEEP[0],
+        end_lr: float = DEFAULT_SWEEP[1],
+        num_steps: int = DEFAULT_SWEEP[2],
+        sweep: str | Schedule = "exponential",
+        stop_factor: float | None = 2.0,
+        schedule: str = "one_cycle",
+        on_doubt: str = "warn",
+        groups: str = "ratio",
+        stateful: Iterable[Any] = (),
+        snapshot_device: Any = None,
+        verify: bool = True,
+    ) -> None:
+        super().__init__()
+        if attr is not None:
+            check_type("attr", attr, str)
+        self._attr = attr
+        RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
+        self._schedule = check_choice("schedule", schedule, SCHEDULE_FACTORS)
+        self._on_doubt = check_choice("on_doubt", on_doubt, ON_DOUBT)
+        self._groups = check_choice("groups", groups, GROUPS)
+        self._stateful = listed(stateful)
+        self._options: dict[str, Any] = {
+            "start_lr": start_lr,
+            "end_lr": end_lr,
+            "num_steps": num_steps,
+            "sweep": sweep,
+            "stop_factor": stop_factor,
+            "groups": groups,
+            "snapshot_device": snapshot_device,
+            "verify": check_bool("verify", verify),
+        }
+        self.curve: LossCurve | None = None
+        self.suggestion: Suggestion | None = None
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Run the range test and set the lr; called by the trainer."""
+        if trainer.ckpt_path is not None or trainer.fast_dev_run:
+            why = "fast_dev_run is on" if trainer.fast_dev_run else "the fit resumes a checkpoint"
+            _say(f"No range test, since {why}: the learning rate is left as it was.")
+            return
+        _check_supported(trainer, pl_module)
+        places = self._places(trainer, pl_module)
+        curve = self._run(trainer, pl_module)
+        if curve is None:
+            return
+        self.curve, self.suggestion = curve, curve.suggest(schedule=self._schedule)
+        lr = self._judge(self.suggestion)
+        if lr is not None and self._attr is None:
+            _set_in_groups(trainer.optimizers[0].param_groups, lr, self._groups)
+        elif lr is not None:
+            _set_in_places(trainer, self._attr, places, lr)
+
+    def _run(self, trainer: Any, module: Any) -> LossCurve | None:
+        with rehearse(trainer, module) as rehearsal:
+            if rehearsal is None:
+                return None
+            scaler = getattr(trainer.precision_plugin, "scaler", None)
+            stateful = self._stateful if scaler is None else (*self._stateful, scaler)
+            test = range_test(module, trainer.optimizers[0], stateful=stateful, **self._options)
+            with test, kept(trainer, module), closing(rehearsal):
+                rehearsal.begin()
+                for batches in test.batches(rehearsal):
+                    test.record(rehearsal.update(batches))
+            return test.curve
+
+    def _places(self, trainer: Any, module: Any) -> list[Place]:
+        """What holds the lr, each with the name that it has there."""
+        if self._attr is not None:
+            return _find(module, self._attr)
+        if any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs):
+            raise ValueError(
+                "attr must name what configure_optimizers takes the lr from, got None "
+                "(the scheduler would overwrite a lr that is set in the optimizer alone)"
+            )
+        return []
+
+    def _judge(self, found: Suggestion) -> float | None:
+        """The lr to set, or None."""
+        if found.confident or (self._on_doubt == "use" and found.lr is not None):
+            _say(str(found))
+            return found.lr
+        if self._on_doubt == "raise":
+            raise RuntimeError(f"{found} (on_doubt='warn' would go on with the lr as it is)")
+        remedy = "" if found.lr is None else " (on_doubt='use' would take this one)"
+        pl.utilities.rank_zero_warn(f"{found} The learning rate is left as it was{remedy}.")
+        return None
+
+
+def _say(sentence: str) -> None:
+    pl.utilities.rank_zero_info(sentence)
+
+
+def _check_supported(trainer: Any, module: Any) -> None:
+    reasons = {
+        "manual optimization": not module.automatic_optimization,
+        "several optimizers": len(trainer.optimizers) > 1,
+        "a training_step that reads the loader itself (dataloader_iter)": "dataloader_iter"
+        in inspect.signature(module.training_step).parameters,
+        f"{type(trainer.strategy).__name__}": trainer.strategy.handles_gradient_accumulation,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise ValueError(
+                f"LearningRateFinder must have one optimizer that Lightning steps, got {reason} "
+                "(use lrsched_torch.range_test around a loop of your own)"
+            )
+
+
+def _find(module: Any, attr: str) -> list[Place]:
+    """Where an attribute is: in the hyper-parameters, in the module, or in both."""
+    places = []
+    *path, name = attr.split(".")
+    for root in (module.hparams, module):
+        try:
+            holder = reduce(_get, path, root)
+            value = _get(holder, name)
+        except (AttributeError, KeyError):
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"attr must name a number, got {attr!r}, which is {value!r}")
+        places.append((holder, name))
+    if not places:
+        raise ValueError(
+            f"attr must name an attribute of {type(module).__name__} or an entry of its hparams, "
+            f"got {attr!r} (None sets the lr of the optimizer alone)"
+        )
+    return places
+
+
+def _get(holder: Any, name: str) -> Any:
+    return holder[name] if isinstance(holder, Mapping) else getattr(holder, name)
+
+
+def _set(holder: Any, name: str, value: Any) -> None:
+    if isinstance(holder, Mapping):
+        holder[name] = value  # type: ignore[index]
+    elif _get(holder, name) != value:
+        # A property that reads the hyper-parameters has it already.
+        setattr(holder, name, value)
+
+
+def _set_in_places(trainer: Any, attr: str | None, places: list[Place], lr: float) -> None:
+    """Set the lr where it is kept, and have optimizer and schedulers made from it."""
+    before = [_get(*place) for place in places]
+    settings = _settings(trainer)
+    for place in places:
+        _set(*place, lr)
+    trainer.strategy.setup_optimizers(trainer)
+    if lr not in before and _settings(trainer) == settings:
+        for place, value in zip(places, before, strict=True):
+            _set(*place, value)
+        raise ValueError(
+            f"attr must name what configure_optimizers takes the lr from, got {attr!r}, "
+            "whose value changes nothing in the optimizer and its schedulers"
+        )
+
+
+def _settings(trainer: Any) -> str:
+    """All numbers of the optimizer and its schedulers."""
+    groups = [dict(group, params=None) for o in trainer.optimizers for group in o.param_groups]
+    states = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+    return repr((groups, states))
+
+
+def _set_in_groups(groups: list[dict[str, Any]], lr: float, how: str) -> None:
+    unalias(groups, momentum=False)
+    for group, share in zip(groups, shares(groups, how), strict=True):
+        write_lr(group, lr * share)

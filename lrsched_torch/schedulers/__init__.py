@@ -1,0 +1,1 @@
+"""Schedulers with torch's own signatures."""

@@ -1,0 +1,132 @@
+"""CyclicLR with the arguments of torch's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+from lrsched import Schedule, constant
+from lrsched._validate import check_bool, check_choice, check_momentum
+from lrsched.compat import torch_cyclic
+from lrsched_torch.param_groups import has_list, per_group
+from lrsched_torch.schedulers.per_group import ScaledByFunction
+from lrsched_torch.schedulers.schedule_lr import ScheduleLR
+
+
+class CyclicLR(ScheduleLR):
+    """Cyclical learning rates: between `base_lr` and `max_lr` and back, momentum opposite.
+
+    The arguments and, on valid input, the values of torch's CyclicLR. What differs, on purpose:
+    "triangular2" does not overflow; `param_groups` hold no state of it; groups added later join;
+    momentum stays off where an optimizer has it at 0; and the step counts updates, not calls.
+    See `ScheduleLR` for that and for the last two arguments.
+
+    Args:
+        optimizer: The optimizer to drive.
+        base_lr: Lower bound, >= 0, or a list of one per parameter group.
+        max_lr: Upper bound, > `base_lr`, or a list of one per group.
+        step_size_up: Steps of the way up, int >= 1.
+        step_size_down: Steps of the way down, int >= 0; None stands for `step_size_up`.
+        mode: "triangular", "triangular2" (half the height after each cycle) or "exp_range"
+            (`gamma ** step` of the height).
+        gamma: Factor of "exp_range", in (0, 1].
+        scale_fn: A function for the height, in place of `mode`. It is called when a step comes,
+            never ahead. It is code, not data: a state holds its name only, so a run is resumed
+            by building the scheduler with it again.
+        scale_mode: What `scale_fn` takes: "cycle", the number of the cycle, counted from 1, or
+            "iterations", the step.
+        cycle_momentum: Cycle the momentum, or beta_1, of every group that has it > 0.
+        base_momentum: Momentum at the top of a cycle, in [0, 1), or a list of one per group.
+        max_momentum: Momentum at the start of a cycle, in [0, 1), or a list of one per group.
+        last_epoch: The step before the one to start at; -1 starts at step 0.
+        count: As for `ScheduleLR`.
+        on_mismatch: As for `ScheduleLR`.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a value outside its range, a list that is not one per group, or
+            `cycle_momentum` for an optimizer without momentum. The optimizer is left as it was.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(3, requires_grad=True)], lr=1, momentum=0.9)
+        >>> scheduler = CyclicLR(optimizer, base_lr=0.01, max_lr=0.1, step_size_up=10)
+        >>> scheduler.get_last_lr(), scheduler.get_last_momentum()
+        ([0.01], [0.9])
+
+    Source: Smith 2015, arXiv:1506.01186; modes and defaults as torch CyclicLR.
+    """
+
+    _only_momentum_in_use = True
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: float | Sequence[float],
+        max_lr: float | Sequence[float],
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float | Sequence[float] = 0.8,
+        max_momentum: float | Sequence[float] = 0.9,
+        last_epoch: int = -1,
+        *,
+        count: str = "auto",
+        on_mismatch: str = "raise",
+    ) -> None:
+        cycle_momentum = check_bool("cycle_momentum", cycle_momentum)
+        waves = [
+            _waves(
+                knobs,
+                step_size_up=step_size_up,
+                step_size_down=step_size_down,
+                mode=mode if scale_fn is None else "triangular",
+                gamma=gamma,
+                cycle_momentum=cycle_momentum,
+            )
+            for knobs in per_group(
+                optimizer,
+                base_lr=base_lr,
+                max_lr=max_lr,
+                base_momentum=base_momentum,
+                max_momentum=max_momentum,
+            )
+        ]
+        pairs = [_scaled(pair, scale_fn, scale_mode) for pair in waves]
+        in_lists = has_list(base_lr, max_lr, base_momentum, max_momentum)
+        lr: Any
+        momentum: Any
+        lr, momentum = zip(*pairs, strict=True) if in_lists else pairs[0]
+        super().__init__(optimizer, lr, momentum, last_epoch, count=count, on_mismatch=on_mismatch)
+
+
+def _waves(
+    knobs: dict[str, Any], *, cycle_momentum: bool, **common: Any
+) -> tuple[Schedule, Schedule | None]:
+    """lr and momentum of a group; momenta that are equal, as torch allows, are no cycle."""
+    low, high = knobs["base_momentum"], knobs["max_momentum"]
+    if not cycle_momentum or low != high:
+        return torch_cyclic(**knobs, **common, cycle_momentum=cycle_momentum)
+    rates = {name: knobs[name] for name in ("base_lr", "max_lr")}
+    lr, _ = torch_cyclic(**rates, **common, cycle_momentum=False)
+    return lr, constant(check_momentum("base_momentum", low))
+
+
+def _scaled(
+    pair: tuple[Schedule, Schedule | None], scale_fn: Any, scale_mode: str
+) -> tuple[Any, ...]:
+    by_cycle = check_choice("scale_mode", scale_mode, ("cycle", "iterations")) == "cycle"
+    if scale_fn is None:
+        return pair
+    if not callable(scale_fn):
+        raise TypeError(f"scale_fn must be a function of one number, or None, got {scale_fn!r}")
+    return tuple(
+        ScaledByFunction(wave, scale_fn, by_cycle) if wave and wave.period else wave
+        for wave in pair
+    )

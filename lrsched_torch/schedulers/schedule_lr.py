@@ -1,0 +1,389 @@
+"""ScheduleLR: any schedule of `lrsched`, as a PyTorch learning-rate scheduler."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lrsched._validate import check_bool, check_choice, check_int
+from lrsched_torch.schedulers.binding import Binding, Values
+from lrsched_torch.schedulers.per_group import Curve, PerGroup
+from lrsched_torch.schedulers.state import State
+from lrsched_torch.schedulers.step_policy import COMPILED, COUNTS, Pace
+from lrsched_torch.update_counter import UpdateCounter
+
+AFTER_END = ("hold", "warn", "raise", "restore")
+MISMATCH = ("keep", "override", "raise")
+
+
+class ScheduleLR(LRScheduler):
+    """Set the lr, and the momentum if asked, of each parameter group to what a schedule says.
+
+    Call `step()` after `optimizer.step()`. It moves on by one step if the optimizer has made an
+    update since the last call, so calling it for every batch is right with gradient accumulation
+    and with updates that GradScaler skips. A tensor lr, momentum or beta_1 is filled in place.
+
+    Args:
+        optimizer: The optimizer to drive.
+        lr: A Schedule for all parameter groups, those added later included, or a list of one
+            per group.
+        momentum: The same for the momentum, or beta_1 where a group has betas; None, also in
+            the list, leaves it alone.
+        last_epoch: The step before the one to start at; -1 starts at step 0.
+        after_end: When stepped on after `total_steps` updates: "hold" the last values, "warn"
+            once and hold, or "raise" ValueError; "restore" puts back the lr and momentum found
+            at construction as soon as the last update is made.
+        count: What a call of `step()` does if the optimizer has made no update since the last
+            one. "updates": stay. "calls": move on, as torch does. "auto": stay; but in a dry
+            run, with no update, gradient or forward pass yet, move on, with torch's warning.
+        on_mismatch: What `load_state_dict` does about another schedule than this one: "keep"
+            this one and take only the step, "override" it with the saved one, or "raise".
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a list whose length is not the number of groups, momentum for an optimizer
+            that has none or that reaches 1, or an unknown choice. The optimizer is left as it
+            was.
+
+    Example:
+        >>> import lrsched
+        >>> optimizer = torch.optim.SGD([torch.zeros(3, requires_grad=True)], lr=1.0)
+        >>> warmup = lrsched.linear(0.01, 0.1, total_steps=5)
+        >>> scheduler = ScheduleLR(optimizer, warmup.then(lrsched.cosine(0.1, 0.0, 100)))
+        >>> scheduler.get_last_lr()
+        [0.01]
+    """
+
+    # The drop-ins for torch's schedulers leave the momentum of SGD(momentum=0) off.
+    _only_momentum_in_use = False
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr: Curve | Sequence[Curve],
+        momentum: Curve | Sequence[Curve | None] | None = None,
+        last_epoch: int = -1,
+        *,
+        after_end: str = "hold",
+        count: str = "auto",
+        on_mismatch: str = "raise",
+    ) -> None:
+        # The base class is not initialised: it would patch optimizer.step, and set the lr before
+        # anything is checked. What it sets is set here.
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be a torch Optimizer, got {optimizer!r}")
+        self.last_epoch = check_int("last_epoch", last_epoch, -1)
+        self._after_end = check_choice("after_end", after_end, AFTER_END)
+        self._count = check_choice("count", count, COUNTS)
+        self._on_mismatch = check_choice("on_mismatch", on_mismatch, MISMATCH)
+        self._binding = _bind(optimizer, lr, momentum, only_in_use=self._only_momentum_in_use)
+        self.optimizer = optimizer
+        self._compiled = self._closed = False
+        # Rows of values by step, and those of them that `step` may go on to without a look around.
+        self._rows: dict[int, Any] = {}
+        self._ahead: dict[int, Any] = {}
+        # What `optimizer.load_state_dict` brought before this scheduler set its own values again.
+        self._overwritten: Values | None = None
+        self._connect()
+        self._initial_step()
+
+    def _connect(self) -> None:
+        """Watch the optimizer: its updates, its new groups, and the loading of its state."""
+        me = weakref.ref(self)
+        was_in_charge = False
+
+        def before_load(optimizer: Optimizer, state_dict: Any) -> None:
+            nonlocal was_in_charge
+            scheduler = me()
+            was_in_charge = scheduler is not None and scheduler._in_charge()
+
+        def after_load(optimizer: Optimizer) -> None:
+            scheduler = me()
+            if scheduler is not None and was_in_charge:
+                loaded = scheduler._binding.present_values()
+                scheduler._apply(scheduler.last_epoch)
+                scheduler._overwritten = loaded
+                scheduler._forget_rows()
+
+        self._counter = counter = UpdateCounter()
+        self._pace = Pace(self.optimizer, counter, self._count)
+        counter.width = self._binding.width
+        counter.attach(self.optimizer, self._adopt)
+        counter.watch_loading(self.optimizer, before_load, after_load)
+        weakref.finalize(self, counter.detach)
+
+    def _adopt(self) -> None:
+        """Set the values of groups that were added since, just before their first update."""
+        if self._in_charge():
+            self._apply(self.last_epoch)
+
+    def _in_charge(self) -> bool:
+        """Whether the optimizer holds what this scheduler set last.
+
+        Not so within SequentialLR while it is another scheduler's turn.
+        """
+        return self.last_epoch >= 0 and self._binding.holds(self._values()[0])
+
+    def step(self, epoch: int | None = None) -> None:
+        """Move on by one step if the optimizer has made an update since the last call.
+
+        Args:
+            epoch: Go to this step instead.
+
+        Raises:
+            ValueError: the schedule has ended and `after_end` is "raise", or a group was added
+                for which there is no schedule.
+            RuntimeError: the scheduler was closed.
+        """
+        # The way of nearly every call; whatever is unusual goes the other way.
+        counter = self._counter
+        step = self.last_epoch + 1
+        row = self._ahead.get(step)
+        if row is not None and counter.made == 1 and epoch is None:
+            counter.made = 0
+            self.last_epoch = step
+            self._write(self.optimizer.param_groups, row)
+        else:
+            self._step_carefully(epoch)
+
+    def _step_carefully(self, epoch: int | None) -> None:
+        if self._closed:
+            raise RuntimeError("step must not be called on a closed scheduler (build a new one)")
+        if epoch is None:
+            moves_on = self._pace.moves_on(self.last_epoch)
+            self._warn_of_compiling()
+            if not moves_on:
+                return
+            self._check_end()
+        self._update_lr(epoch)
+
+    def _warn_of_compiling(self) -> None:
+        if self._counter.compiled and not self._compiled:
+            self._compiled = True
+            if self._binding.compiles_wrong():
+                self._pace.warn_once(COMPILED)
+
+    def _check_end(self) -> None:
+        end = self._binding.lr.total_steps
+        if end is None or self.last_epoch < end or self._after_end in ("hold", "restore"):
+            return
+        text = (
+            f"step must be called at most total_steps ({end}) times, got one call more "
+            "(plan more steps, or pass after_end='hold')"
+        )
+        if self._after_end == "raise":
+            raise ValueError(text)
+        self._pace.warn_once(text)
+
+    def _initial_step(self) -> None:
+        self._update_lr(self.last_epoch + 1)
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        # SequentialLR calls this, too, to start a scheduler at 0 when its turn has come.
+        step = self.last_epoch + 1 if epoch is None else check_int("epoch", epoch, 0)
+        self._apply(step)
+        self._counter.take()
+
+    def _apply(self, step: int) -> None:
+        """Set the values of `step` in all groups, whatever has happened to them since."""
+        self._join()
+        if self._is_restored(step):
+            self._binding.put(self._binding.found_values())
+        else:
+            self._write(self.optimizer.param_groups, self._row(step))
+        self.last_epoch, self._overwritten = step, None
+
+    def _join(self) -> None:
+        if self._binding.join():
+            self._forget_rows()
+            self._write, self._counter.width = self._binding.write, self._binding.width
+            self.base_lrs = list(self._binding.table.spread(self._row(0))[0])
+
+    def _is_restored(self, step: int) -> bool:
+        end = self._binding.lr.total_steps
+        return self._after_end == "restore" and end is not None and step >= end
+
+    def _values(self) -> Values:
+        """The lrs and the momenta of the present step."""
+        step = max(self.last_epoch, 0)
+        if self._is_restored(step):
+            return self._binding.found_values()
+        return self._binding.table.spread(self._row(step))
+
+    def _row(self, step: int) -> Any:
+        if step not in self._rows:
+            self._rows = self._ahead = self._binding.table.block(step)
+            end = self._binding.lr.total_steps
+            if end is not None and self._after_end != "hold":
+                self._ahead = {k: row for k, row in self._rows.items() if k < end}
+        return self._rows[step]
+
+    def _forget_rows(self) -> None:
+        """Send the next call of `step` the careful way."""
+        self._rows, self._ahead = {}, {}
+
+    def reschedule(
+        self,
+        lr: Curve | Sequence[Curve],
+        momentum: Curve | Sequence[Curve | None] | None = None,
+    ) -> None:
+        """Follow other schedules from the present step on; the way to add one for a new group.
+
+        Args:
+            lr: As for the constructor.
+            momentum: As for the constructor; None leaves the momentum where it is.
+
+        Raises:
+            TypeError: an argument of the wrong kind.
+            ValueError: as the constructor; nothing has changed then.
+        """
+        found = self._binding.found
+        self._binding = _bind(self.optimizer, lr, momentum, only_in_use=False, found=found)
+        self._apply(max(self.last_epoch, 0))
+
+    def close(self, *, restore: bool = False) -> None:
+        """Let go of the optimizer: remove all hooks; `step` raises from now on.
+
+        Args:
+            restore: Put back the lr and the momentum found at construction.
+        """
+        if check_bool("restore", restore) and not self._closed:
+            self._binding.put(self._binding.found_values())
+            self._binding.unmark()
+        self._counter.detach()
+        self._counter.take()
+        self._closed = True
+
+    @property
+    def total_steps(self) -> int:
+        """Number of updates that the longest of the schedules plans.
+
+        Raises:
+            AttributeError: a schedule is endless. (Accelerate takes any other answer for a
+                number.)
+        """
+        end = self._binding.lr.total_steps
+        if end is None:
+            raise AttributeError("total_steps is not defined for an endless schedule")
+        return end
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """The lr of each group at the present step, as Python floats; changes nothing."""
+        return list(self._values()[0])
+
+    def get_last_lr(self) -> list[float | torch.Tensor]:
+        """The lr set last in each group; where a group's lr is a tensor, as a new tensor."""
+        groups = self.optimizer.param_groups
+        return [
+            torch.full_like(group["lr"], lr) if isinstance(group["lr"], torch.Tensor) else lr
+            for group, lr in zip(groups, self._values()[0], strict=False)
+        ]
+
+    def get_last_momentum(self) -> list[float | None]:
+        """The momentum, or beta_1, set last in each group; None where it is left alone."""
+        return self._values()[1]
+
+    @property
+    def _last_lr(self) -> list[float | torch.Tensor]:  # type: ignore[override]
+        return self.get_last_lr()
+
+    @property
+    def _step_count(self) -> int:
+        return self.last_epoch + 1
+
+    @_step_count.setter
+    def _step_count(self, value: int) -> None:
+        # Accelerate adds 1 for every batch without an update, and gives up at total_steps.
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step and the schedules, as plain data that `torch.load` takes by default."""
+        return State(
+            step=self.last_epoch,
+            lr=self._binding.lr,
+            momentum=self._binding.momentum,
+            in_charge=self._in_charge(),
+            pending=self._counter.pending(),
+            seen=self._counter.seen,
+        ).to_dict()
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], *, on_mismatch: str | None = None
+    ) -> None:
+        """Go on where `state_dict` was taken; before or after the optimizer loads its own.
+
+        Args:
+            state_dict: What `state_dict()` gave; it is not changed.
+            on_mismatch: Takes the place of the constructor's, this once.
+
+        Raises:
+            TypeError: not a dict, or an entry of the wrong kind.
+            ValueError: not a state of this class, one of a newer version, one with another
+                schedule under "raise", or one that needs a function under "override". Nothing
+                has changed then.
+            RuntimeError: the scheduler was closed.
+        """
+        if self._closed:
+            raise RuntimeError("load_state_dict must not be called on a closed scheduler")
+        if on_mismatch is None:
+            on_mismatch = self._on_mismatch
+        policy = check_choice("on_mismatch", on_mismatch, MISMATCH)
+        state = State.from_dict(state_dict)
+        self._binding = self._reconciled(state, policy)
+        self._join()
+        self._counter.made, self._counter.seen = state.pending, state.seen
+        self.last_epoch = state.step
+        if state.in_charge:
+            self._apply(state.step)
+        elif self._overwritten is not None:
+            # The optimizer's state came first, and with it the lr of the scheduler in charge.
+            self._binding.put(self._overwritten)
+
+    def _reconciled(self, state: State, policy: str) -> Binding:
+        """The binding to go on with, given the schedules of a saved state."""
+        mine, width = self._binding, len(self.optimizer.param_groups)
+        same = state.lr.matches(mine.lr, width) and state.momentum.matches(mine.momentum, width)
+        if same or policy == "keep":
+            return mine
+        if policy == "raise":
+            raise ValueError(
+                "state_dict must hold the schedules of this scheduler, got others: "
+                f"lr {state.lr} against {mine.lr}, momentum {state.momentum} against "
+                f"{mine.momentum} (on_mismatch='keep' goes on with this scheduler's at step "
+                f"{state.step}, on_mismatch='override' with the saved ones)"
+            )
+        function = state.lr.code()
+        if function is not None:
+            raise ValueError(
+                f"state_dict must hold whole schedules, got one with the scale_fn {function}, "
+                "which is code and not saved (build the scheduler with it, and load with "
+                "on_mismatch='keep')"
+            )
+        return Binding(self.optimizer, state.lr, state.momentum, mine.only_in_use, mine.found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = ("_counter", "_pace", "_write", "_rows", "_ahead")
+        kept = {name: value for name, value in self.__dict__.items() if name not in derived}
+        return {**kept, "_made": self._counter.pending(), "_seen": self._counter.seen}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        made, seen = state.pop("_made"), state.pop("_seen")
+        self.__dict__.update(state)
+        self._write = self._binding.write
+        self._forget_rows()
+        self._connect()
+        self._counter.made, self._counter.seen = made, seen
+        if self._closed:
+            self._counter.detach()
+
+
+def _bind(optimizer: Optimizer, lr: Any, momentum: Any, **others: Any) -> Binding:
+    width = len(optimizer.param_groups)
+    rates = PerGroup.of("lr", lr, width)
+    momenta = PerGroup.of("momentum", momentum, width, optional=True)
+    return Binding(optimizer, rates, momenta, **others)
