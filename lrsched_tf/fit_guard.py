@@ -22,7 +22,7 @@ USES_OF_MODEL = (
 CALLS = ("on_epoch_begin", "on_epoch_end", "on_train_batch_begin", "on_train_batch_end")
 
 
-class Guard:
+class FitGuard:
     """Calls `clean_up` once the `fit` that it was made in has ended by an exception.
 
     At once, where the exception comes out of a step, the data or a callback, or on JAX out of
@@ -163,15 +163,15 @@ class Guard:
             raise
 
 
-def clear_leftovers(model: Any) -> None:
+def clean_up_aborted_fit(model: Any) -> None:
     """Clean up after a `fit` that an exception has ended."""
     standing = model.__dict__.get("make_train_function")
-    if isinstance(standing, Guard) and standing.is_over():
+    if isinstance(standing, FitGuard) and standing.is_over():
         standing.clean_up()
 
 
 def end_own_fit(model: Any) -> None:
     """Clean up in the innermost `fit`, if it is that of a guard, before an error ends it."""
     standing, fit = model.__dict__.get("make_train_function"), running_fit()
-    if isinstance(standing, Guard) and fit is not None and standing.fit is fit:
+    if isinstance(standing, FitGuard) and fit is not None and standing.fit is fit:
         standing.clean_up()

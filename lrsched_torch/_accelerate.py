@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-class Accumulation:
+class AcceleratorAdapter:
     """Gradient accumulation: how many batches have gone in, and which loader is being read.
 
     Args:
@@ -35,7 +35,7 @@ def states_of(optimizers: Iterable[Any]) -> Iterator[Any]:
     """What the optimizers that Accelerate has prepared bring with them."""
     for optimizer in optimizers:
         if hasattr(optimizer, "gradient_state"):
-            yield Accumulation(optimizer)
+            yield AcceleratorAdapter(optimizer)
         scaler = scaler_of(optimizer)
         if scaler is not None:
             yield scaler

@@ -128,7 +128,7 @@ def _can_be_read(loader: Any) -> bool:
     return isinstance(loader, Iterable) or by_number
 
 
-class LoaderState:
+class StatefulLoaderAdapter:
     """Where a StatefulDataLoader is in its epoch.
 
     To read its state begins an epoch where none is under way, and to load one ends that which is:

@@ -10,7 +10,7 @@ from typing import Any
 from lrsched.rewind.interrupt import WholeEnd
 from lrsched_torch._batches import Batches
 from lrsched_torch._warning import warn
-from lrsched_torch.finder.unknown_optimizers import Strangers
+from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
 from lrsched_torch.snapshot import Snapshot
 
 
@@ -27,7 +27,10 @@ class Undoing(WholeEnd):
     """
 
     def __init__(
-        self, snapshot: Snapshot, sources: Sequence[Batches | Strangers], owner: Any | None = None
+        self,
+        snapshot: Snapshot,
+        sources: Sequence[Batches | UnknownOptimizers],
+        owner: Any | None = None,
     ) -> None:
         super().__init__(owner)
         self._snapshot, self._sources = snapshot, sources
@@ -59,6 +62,6 @@ class Undoing(WholeEnd):
         if partly:
             self.notes.append(f"Too large to be put back and checked whole: {', '.join(partly)}.")
 
-    def _put_back_source(self, source: Batches | Strangers) -> None:
+    def _put_back_source(self, source: Batches | UnknownOptimizers) -> None:
         source.restore()
         self._left += source.remains()

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 
 from lrsched._names import methods_of
 from lrsched_torch import _attributes
-from lrsched_torch._accelerate import Accumulation, counts_batches, states_of
-from lrsched_torch._batches import LoaderState
+from lrsched_torch._accelerate import AcceleratorAdapter, counts_batches, states_of
+from lrsched_torch._batches import StatefulLoaderAdapter
 from lrsched_torch._hold import Keeper
 from lrsched_torch._kinds import attributes_of
 from lrsched_torch._modes import Modes
@@ -153,13 +153,13 @@ def _checked_device(device: Any) -> torch.device | None:
 
 def _checked(part: Any) -> Any:
     if counts_batches(part):
-        return Accumulation(part)
+        return AcceleratorAdapter(part)
     if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
         raise TypeError(
             "stateful must hold objects with state_dict and load_state_dict, "
             f"got {type(part).__name__}"
         )
-    return LoaderState(part) if isinstance(part, DataLoader) else part
+    return StatefulLoaderAdapter(part) if isinstance(part, DataLoader) else part
 
 
 def _walked(modules: Iterable[nn.Module]) -> Named:

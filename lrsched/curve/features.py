@@ -36,7 +36,7 @@ UPDATES_REFERENCE = 16.0  # of an exponential sweep with 36 steps a decade
 
 
 @dataclass(frozen=True)
-class Reading:
+class CurveFeatures:
     """A curve of finite losses as the rule sees it; losses are relative to the start level.
 
     Attributes:
@@ -113,7 +113,7 @@ class Reading:
         return UPDATES_EXPONENT * math.log10(self.updates / UPDATES_REFERENCE)
 
 
-def read(lr: Array, loss: Array) -> Reading:
+def read(lr: Array, loss: Array) -> CurveFeatures:
     """Read a curve of at least 10 finite losses."""
     x = np.log10(lr)
     level, start, scale = _levels(x, loss)
@@ -126,7 +126,7 @@ def read(lr: Array, loss: Array) -> Reading:
     error = noise * math.sqrt(1 / head.size + 1 / max(around, 3))
     quiet = np.flatnonzero(_running_median(level) <= CALM_OVER_NOISE * noise)
     calm = float(x[quiet[-1]] if quiet.size else x[0])
-    return Reading(x, smooth, noise, error, scale, start, calm)
+    return CurveFeatures(x, smooth, noise, error, scale, start, calm)
 
 
 def _noise(level: Array, head: Array, lowest: int) -> float:

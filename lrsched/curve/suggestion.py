@@ -22,7 +22,7 @@ from lrsched.curve.features import (
     SMOOTH_DECADES,
     START_DECADES,
     Array,
-    Reading,
+    CurveFeatures,
     read,
     readable,
 )
@@ -262,7 +262,7 @@ def _too_few(count: int, blown_up: float | None) -> str:
     return f"only {losses} before NaN or inf at lr {blown_up:.2g}; sweep from a lower start_lr"
 
 
-def _silence(reading: Reading, rise: float | None) -> str:
+def _silence(reading: CurveFeatures, rise: float | None) -> str:
     """What is known of a curve without a drop, and what to do about it."""
     what = "the loss never fell below its start level"
     if reading.drop > 0:
@@ -278,7 +278,7 @@ def _silence(reading: Reading, rise: float | None) -> str:
     return f"{what}; {'sweep from a lower start_lr' if early else MORE_DATA}"
 
 
-def _rise(reading: Reading, lr: Array, blown_up: float | None) -> float | None:
+def _rise(reading: CurveFeatures, lr: Array, blown_up: float | None) -> float | None:
     return _inside(reading.calm, lr) if reading.calm < reading.x[-1] else blown_up
 
 
@@ -291,13 +291,13 @@ def _between(left: float, edge: float) -> float:
     return left + EDGE_WEIGHT * min(edge - left, EDGE_REACH)
 
 
-def _why(reading: Reading) -> str:
+def _why(reading: CurveFeatures) -> str:
     ratio = reading.drop / reading.noise if reading.noise > 0 else math.inf
     size = "has no noise" if ratio == math.inf else f"is {ratio:.3g} times the noise of a batch"
     return f"{DROP_DONE:.0%} of the loss drop is done at lr {10**reading.done:.2g}; the drop {size}"
 
 
-def _doubts(reading: Reading, *, diverged: bool, outside: bool) -> list[str]:
+def _doubts(reading: CurveFeatures, *, diverged: bool, outside: bool) -> list[str]:
     doubts = []
     if reading.drop < CONFIDENT_OVER_NOISE * reading.noise:
         doubts.append(

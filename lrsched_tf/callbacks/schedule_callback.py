@@ -15,7 +15,7 @@ from lrsched.rewind.interrupt import deferred_interrupt
 from lrsched_tf.compiled.installation import Installation, check_unscheduled_in_fit
 from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.fit_guard import clear_leftovers
+from lrsched_tf.fit_guard import clean_up_aborted_fit
 from lrsched_tf.frames import warn_user
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 f"length, got initial_epoch={epoch} (or pass restart=False)"
             )
         left = None if steps is None or epochs is None else (epochs - epoch) * steps
-        clear_leftovers(self.model)
+        clean_up_aborted_fit(self.model)
         check_unscheduled_in_fit(self.model)
         with deferred_interrupt():  # or nothing would take out what is not guarded yet
             self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
@@ -153,7 +153,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self, model: Any, first_batch: int, left: int | None, steps_per_epoch: int | None
     ) -> Installation:
         """Install at batch `first_batch` of a run that has `left` batches to go."""
-        clear_leftovers(model)
+        clean_up_aborted_fit(model)
         leaves = leaf_optimizers(model)
         if not leaves:
             raise ValueError(

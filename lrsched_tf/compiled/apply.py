@@ -48,7 +48,7 @@ def compiled(schedule: Schedule | NDArray[np.float64]) -> Callable[[Any], Any]:
     return lambda step: lookup(table, ops.minimum(step, last))
 
 
-class Live(keras.Variable):  # type: ignore[misc]
+class TracedScalar(keras.Variable):  # type: ignore[misc]
     """A value computed by the step, in the place of a Python float or of a variable.
 
     Optimizers ask `momentum != 0` and `momentum > 0` in Python, to know whether they keep a
@@ -71,7 +71,7 @@ class Live(keras.Variable):  # type: ignore[misc]
         return True if isinstance(other, (int, float)) else super().__gt__(other)
 
 
-class ShownRate(Live):
+class ShownRate(TracedScalar):
     """The lr of the last update, for who asks the optimizer for its own; writes go to that one."""
 
     def __init__(self, optimizer: Any) -> None:
@@ -112,7 +112,7 @@ class ScheduledApply:
         self._held: dict[str, float] = {}
         if momentum is not None:
             self._held = momentum_floats(self._optimizer)
-            self._live_momentum = Live("momentum")
+            self._live_momentum = TracedScalar("momentum")
 
     def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
         if self._cleared():

@@ -15,7 +15,7 @@ from lrsched_tf.compiled.apply import ScheduledApply
 from lrsched_tf.compiled.inner_traces import check_train_step, inner_traces
 from lrsched_tf.compiled.optimizers import leaf_optimizers
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.fit_guard import Guard, end_own_fit
+from lrsched_tf.fit_guard import FitGuard, end_own_fit
 from lrsched_tf.patch import patch_methods
 
 if keras.backend.backend() == "torch":
@@ -72,7 +72,7 @@ class Installation:
         wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     ) -> None:
         check_unscheduled(counter.optimizer for counter in counters)
-        self._guard: Guard | None = None
+        self._guard: FitGuard | None = None
         traces = inner_traces(model, counters)
         check = traces.check_update
         applies = [ScheduledApply(c, lr, momentum, self._cleared, check) for c in counters]
@@ -84,9 +84,9 @@ class Installation:
         self._ends.append(patch_methods(model, {"train_step": step}))
         self.retrace()
 
-    def guard(self, clean_up: Callable[[], object], uses: tuple[str, ...] = ()) -> Guard:
-        """Have `clean_up` called where an exception ends `fit`, as `Guard` says."""
-        self._guard = Guard(self._model, clean_up, self.retrace)
+    def guard(self, clean_up: Callable[[], object], uses: tuple[str, ...] = ()) -> FitGuard:
+        """Have `clean_up` called where an exception ends `fit`, as `FitGuard` says."""
+        self._guard = FitGuard(self._model, clean_up, self.retrace)
         self._guard.install(uses)
         return self._guard
 

@@ -18,7 +18,7 @@ from lrsched.rewind.interrupt import deferred_interrupt
 from lrsched_tf.compiled.installation import Installation, check_unscheduled_in_fit
 from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers, unbuilt_layers
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.fit_guard import USES_OF_MODEL, Guard, clear_leftovers
+from lrsched_tf.fit_guard import USES_OF_MODEL, FitGuard, clean_up_aborted_fit
 from lrsched_tf.frames import warn_user
 from lrsched_tf.snapshot import Held, Snapshot
 
@@ -29,7 +29,7 @@ MAX_SKIPPED = 100
 NAMES_SHOWN = 5
 
 
-class Trial(keras.callbacks.Callback):  # type: ignore[misc]
+class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
     """Trains with the learning rates of a plan, reports raw losses, and undoes it all.
 
     The learning rates, and the return of the metrics to zero before each batch, are part of the
@@ -53,7 +53,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         self._test, self._bar, self._once = test, bar, once
         self._held: list[Held] = []
         self._installation: Installation | None = None
-        self._guard: Guard | None = None
+        self._guard: FitGuard | None = None
         self._losses: list[float] = []
         self._counters: list[StepCounter] = []
         # What each of them, and all of them together, showed when the test and the batch began.
@@ -69,7 +69,7 @@ class Trial(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._test.running:
             raise ValueError("callbacks must hold a new LRFinder for every fit, got a used one")
         model, self._thread = self.model, threading.get_ident()
-        clear_leftovers(model)
+        clean_up_aborted_fit(model)
         leaves = leaf_optimizers(model)
         check_unscheduled_in_fit(model)
         _check(model)

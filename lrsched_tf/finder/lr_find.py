@@ -17,8 +17,8 @@ from lrsched.rewind.interrupt import WholeEnd, deferred_interrupt
 from lrsched_tf.compiled.installation import check_unscheduled
 from lrsched_tf.compiled.optimizers import leaf_optimizers
 from lrsched_tf.finder.data import is_empty, lasting_change
-from lrsched_tf.finder.driver import Trial
-from lrsched_tf.fit_guard import clear_leftovers
+from lrsched_tf.finder.driver import SweepDriver
+from lrsched_tf.fit_guard import clean_up_aborted_fit
 from lrsched_tf.frames import warn_user
 from lrsched_tf.snapshot import DataSnapshot, DataState
 
@@ -34,7 +34,7 @@ TOLD_OF_END = (
 READ_BEFORE = "Keras read batches of the data before the range test began (lr_find undoes that)."
 
 
-class LRFinder(Trial):
+class LRFinder(SweepDriver):
     """Turns a `fit` into an LR range test: the learning rate grows, the model is put back.
 
     The loss of each batch is kept as it is, not as the running mean over the epoch that Keras
@@ -156,7 +156,7 @@ def lr_find(
         raise ValueError(f"data must be arguments of fit about the training data, got {own}")
     test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
     leaves = leaf_optimizers(model)
-    clear_leftovers(model)
+    clean_up_aborted_fit(model)
     check_unscheduled(leaves)
     if is_empty(x):
         raise ValueError(NO_BATCHES)
@@ -167,7 +167,7 @@ def lr_find(
 
     with (
         Progress(len(test.planned_lr), "LR range test", progress) as bar,
-        _Undoing(model, Trial(test, bar, once)) as undoing,
+        _Undoing(model, SweepDriver(test, bar, once)) as undoing,
     ):
         trial, state = undoing.trial, undoing.begin(x)
         start = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: state.begin_training())
@@ -206,7 +206,7 @@ class _Undoing(WholeEnd):
         trial: Runs the `fit`, and has the state of the model.
     """
 
-    def __init__(self, model: Any, trial: Trial) -> None:
+    def __init__(self, model: Any, trial: SweepDriver) -> None:
         super().__init__()
         self._model, self.trial = model, trial
         self._end = ExitStack()

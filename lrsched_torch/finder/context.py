@@ -25,9 +25,9 @@ from lrsched_torch.finder.arguments import (
     enabled_scaler,
     listed,
 )
-from lrsched_torch.finder.driver import Trial, failed_in_vain
-from lrsched_torch.finder.unknown_optimizers import Strangers
-from lrsched_torch.finder.user_loop import Loop
+from lrsched_torch.finder.driver import SweepDriver, failed_in_vain
+from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
+from lrsched_torch.finder.user_loop import UserLoop
 from lrsched_torch.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -120,20 +120,22 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
                 "accumulate must be 1 where Accelerate accumulates gradients, which says itself "
                 f"how many batches an update has, got {accumulate}"
             )
-        self._loop: Loop | None = None
+        self._loop: UserLoop | None = None
         self._undoing: Undoing | None = None
         self._left = False
-        self._sources: list[Batches | Strangers] = []
+        self._sources: list[Batches | UnknownOptimizers] = []
         self._streams: WeakSet[Generator[Any]] = WeakSet()
 
     def __enter__(self) -> Self:
         if self._loop is not None:
             raise RuntimeError("a range test must be entered once, got a second time (make a new)")
         snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
-        trial = Trial(self._optimizer, self._test, self._groups, enabled_scaler(self._stateful))
-        strangers = Strangers(snapshot.optimizers, snapshot.others)
+        trial = SweepDriver(
+            self._optimizer, self._test, self._groups, enabled_scaler(self._stateful)
+        )
+        strangers = UnknownOptimizers(snapshot.optimizers, snapshot.others)
         self._sources.append(strangers)
-        self._loop = Loop(self._optimizer, trial, strangers, self._accumulate)
+        self._loop = UserLoop(self._optimizer, trial, strangers, self._accumulate)
         self._undoing = Undoing(snapshot, self._sources, owner=self)
         self._undoing.__enter__()
         return self
@@ -158,7 +160,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             self._test.note(note)
         return in_vain
 
-    def _remarks(self, loop: Loop) -> Iterator[str]:
+    def _remarks(self, loop: UserLoop) -> Iterator[str]:
         if loop.trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
             yield OVERRULED
         missed = loop.missed_updates()
@@ -166,7 +168,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             warn(missed)
             yield missed
 
-    def _end(self, loop: Loop, error: BaseException | None) -> bool:
+    def _end(self, loop: UserLoop, error: BaseException | None) -> bool:
         """Judge what is left; whether the error is that of an update after the end of the test."""
         loop.close()
         for stream in [*self._streams]:
@@ -212,7 +214,7 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             check_loss(loss)
         loop.record(loss)
 
-    def _inside(self, name: str) -> Loop:
+    def _inside(self, name: str) -> UserLoop:
         if self._loop is None or self._left:
             raise RuntimeError(f"{name} must be used inside `with range_test(...) as test:`")
         return self._loop

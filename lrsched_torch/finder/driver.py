@@ -22,7 +22,7 @@ MAX_SKIPS = 32
 NUMBERS = {bool, int, float}
 
 
-class Trial:
+class SweepDriver:
     """Sets the lr for each update, and takes one loss for each.
 
     The losses that are read late are judged one by one, so the curve is the one of a loop that

@@ -31,7 +31,7 @@ from lrsched_torch.finder.arguments import (
     validation_batches,
     with_scaler,
 )
-from lrsched_torch.finder.driver import Trial, failed_in_vain
+from lrsched_torch.finder.driver import SweepDriver, failed_in_vain
 from lrsched_torch.finder.objective import objective
 from lrsched_torch.finder.training_step import training_step
 from lrsched_torch.snapshot import Snapshot
@@ -186,7 +186,7 @@ class _Finder:
         begin_updates(self.optimizer)
         # as many batches as an update takes
         batches = zip(*[stream] * self.accumulate)  # noqa: B905
-        with closing(Trial(self.optimizer, test, self.groups, self.scaler)) as trial:
+        with closing(SweepDriver(self.optimizer, test, self.groups, self.scaler)) as trial:
             record, step = trial.record, self.step
             try:
                 for update in self.bar.follow(trial.updates(batches)):

@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from lrsched_torch._kinds import CONTAINERS, attributes_of, entries_of
 
 
-class Strangers:
+class UnknownOptimizers:
     """Watches the steps of all optimizers, from `watch` until `restore`.
 
     Args:

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrsched_torch._accelerate import accumulated_gradients
-from lrsched_torch.finder.driver import Trial, flat
-from lrsched_torch.finder.unknown_optimizers import Strangers
+from lrsched_torch.finder.driver import SweepDriver, flat
+from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
 from lrsched_torch.update_counter import UpdateCounter
 
 
-class Loop:
+class UserLoop:
     """Hands out batches, sets the lr for each, takes one loss for each, and counts the updates.
 
     The batches of an update have one lr, and the mean of their losses is its loss.
@@ -28,7 +28,11 @@ class Loop:
     """
 
     def __init__(
-        self, optimizer: Optimizer, trial: Trial, strangers: Strangers, accumulate: int = 1
+        self,
+        optimizer: Optimizer,
+        trial: SweepDriver,
+        strangers: UnknownOptimizers,
+        accumulate: int = 1,
     ) -> None:
         self._optimizer, self._accumulate, self.trial = optimizer, accumulate, trial
         self._strangers = strangers

@@ -189,8 +189,8 @@ def _mute(trainer: Any, module: Any, end: ExitStack) -> None:
     bar = _part("callbacks").ProgressBar
     # Without a progress bar, what a module prints goes straight to the screen.
     others = [callback for callback in trainer.callbacks if not isinstance(callback, bar)]
-    trainer.callbacks = [_Bystander(callback, _of_callback) for callback in others]
-    trainer.loggers = [_Bystander(logger, _of_logger) for logger in trainer.loggers]
+    trainer.callbacks = [MutedProxy(callback, _of_callback) for callback in others]
+    trainer.loggers = [MutedProxy(logger, _of_logger) for logger in trainer.loggers]
     trainer.profiler = _part("profilers").PassThroughProfiler()
     trainer._logger_connector = connector = copy.copy(trainer._logger_connector)
     logged: dict[str, Tensor] = {}
@@ -203,7 +203,7 @@ def _mute(trainer: Any, module: Any, end: ExitStack) -> None:
             part.log, part.log_dict = partial(_log, logged), partial(_log_all, logged)
 
 
-class _Bystander:
+class MutedProxy:
     """Something of the trainer that takes no part in the rehearsal, to be looked at.
 
     Args:

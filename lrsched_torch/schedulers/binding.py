@@ -23,7 +23,7 @@ from lrsched_torch.schedulers.per_group import PerGroup, ScaledByFunction
 Values = tuple[list[float], list[float | None]]
 
 
-class Found(NamedTuple):
+class InitialValues(NamedTuple):
     """What a parameter group held when it joined."""
 
     lr: float
@@ -51,7 +51,7 @@ class Binding:
         lr: PerGroup,
         momentum: PerGroup,
         only_in_use: bool,
-        found: tuple[Found, ...] = (),
+        found: tuple[InitialValues, ...] = (),
     ) -> None:
         self.optimizer, self.lr, self.momentum = optimizer, lr, momentum
         self.only_in_use, self.found = only_in_use, found
@@ -86,7 +86,7 @@ class Binding:
         self._check()
         for group in groups[len(self.found) :]:
             momentum = None if momentum_key(group) is None else read_momentum(group)
-            self.found += (Found(float(group["lr"]), momentum, "initial_lr" in group),)
+            self.found += (InitialValues(float(group["lr"]), momentum, "initial_lr" in group),)
             # Every torch scheduler leaves the lr that it found here; SequentialLR reads it.
             group.setdefault("initial_lr", float(group["lr"]))
         momenta = [

@@ -14,7 +14,7 @@ from lrsched._validate import check_bool, check_choice, check_int
 from lrsched_torch.schedulers.binding import Binding, Values
 from lrsched_torch.schedulers.per_group import Curve, PerGroup
 from lrsched_torch.schedulers.state import State
-from lrsched_torch.schedulers.step_policy import COMPILED, COUNTS, Pace
+from lrsched_torch.schedulers.step_policy import COMPILED, COUNTS, StepPolicy
 from lrsched_torch.update_counter import UpdateCounter
 
 AFTER_END = ("hold", "warn", "raise", "restore")
@@ -111,7 +111,7 @@ class ScheduleLR(LRScheduler):
                 scheduler._forget_rows()
 
         self._counter = counter = UpdateCounter()
-        self._pace = Pace(self.optimizer, counter, self._count)
+        self._pace = StepPolicy(self.optimizer, counter, self._count)
         counter.width = self._binding.width
         counter.attach(self.optimizer, self._adopt)
         counter.watch_loading(self.optimizer, before_load, after_load)

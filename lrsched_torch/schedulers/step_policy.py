@@ -35,7 +35,7 @@ COMPILED = (
 )
 
 
-class Pace:
+class StepPolicy:
     """Decides whether a call is a step of the schedule.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrsched_tf import LRFinder, OneCycle, lr_find
-from lrsched_tf.fit_guard import Guard
+from lrsched_tf.fit_guard import FitGuard
 from tests.lrsched_tf.backend.training import (
     BATCH,
     SWEEP,
@@ -192,17 +192,17 @@ def test_a_finder_does_not_keep_the_data(interrupt):
 
 @pytest.mark.parametrize("callback", [LRFinder, lambda: OneCycle(0.1)])
 def test_a_ctrl_c_while_a_callback_begins_leaves_nothing_for_good(callback, monkeypatch):
-    install = Guard.install
+    install = FitGuard.install
 
     def interrupted(self, *arguments):
         os.kill(os.getpid(), signal.SIGINT)
         install(self, *arguments)
 
     def begin(model):
-        monkeypatch.setattr(Guard, "install", interrupted)
+        monkeypatch.setattr(FitGuard, "install", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[callback()])
-        monkeypatch.setattr(Guard, "install", install)
+        monkeypatch.setattr(FitGuard, "install", install)
         model.get_weights()
 
     keras.utils.set_random_seed(1)
@@ -265,6 +265,6 @@ def test_a_schedule_applied_to_a_loop_is_not_disturbed_either():
 
 def test_a_guard_that_something_else_put_back_does_not_call_itself():
     model = dense()
-    vars(model)["make_train_function"] = Guard(model, lambda: None, lambda: None)
+    vars(model)["make_train_function"] = FitGuard(model, lambda: None, lambda: None)
     model.fit(*arrays(), verbose=0)
     assert "make_train_function" not in vars(model)
