@@ -1,0 +1,51 @@
+"""The end of a trial, which restores everything whatever brings the end about."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Protocol
+
+from lrsched._warn import warn_user
+from lrsched.rewind.interrupt import DeferredInterrupt
+
+
+class Restorable(Protocol):
+    """What can be restored, such as a snapshot."""
+
+    def restore(self) -> None: ...
+    def differences(self) -> list[str]: ...
+    def notes(self) -> list[str]: ...
+
+
+class RestoreOnExit:
+    """Context manager that restores snapshots at its end, and warns of what could not be.
+
+    Ctrl-C while it does so waits until everything is restored.
+
+    Args:
+        parts: Restored in the reverse order.
+        remedy: Added to the warning.
+
+    Attributes:
+        parts: May grow.
+        notes: At the end, what the reader of the curve should know.
+    """
+
+    def __init__(self, *parts: Restorable, remedy: str = "") -> None:
+        self.parts, self._remedy = [*parts], remedy
+        self.notes: list[str] = []
+
+    def __enter__(self) -> RestoreOnExit:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with DeferredInterrupt(), ExitStack() as end:
+            for part in self.parts:
+                end.callback(part.restore)
+        left = dict.fromkeys(path for part in self.parts for path in part.differences())
+        self.notes += dict.fromkeys(note for part in self.parts for note in part.notes())
+        self.parts.clear()  # for the copies in them
+        if left:
+            text = f"The range test could not put back: {', '.join(left)}."
+            self.notes.append(text)
+            warn_user(text + self._remedy)

@@ -1,0 +1,168 @@
+"""Tensors, generators and loaders of torch, which users of every framework may hold.
+
+Torch is never imported here: the types are known by name, and their values by their methods.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable, Iterable
+from functools import partial
+from typing import Any
+
+from lrsched.rewind.generators import capture_state
+from lrsched.rewind.kinds import Child, Kind, Registry, Restore, is_a
+from lrsched.rewind.objects import attributes_of, without
+
+# Where a DataLoader keeps an epoch that is under way, and what it keeps there when none is.
+UNDER_WAY = {"_iterator": None, "_initial_iter_for_state_dict": False}
+
+
+def capture_tensor(tensor: Any, device: Any = None) -> Restore:
+    """Copy a tensor, its gradient and whether it needs one; returns what writes them back.
+
+    Args:
+        tensor: Of any layout.
+        device: Where the copy lives; None leaves it where the tensor is.
+    """
+    values = _capture_values(tensor, device)
+    if not tensor.is_leaf:
+        return values
+    gradient, needed = tensor.grad, tensor.requires_grad
+    of_gradient = None if gradient is None else _capture_values(gradient, device)
+
+    def restore() -> None:
+        values()
+        if of_gradient is not None:
+            of_gradient()
+        if tensor.grad is not gradient:
+            tensor.grad = gradient
+        if tensor.requires_grad is not needed:
+            tensor.requires_grad_(needed)
+
+    return restore
+
+
+def _capture_values(tensor: Any, device: Any) -> Restore:
+    if tensor.is_meta:
+        return lambda: None
+    if not is_dense(tensor):
+        return _capture_as_it_is(tensor, device)
+    memory = _memory_of(tensor)
+    content = memory.to(device or memory.device, copy=True)
+    # A tensor made of others, such as a shard, has no memory of its own.
+    view = None if hasattr(tensor, "__tensor_flatten__") else tensor.detach()
+    return partial(_refill, tensor, view, memory, content)
+
+
+def is_dense(tensor: Any) -> bool:
+    """Return whether a tensor is elements at equal distances in memory."""
+    return str(tensor.layout) == "torch.strided" and not (tensor.is_nested or tensor.is_quantized)
+
+
+def _capture_as_it_is(tensor: Any, device: Any) -> Restore:
+    """Capture a tensor that can only be copied as a whole; one that has not changed is left."""
+    content, version = tensor.detach().clone(), version_of(tensor)
+    if device is not None:
+        content = content.to(device)
+
+    def restore() -> None:
+        if version_of(tensor) != version:
+            tensor.detach().copy_(content)
+
+    return restore
+
+
+def version_of(tensor: Any) -> Hashable:
+    """Return the number of elements of a tensor, and how often it has been written to."""
+    return tensor.numel(), 0 if tensor.is_inference() else tensor._version
+
+
+def _memory_of(tensor: Any) -> Any:
+    """Return the memory of a tensor, detached: its own shard of it, each element once."""
+    memory = tensor.detach()
+    if hasattr(memory, "to_local"):
+        memory = memory.to_local()
+    for dim, stride in enumerate(memory.stride()):
+        if stride == 0 and memory.shape[dim] > 1:  # `expand` repeats one element
+            memory = memory.narrow(dim, 0, 1)
+    return memory
+
+
+def _refill(tensor: Any, view: Any, memory: Any, content: Any) -> None:
+    # What is trained is written to all the time.
+    if tensor.requires_grad or not _is_same(memory, content):
+        memory.copy_(content)
+    if view is not None and not tensor.is_set_to(view):
+        # After `tensor.data = ...` it is somewhere else.
+        tensor.data = view
+
+
+def _is_same(memory: Any, content: Any) -> bool:
+    """Return whether there is nothing to write, as in memory that must not be written to.
+
+    A file may be mapped there for reading only, which a tensor does not tell; only what torch has
+    allocated itself can be resized. Elsewhere than on the host there is no such memory, and to
+    compare would be to wait.
+    """
+    torch = sys.modules["torch"]
+    if type(memory) is not torch.Tensor or memory.untyped_storage().resizable():
+        return False
+    if memory.device.type != "cpu" or content.device.type != "cpu":
+        return False
+    # As bytes, since a NaN differs from itself and zeros of both signs are equal.
+    flat = (part.resolve_conj().resolve_neg().reshape(-1) for part in (memory, content))
+    return bool(torch.equal(*(part.contiguous().view(torch.uint8) for part in flat)))
+
+
+def _suspend(loader: Any) -> Restore:
+    """Have a DataLoader begin anew, with workers of its own that end when it is resumed."""
+    attributes = vars(loader)
+    kept = {name: attributes[name] for name in UNDER_WAY if name in attributes}
+    attributes.update({name: UNDER_WAY[name] for name in kept})
+
+    def resume() -> None:
+        reading = attributes.get("_iterator")
+        attributes.update(kept)
+        if reading is not attributes.get("_iterator"):
+            end_reading(reading)
+
+    return resume
+
+
+def end_reading(batches: Any) -> None:
+    """End the workers of an epoch, which would go on fetching ahead.
+
+    A traceback of an error may hold on to them.
+    """
+    if hasattr(batches, "_shutdown_workers"):
+        batches._shutdown_workers()
+
+
+def is_loader(value: Any) -> bool:
+    """Return whether a value is a DataLoader."""
+    return is_a(value, "torch.utils.data:DataLoader")
+
+
+def _of_epoch(epoch: Any) -> Iterable[Child]:
+    for name, value in vars(epoch).items():
+        yield f".{name}", value
+
+
+def add_to(registry: Registry) -> None:
+    """Add the kinds of torch's values, for when torch is there."""
+    registry.add(
+        Kind(
+            capture=capture_tensor,
+            digest=version_of,
+            size=lambda tensor: 0 if tensor.is_meta else tensor.nbytes,
+        ),
+        "torch:Tensor",
+    )
+    registry.add(Kind(capture=capture_state, draws=True), "torch:Generator")
+    data = Kind(attributes=attributes_of, counts=True, draws=True)
+    registry.add(data, "torch.utils.data:Dataset", "torch.utils.data:Sampler")
+    loader = Kind(attributes=without(*UNDER_WAY), draws=True, suspend=_suspend)
+    registry.add(loader, "torch.utils.data:DataLoader")
+    epoch = Kind(_of_epoch, digest=lambda epoch: epoch._num_yielded)
+    registry.add(epoch, "torch.utils.data.dataloader:_BaseDataLoaderIter")
