@@ -104,7 +104,7 @@ class OneCycle(ScheduleCallback):
             # The first epoch is over: its schedule, of no known length, makes room for the real.
             counter = self._counters[0]
             self._learned_steps = counter.batches() - counter.origin
-            self._remove()
+            self.remove()
         super().on_epoch_begin(epoch, logs)
 
     def _batches_per_epoch(self) -> int | None:

@@ -11,12 +11,12 @@ import numpy as np
 
 from lrsched import Schedule
 from lrsched._validate import check_bool, check_choice, check_int, check_momentum, check_type
-from lrsched.rewind.interrupt import deferred_interrupt
+from lrsched._warn import warn_user
+from lrsched.rewind.interrupt import DeferredInterrupt
 from lrsched_tf.compiled.installation import Installation, check_unscheduled_in_fit
 from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers
 from lrsched_tf.compiled.step_counter import StepCounter
 from lrsched_tf.fit_guard import clean_up_aborted_fit
-from lrsched_tf.frames import warn_user
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch == self._epoch:
-            self._remove()
+            self.remove()
             raise ValueError(
                 f"callbacks must hold each callback once, got one {type(self).__name__} twice"
             )
@@ -130,9 +130,8 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 f"length, got initial_epoch={epoch} (or pass restart=False)"
             )
         left = None if steps is None or epochs is None else (epochs - epoch) * steps
-        clean_up_aborted_fit(self.model)
         check_unscheduled_in_fit(self.model)
-        with deferred_interrupt():  # or nothing would take out what is not guarded yet
+        with DeferredInterrupt():  # or nothing would take out what is not guarded yet
             self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
             self._installation.guard(self._installation.remove)
 
@@ -153,7 +152,6 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self, model: Any, first_batch: int, left: int | None, steps_per_epoch: int | None
     ) -> Installation:
         """Install at batch `first_batch` of a run that has `left` batches to go."""
-        clean_up_aborted_fit(model)
         leaves = leaf_optimizers(model)
         if not leaves:
             raise ValueError(
@@ -178,6 +176,20 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._batches = installation.batches()
         self._step = self._counters[0].step_at(self._batches)
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._check_at_work()
+
+    def _check_at_work(self) -> Installation:
+        """Return the installation; see that nothing else has begun to train the model."""
+        installation = self._installation
+        if installation is None or not installation.active:
+            raise RuntimeError(
+                f"{type(self).__name__} works within model.fit, which a fit or train_on_batch of "
+                "the same model inside of it ends; in a loop over train_on_batch use "
+                "`with callback.applied_to(model):`"
+            )
+        return installation
+
     def _count_batch(self, batch: int, logs: Any = None) -> None:
         self._batches_of_epoch = batch + 1
 
@@ -190,12 +202,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             logs.update(self._values(self._batches + batch))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        installation = self._installation
-        if installation is None or not installation.active:
-            raise RuntimeError(
-                f"{type(self).__name__} works within model.fit; in a loop over train_on_batch "
-                "use `with callback.applied_to(model):`"
-            )
+        installation = self._check_at_work()
         self.model  # noqa: B018 -- the property brings the state of JAX home
         self._take_back()
         before = self._batches
@@ -221,10 +228,15 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         return {name: schedule(step) for name, schedule in named.items() if schedule is not None}
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._remove()
+        self.remove()
         self._put_lrs_back()
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Take the schedules out of the model, as after a `fit` that an exception has ended.
+
+        Needed where the exception came neither from a training step nor from this callback, and
+        the model is used without another `fit` first.
+        """
         if self._installation is not None:
             self._installation.remove()
             self._installation = None
@@ -243,6 +255,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """
         self._begin()
         self.set_params(None)  # those are of an earlier fit
+        clean_up_aborted_fit(model)
         installation = self._put_into(model, 0, None, self._steps_per_epoch)
         try:
             yield self

@@ -88,7 +88,6 @@ class ScheduledApply:
     Args:
         counter: Of the optimizer.
         lr, momentum: As for `Installation`.
-        cleared: Whether both were removed just now, since the `fit` they were for is over.
         check: Called before each update, or the tracing of one.
     """
 
@@ -97,11 +96,10 @@ class ScheduledApply:
         counter: StepCounter,
         lr: Schedule | NDArray[np.float64] | None,
         momentum: Schedule | None,
-        cleared: Callable[[], bool],
         check: Callable[[], object],
     ) -> None:
         self._counter, self._optimizer = counter, counter.optimizer
-        self._cleared, self._check = cleared, check
+        self._check = check
         self._apply = self._optimizer.apply
         self._get_own_lr = self._optimizer._get_current_learning_rate
         self._lr = None if lr is None else compiled(lr)
@@ -115,8 +113,6 @@ class ScheduledApply:
             self._live_momentum = TracedScalar("momentum")
 
     def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
-        if self._cleared():
-            return self._optimizer.apply(grads, trainable_variables)
         self._check()
         attributes, step = self._optimizer.__dict__, self._counter.traced()
         if self._lr is not None:
@@ -136,7 +132,7 @@ class ScheduledApply:
         """In the update its lr; for all others the lr of the last update."""
         if self._lr_now is not None:
             return self._lr_now
-        if self._lr is None or self._cleared():
+        if self._lr is None:
             return self._get_own_lr()
         self._lr_shown.now = self._lr(self._counter.traced(behind=1))
         return self._lr_shown

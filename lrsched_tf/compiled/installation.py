@@ -15,16 +15,8 @@ from lrsched_tf.compiled.apply import ScheduledApply
 from lrsched_tf.compiled.inner_traces import check_train_step, inner_traces
 from lrsched_tf.compiled.optimizers import leaf_optimizers
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.fit_guard import FitGuard, end_own_fit
+from lrsched_tf.fit_guard import FitGuard, guard_of
 from lrsched_tf.patch import patch_methods
-
-if keras.backend.backend() == "torch":
-    from torch.compiler import is_compiling
-else:
-
-    def is_compiling() -> bool:
-        """Only torch traces Python frames, and cannot look at them meanwhile."""
-        return False
 
 
 def check_unscheduled(optimizers: Iterable[Any]) -> None:
@@ -37,13 +29,15 @@ def check_unscheduled(optimizers: Iterable[Any]) -> None:
 
 
 def check_unscheduled_in_fit(model: Any) -> None:
-    """The same for a callback, whose error ends the `fit` and so what else drives it."""
+    """See the same for a callback; its error ends the `fit`, and so what else is at work there."""
     try:
         check_unscheduled(leaf_optimizers(model))
         check_train_step(model)
     except ValueError:
-        # Callbacks are not watched in the call in which the guard came in.
-        end_own_fit(model)
+        # Of this fit: it has begun with the clean-up after any other.
+        guard = guard_of(model)
+        if guard is not None:
+            guard.clean_up()
         raise
 
 
@@ -75,7 +69,7 @@ class Installation:
         self._guard: FitGuard | None = None
         traces = inner_traces(model, counters)
         check = traces.check_update
-        applies = [ScheduledApply(c, lr, momentum, self._cleared, check) for c in counters]
+        applies = [ScheduledApply(c, lr, momentum, check) for c in counters]
         self._counters, self._model = counters, model
         self._make_train_function = model.make_train_function
         self._ends = [apply.install() for apply in applies]
@@ -84,22 +78,18 @@ class Installation:
         self._ends.append(patch_methods(model, {"train_step": step}))
         self.retrace()
 
-    def guard(self, clean_up: Callable[[], object], uses: tuple[str, ...] = ()) -> FitGuard:
+    def guard(
+        self, clean_up: Callable[[], object], late: Callable[[], object] | None = None
+    ) -> FitGuard:
         """Have `clean_up` called where an exception ends `fit`, as `FitGuard` says."""
-        self._guard = FitGuard(self._model, clean_up, self.retrace)
-        self._guard.install(uses)
+        self._guard = FitGuard(self._model, clean_up, self.retrace, late)
+        self._guard.install()
         return self._guard
 
     @property
     def active(self) -> bool:
         """Whether the schedules are at work."""
         return bool(self._ends)
-
-    def _cleared(self) -> bool:
-        if self._guard is None or is_compiling() or not self._guard.is_over():
-            return False
-        self._guard.clean_up()
-        return True
 
     def remove(self) -> None:
         """Take the schedules out; lr and momentum are the user's floats again."""

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-
-from lrsched_tf.kinds import read_parts
+from keras import ops
 
 # Where Keras optimizers keep their momentum; Muon has one for each of its two rules.
 MOMENTUM_ATTRIBUTES = ("momentum", "beta_1", "adam_beta_1")
@@ -70,8 +69,10 @@ def momentum_floats(optimizer: Any) -> dict[str, float]:
 
 
 def read(variable: Any) -> float:
-    """A scalar variable, from the device."""
-    return read_parts(variable)[0].item()  # type: ignore[no-any-return]
+    """Return the value of a scalar variable, from the device."""
+    value = variable.value
+    first = getattr(value, "values", (value,))[0]  # of the replicas of a tf.distribute strategy
+    return ops.convert_to_numpy(first).item()  # type: ignore[no-any-return]
 
 
 def learning_rates(model: Any) -> list[keras.Variable]:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from lrsched.rewind import interrupt
+
 from lrsched_tf import LRFinder, lr_find
 from tests.lrsched_tf.backend.training import (
     BATCH,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lrsched_tf import lr_find
-from lrsched_tf.attributes import walk
-from lrsched_tf.snapshot import Held
+
+
 from tests.lrsched_tf.backend.training import (
     BATCH,
     SWEEP,

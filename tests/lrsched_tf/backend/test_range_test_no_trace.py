@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrsched_tf import LRFinder, lr_find
-from lrsched_tf.snapshot import Snapshot
+
 from tests.lrsched_tf.backend.custom_steps import Own, Wrapping
 from tests.lrsched_tf.backend.training import (
     BATCH,
