@@ -84,7 +84,9 @@ def _capture_as_it_is(tensor: Any, device: Any) -> Restore:
 
     def restore() -> None:
         if version_of(tensor) != version:
-            tensor.detach().copy_(content)
+            # Not through `detach`, of which a sparse tensor knows nothing afterwards.
+            with sys.modules["torch"].no_grad():
+                tensor.copy_(content)
 
     return restore
 
@@ -160,6 +162,11 @@ def is_loader(value: Any) -> bool:
     return is_a(value, "torch.utils.data:DataLoader")
 
 
+def _bytes_of(tensor: Any) -> int:
+    """Return the bytes of all elements, those that a sparse tensor leaves out too."""
+    return 0 if tensor.is_meta else int(tensor.numel() * tensor.element_size())
+
+
 def _of_epoch(epoch: Any) -> Iterable[Child]:
     for name, value in vars(epoch).items():
         yield f".{name}", value
@@ -171,7 +178,7 @@ def add_to(registry: Registry) -> None:
         Kind(
             capture=capture_tensor,
             digest=version_of,
-            size=lambda tensor: 0 if tensor.is_meta else tensor.nbytes,
+            size=_bytes_of,
         ),
         "torch:Tensor",
     )
