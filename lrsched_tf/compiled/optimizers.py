@@ -71,7 +71,8 @@ def momentum_floats(optimizer: Any) -> dict[str, float]:
 def read(variable: Any) -> float:
     """Return the value of a scalar variable, from the device."""
     value = variable.value
-    first = getattr(value, "values", (value,))[0]  # of the replicas of a tf.distribute strategy
+    replicas = getattr(value, "values", None)  # of a tf.distribute strategy
+    first = replicas[0] if isinstance(replicas, tuple) else value
     return ops.convert_to_numpy(first).item()  # type: ignore[no-any-return]
 
 

@@ -1,10 +1,11 @@
-"""A range test as a callback, in a `fit` that an exception or Ctrl-C breaks off."""
+"""A range test as a callback, in a `fit` that an exception or Ctrl-C ends."""
 
-import contextlib
 import gc
 import os
+import random
 import signal
 import weakref
+from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -20,171 +21,133 @@ from tests.lrsched_tf.backend.training import (
     dense,
     nothing,
     state,
+    trained_with,
     untouched,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:The on_epoch_end of the data has been called")
+LATE = pytest.warns(UserWarning, match="has put everything back just now")
 
 
-def breaking_in_the_data(model):
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
+def left_over(model):
+    ours = {"apply", "make_train_function", "train_step", "compile"}
+    return ours & {*vars(model), *vars(model.optimizer)}
 
 
-def breaking_in(hook):
-    def breaking(model):
-        def interrupt(*arguments, **logs):
-            os.kill(os.getpid(), signal.SIGINT)
-
-        other = keras.callbacks.LambdaCallback(**{hook: interrupt})
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[LRFinder(), other])
-
-    return breaking
+def interrupt(*arguments, **logs):
+    os.kill(os.getpid(), signal.SIGINT)
 
 
-class Breaking(keras.Sequential):
-    """Breaks off a `fit` where nothing can be watched, but on JAX."""
+@pytest.mark.parametrize("at", [0, 2])
+@pytest.mark.parametrize("act", [interrupt, lambda: 1 // 0])
+def test_an_error_in_a_step_restores_everything_at_once(act, at):
+    def loss(y, outputs):
+        if countdown and not countdown.pop():
+            act()
+        return keras.ops.mean(keras.ops.square(y - outputs), axis=-1)
 
-    errors = ()
-
-    def _get_metrics_result_or_logs(self, logs):
-        errors, Breaking.errors = Breaking.errors, ()
-        for error in errors:
-            raise error
-        return super()._get_metrics_result_or_logs(logs)
-
-
-def breaking_between_callbacks(model, finder):
-    Breaking.errors = (KeyboardInterrupt(),)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[finder])
-    assert "apply" in vars(model.optimizer) or keras.backend.backend() == "jax"
-
-
-@pytest.mark.parametrize(
-    "interrupt",
-    [breaking_in_the_data, breaking_in("on_train_batch_end"), breaking_in("on_epoch_end")],
-)
-def test_it_is_put_back_at_once(interrupt):
+    countdown = []
     keras.utils.set_random_seed(1)
-    model = dense()
+    model = dense(loss=loss, run_eagerly=True)
     model.fit(*arrays(), batch_size=BATCH, verbose=0)
-    before = state(model)
-    interrupt(model)
-    left = {*vars(model), *vars(model.optimizer)}
-    assert not {"apply", "make_train_function", "train_step", "evaluate"} & left
+    before, numbers = state(model), random.getstate()
+    countdown += range(at + 1)
+    with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[LRFinder()])
+    assert not left_over(model)
     assert state(model) == before
+    assert random.getstate() == numbers
     # What the user then does is not undone.
     model.layers[0].trainable = False
-    model.layers[1].rate = 0.1
     model.layers[-1].set_weights([np.ones((4, 1)), np.zeros(1)])
     model.compile(keras.optimizers.SGD(0.0), "mse")
     model.fit(*arrays(), verbose=0)
     assert not model.layers[0].trainable
-    assert model.layers[1].rate == 0.1
     assert model.layers[-1].get_weights()[0].sum() == 4.0
 
 
-def trained_with(find):
-    """A model that was trained, with `find(model)` in between."""
+def aborted_between_steps(model, hook="on_train_batch_end"):
+    """A `fit` that Ctrl-C ends in another callback, where the range test cannot see it."""
+    finder, other = LRFinder(), keras.callbacks.LambdaCallback(**{hook: interrupt})
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[finder, other])
+    return finder
+
+
+NEXT_USES = {
+    "fit": nothing,
+    "train_on_batch": lambda model: model.train_on_batch(*arrays()),
+    "compile": lambda model: model.compile(model.optimizer, model.loss),
+    "lr_find": lambda model: lr_find(model, *arrays(), **SWEEP),
+}
+
+
+@pytest.mark.parametrize("use", NEXT_USES)
+def test_after_one_from_elsewhere_the_next_use_restores_and_says_so(use):
+    def find(model):
+        aborted_between_steps(model)
+        assert left_over(model)
+
+    expected = trained_with(NEXT_USES[use])
+    with LATE as caught:
+        model = trained_with(lambda model: (find(model), NEXT_USES[use](model)))
+    assert not left_over(model)
+    assert state(model) == state(expected)
+    assert len([w for w in caught if w.category is UserWarning]) == 1
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_epoch_begin", "on_epoch_end"])
+def test_restore_does_so_on_request_and_until_then_the_model_is_as_fit_left_it(hook):
     keras.utils.set_random_seed(1)
     model = dense()
     model.fit(*arrays(), batch_size=BATCH, verbose=0)
-    find(model)
-    model.fit(*arrays(), batch_size=BATCH, epochs=2, verbose=0)
-    return model
+    model.reset_metrics()
+    before, weights = state(model), model.get_weights()
+    finder = aborted_between_steps(model, hook)
+    model.evaluate(*arrays(), verbose=0)
+    has_trained = any((a != b).any() for a, b in zip(weights, model.get_weights(), strict=True))
+    assert has_trained == (hook != "on_epoch_begin")
+    finder.restore()
+    assert not left_over(model)
+    finder.restore()
+    model.reset_metrics()
+    assert state(model) == before
 
 
-def test_an_interrupted_callback_is_put_back_by_the_next_fit():
-    model = trained_with(breaking_in_the_data)
-    assert state(model) == untouched()[1]
-    left = {*vars(model), *vars(model.optimizer)}
-    assert not {"apply", "make_train_function", "train_step"} & left
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda model: model.evaluate(*arrays(), verbose=0),
-        lambda model: model.predict(arrays()[0], verbose=0),
-        lambda model: model.get_weights(),
-        lambda model: model.compile(model.optimizer, model.loss),
-        lambda model: model.optimizer.learning_rate,
-        lambda model: lr_find(model, *arrays(), **SWEEP),
-    ],
-)
-def test_an_interrupted_callback_is_put_back_before_any_other_use(use):
-    def trained(between):
-        keras.utils.set_random_seed(1)
-        model = dense(Breaking)
-        model.fit(*arrays(), batch_size=BATCH, verbose=0)
-        between(model)
-        use(model)
-        return state(model)
-
-    def interrupted(model):
-        breaking_between_callbacks(model, LRFinder())
-
-    assert trained(interrupted) == trained(nothing)
-
-
-def test_a_compile_or_a_load_after_an_interrupted_callback_stays(tmp_path):
-    model = dense()
-    zeros = [np.zeros_like(weight) for weight in model.get_weights()]
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(Shuffled(interrupt=True), verbose=0, callbacks=[LRFinder()])
-    model.set_weights(zeros)
-    adam = keras.optimizers.Adam(0.0)
-    model.compile(adam, "mae")
+def test_what_is_compiled_after_an_aborted_fit_stays():
+    model, adam = dense(), keras.optimizers.Adam(0.0)
+    aborted_between_steps(model)
+    with LATE:
+        model.compile(adam, "mae")
     model.fit(*arrays(), verbose=0)
     assert (model.optimizer, model.loss) == (adam, "mae")
-    assert not any(weight.any() for weight in model.get_weights())
 
 
 def test_a_second_ctrl_c_waits_for_the_restoring():
-    class Impatient(dict):
+    class Impatient(random.Random):
         """State of the user's own, whose restoring is slow enough for another Ctrl-C."""
 
-        def __delitem__(self, key):
-            os.kill(os.getpid(), signal.SIGINT)
-            super().__delitem__(key)
+        def setstate(self, state):
+            if hasattr(self, "ready"):
+                interrupt()
+            super().setstate(state)
 
     def find(model):
-        notes = vars(model.layers[0])["notes"] = Impatient()
-        count = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: notes.setdefault(epoch)
-        )
+        numbers = vars(model.layers[0])["numbers"] = Impatient(1)
+        numbers.ready, before = True, numbers.getstate()
+        count = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: numbers.random())
         with pytest.raises(KeyboardInterrupt):
             model.fit(*arrays(), verbose=0, epochs=20, callbacks=[count, LRFinder(num_steps=12)])
-        assert not notes
+        assert numbers.getstate() == before
+        del model.layers[0].numbers
 
     assert state(trained_with(find)) == untouched()[1]
 
 
-def test_a_compiled_loop_is_told_to_put_it_back_first():
-    model, finder = dense(Breaking), LRFinder()
-    model.fit(*arrays(), batch_size=BATCH, verbose=0)
-    before = state(model)
-    breaking_between_callbacks(model, finder)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow
-
-        weights = model.trainable_variables
-        step = tensorflow.function(lambda: model.optimizer.apply(list(weights), weights))
-        with pytest.raises(RuntimeError, match=r"call finder.restore\(\) first"):
-            step()
-    finder.restore()
-    assert state(model) == before
-
-
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow keeps it itself")
-@pytest.mark.parametrize("interrupt", [True, False])
-def test_a_finder_does_not_keep_the_data(interrupt):
-    data, model, finder = Shuffled(interrupt), dense(), LRFinder(num_steps=12)
+def test_a_finder_does_not_keep_the_data():
+    data, model, finder = Shuffled(), dense(), LRFinder(num_steps=12)
     kept = weakref.ref(data)
-    with contextlib.suppress(KeyboardInterrupt):
-        model.fit(data, verbose=0, epochs=20, callbacks=[finder])
+    model.fit(data, verbose=0, epochs=20, callbacks=[finder])
     del data
     gc.collect()
     assert kept() is None
@@ -194,58 +157,52 @@ def test_a_finder_does_not_keep_the_data(interrupt):
 def test_a_ctrl_c_while_a_callback_begins_leaves_nothing_for_good(callback, monkeypatch):
     install = FitGuard.install
 
-    def interrupted(self, *arguments):
-        os.kill(os.getpid(), signal.SIGINT)
-        install(self, *arguments)
+    def interrupted(self):
+        interrupt()
+        install(self)
 
-    def begin(model):
-        monkeypatch.setattr(FitGuard, "install", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[callback()])
-        monkeypatch.setattr(FitGuard, "install", install)
-        model.get_weights()
-
-    keras.utils.set_random_seed(1)
     model = dense()
     model.fit(*arrays(), batch_size=BATCH, verbose=0)
-    begin(model)
-    model.fit(*arrays(), batch_size=BATCH, epochs=2, verbose=0)
-    assert not {"apply", "make_train_function", "train_step"} & {
-        *vars(model),
-        *vars(model.optimizer),
-    }
-
-
-def finder_in_a_fit(model):
-    model.fit(*arrays(), verbose=0, callbacks=[LRFinder()])
-
-
-def find(model):
-    lr_find(model, *arrays(), **SWEEP)
-
-
-@pytest.mark.parametrize("find", [find, finder_in_a_fit])
-def test_a_schedule_at_work_is_not_disturbed_by_a_range_test_that_it_rules_out(find):
-    def trained(between):
-        keras.utils.set_random_seed(1)
-        model = dense()
-        other = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: between(model) if epoch == 1 else None
-        )
-        history = model.fit(
-            *arrays(), batch_size=BATCH, epochs=3, verbose=0, callbacks=[OneCycle(0.1), other]
-        ).history
+    monkeypatch.setattr(FitGuard, "install", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[callback()])
+    monkeypatch.setattr(FitGuard, "install", install)
+    with LATE if callback is LRFinder else nullcontext():
         model.fit(*arrays(), batch_size=BATCH, verbose=0)
-        return history["loss"], history["learning_rate"], state(model)
-
-    def refused(model):
-        with pytest.raises(ValueError, match="must hold one schedule for the optimizer"):
-            find(model)
-
-    assert trained(refused) == trained(nothing)
+    assert not left_over(model)
 
 
-def test_a_schedule_applied_to_a_loop_is_not_disturbed_either():
+NESTED = {
+    "train_on_batch": lambda model: model.train_on_batch(*arrays()),
+    "fit": lambda model: model.fit(*arrays(), verbose=0),
+    "lr_find": lambda model: lr_find(model, *arrays(), **SWEEP),
+    "LRFinder": lambda model: model.fit(*arrays(), verbose=0, callbacks=[LRFinder()]),
+}
+
+
+@pytest.mark.parametrize("nested", NESTED)
+@pytest.mark.parametrize("callback", [LRFinder, lambda: OneCycle(0.1)])
+def test_what_trains_within_a_fit_ends_the_schedule_with_an_error(callback, nested):
+    def once(batch, logs):
+        if batch == 1:
+            with LATE if callback is LRFinder else nullcontext():
+                NESTED[nested](model)
+
+    model, batches = dense(), []
+    others = [
+        keras.callbacks.LambdaCallback(on_train_batch_end=once),
+        keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: batches.append(batch)
+        ),
+    ]
+    with pytest.raises(RuntimeError, match="fit or train_on_batch of the same model"):
+        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[callback(), *others])
+    assert batches == [0, 1], "no batch is trained without the schedule"
+    assert not left_over(model)
+    model.fit(*arrays(), verbose=0)
+
+
+def test_a_schedule_applied_to_a_loop_is_not_disturbed_by_a_range_test():
     def trained(between):
         keras.utils.set_random_seed(1)
         model = dense()
@@ -258,13 +215,27 @@ def test_a_schedule_applied_to_a_loop_is_not_disturbed_either():
 
     def refused(model):
         with pytest.raises(ValueError, match="must hold one schedule for the optimizer"):
-            find(model)
+            lr_find(model, *arrays(), **SWEEP)
 
     assert trained(refused) == trained(nothing)
 
 
-def test_a_guard_that_something_else_put_back_does_not_call_itself():
+def test_a_guard_that_something_else_put_there_again_does_not_call_itself():
     model = dense()
     vars(model)["make_train_function"] = FitGuard(model, lambda: None, lambda: None)
     model.fit(*arrays(), verbose=0)
-    assert "make_train_function" not in vars(model)
+    assert not left_over(model)
+
+
+@pytest.mark.parametrize("second", [LRFinder, lambda: OneCycle(0.1)])
+def test_two_schedules_in_one_fit_leave_nothing(second):
+    keras.utils.set_random_seed(1)
+    model = dense()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    model.reset_metrics()
+    before = state(model)
+    with pytest.raises(ValueError, match="must hold one schedule for the optimizer"):
+        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[LRFinder(), second()])
+    assert not left_over(model)
+    model.reset_metrics()
+    assert state(model) == before

@@ -1,6 +1,8 @@
 """Threads that read ahead have ended before a range test restores what they draw from."""
 
+import os
 import random
+import signal
 import threading
 from contextlib import nullcontext
 
@@ -142,7 +144,53 @@ def plain():
 def test_that_threads_draw_ahead_in_any_fit_is_in_the_notes(source, named, progress):
     progress.is_ahead.set()
     progress.is_over.set()
-    model, finder = dense(loss="mse"), LRFinder(**SWEEP)
-    model.fit(source(), epochs=20, verbose=0, shuffle=False, callbacks=[finder])
-    for curve in finder.curve, lr_find(model, source(), shuffle=False, **SWEEP):
-        assert any("read the data ahead" in note for note in curve.notes) == named
+    curve = lr_find(dense(), source(), shuffle=False, **SWEEP)
+    assert any("read the data ahead" in note for note in curve.notes) == named
+
+
+def test_a_finder_in_a_fit_of_the_user_s_says_that_it_does_not_see_the_data():
+    finder = LRFinder(**SWEEP)
+    dense().fit(*arrays(), epochs=20, verbose=0, callbacks=[finder])
+    assert any("threads that read ahead" in note for note in finder.curve.notes)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_no_worker_goes_on_reading(shuffle):
+    class Counted(keras.utils.PyDataset):
+        read = 0
+
+        def __len__(self):
+            return BATCHES
+
+        def __getitem__(self, index):
+            self.read += 1
+            return arrays()
+
+    model, data = dense(), Counted(workers=2)
+    model.fit(*arrays(), verbose=0)
+    before = set(threading.enumerate())
+    lr_find(model, data, shuffle=shuffle, **SWEEP)
+    assert not set(threading.enumerate()) - before
+    assert data.read == 0
+
+
+def test_an_interrupt_while_a_worker_is_waited_for(progress):
+    """The batch that is waited for has left the queue of Keras."""
+
+    class Slow(Batches):
+        def __getitem__(self, index):
+            if index == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                PROGRESS.is_over.wait(SLOW)
+                random.random()
+                PROGRESS.has_drawn.set()
+            return arrays()
+
+    model = dense()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    before = random_states()
+    with pytest.raises(KeyboardInterrupt):
+        lr_find(model, Slow(workers=2), shuffle=False, **SWEEP)
+    progress.is_over.set()
+    assert progress.has_drawn.wait(60)
+    assert random_states() == before
