@@ -71,16 +71,16 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
         model, self._thread = self.model, threading.get_ident()
         clean_up_aborted_fit(model)
         leaves = leaf_optimizers(model)
-        check_unscheduled_in_fit(model)
+        check_unscheduled_in_fit(model, leaves)
         _check(model)
         self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
         self._first = [counter.batches() for counter in self._counters]
         self._count = sum(self._first)
-        self._own_lrs = OwnRates(model)
+        self._own_lrs = OwnRates(leaves)
         self._hold(Snapshot(model))
         lrs = self._test.planned_lr
         with deferred_interrupt():  # or nothing would take out what is not guarded yet
-            self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
+            self._installation = Installation(model, self._counters, {"lr": lrs}, wrap=self._wrap)
             guard = self._guard = self._installation.guard(self.restore, USES_OF_MODEL)
         # First, to take its count out of the logs; last, after what sets the best weights.
         last = keras.callbacks.LambdaCallback(on_train_end=lambda logs: self.finish())
@@ -188,8 +188,9 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
             self.finish()
 
     def _put_lrs_back(self) -> None:
-        if self._held and self._own_lrs.put_back(self.model):
-            self._overwritten = True
+        if self._held:
+            self.model  # noqa: B018 -- the property brings the state of JAX home
+            self._overwritten |= self._own_lrs.restore()
 
     def finish(self) -> None:
         """Put everything back at the end of `fit`, when all other callbacks have been called."""
