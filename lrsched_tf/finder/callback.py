@@ -92,7 +92,7 @@ class LRFinder(SweepDriver):
         if not self._test.running:
             raise ValueError("callbacks must hold a new LRFinder for every fit, got a used one")
         self._check()
-        self._thread, self._own_lrs = threading.get_ident(), OwnRates(self.model)
+        self._thread = threading.get_ident()
         self._test.note(DATA)
         self._end.parts.append(snapshot_of(self.model))
         with DeferredInterrupt():  # or nothing would take out what is not guarded yet
@@ -132,7 +132,7 @@ class LRFinder(SweepDriver):
         with self._check_alone():
             super().on_epoch_end(epoch, logs)
             # Each time, as the last one may happen to be the user's.
-            self._put_lrs_back()
+            self._restore_lrs()
 
     def _check_alone(self) -> FitGuard:
         """Return the guard; see that nothing else has begun to train the model."""
@@ -143,9 +143,9 @@ class LRFinder(SweepDriver):
             )
         return self._guard
 
-    def _put_lrs_back(self) -> None:
-        if self._own_lrs.put_back(self.model):
-            self._overwritten = True
+    def _restore_lrs(self) -> None:
+        self.model  # noqa: B018 -- the property brings the state of JAX home
+        self._overwritten |= self._own_lrs.restore()
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._unhook is None:
@@ -156,7 +156,7 @@ class LRFinder(SweepDriver):
         self._test.stop(FIT_ENDED)
         with DeferredInterrupt():
             if self._guard is not None:
-                self._put_lrs_back()
+                self._restore_lrs()
             self.restore()
         if self._overwritten:
             self._warn(f"The range test: {OwnRates.overwritten}")

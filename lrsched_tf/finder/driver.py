@@ -13,7 +13,7 @@ from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
 from lrsched_tf.compiled.installation import Installation, check_unscheduled_in_fit
-from lrsched_tf.compiled.optimizers import leaf_optimizers, unbuilt_layers
+from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers, unbuilt_layers
 from lrsched_tf.compiled.step_counter import StepCounter
 
 # Halving the scale so often takes the largest one to nothing.
@@ -80,18 +80,18 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _check(self) -> None:
         """See that the model can be trained by a plan, before anything is done to it."""
-        self._counters = [
-            StepCounter(o, 0, count_batches=False) for o in leaf_optimizers(self.model)
-        ]
-        check_unscheduled_in_fit(self.model)
+        leaves = leaf_optimizers(self.model)
+        check_unscheduled_in_fit(self.model, leaves)
+        self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
+        self._own_lrs = OwnRates(leaves)
         _check_model(self.model)
 
     def _install(self) -> None:
         model = self.model
         self._first = [counter.batches() for counter in self._counters]
         self._count, self._scales_loss = sum(self._first), _scales_loss(model)
-        lrs = self._test.planned_lr
-        self._installation = Installation(model, self._counters, lrs, None, wrap=self._wrap)
+        schedules = {"lr": self._test.planned_lr}
+        self._installation = Installation(model, self._counters, schedules, wrap=self._wrap)
         if self._around is not None:
             model.train_function = self._around(model.train_function)
 
