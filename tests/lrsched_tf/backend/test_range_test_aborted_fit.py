@@ -183,21 +183,21 @@ NESTED = {
 @pytest.mark.parametrize("nested", NESTED)
 @pytest.mark.parametrize("callback", [LRFinder, lambda: OneCycle(0.1)])
 def test_what_trains_within_a_fit_ends_the_schedule_with_an_error(callback, nested):
-    def once(batch, logs):
-        if batch == 1:
-            with LATE if callback is LRFinder else nullcontext():
-                NESTED[nested](model)
+    class Nesting(keras.callbacks.Callback):
+        begun = 0
 
-    model, batches = dense(), []
-    others = [
-        keras.callbacks.LambdaCallback(on_train_batch_end=once),
-        keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: batches.append(batch)
-        ),
-    ]
+        def on_train_batch_begin(self, batch, logs=None):
+            self.begun += 1
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                with LATE if callback is LRFinder else nullcontext():
+                    NESTED[nested](self.model)
+
+    model, other = dense(), Nesting()
     with pytest.raises(RuntimeError, match="fit or train_on_batch of the same model"):
-        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[callback(), *others])
-    assert batches == [0, 1], "no batch is trained without the schedule"
+        model.fit(*arrays(), batch_size=BATCH, verbose=0, callbacks=[callback(), other])
+    assert other.begun == 2, "no batch is trained without the schedule"
     assert not left_over(model)
     model.fit(*arrays(), verbose=0)
 

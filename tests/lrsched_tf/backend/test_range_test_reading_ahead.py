@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import threading
+import time
 from contextlib import nullcontext
 
 import keras
@@ -180,15 +181,19 @@ def test_an_interrupt_while_a_worker_is_waited_for(progress):
     class Slow(Batches):
         def __getitem__(self, index):
             if index == 3:
+                while PROGRESS.steps < 3:
+                    time.sleep(0.01)
+                time.sleep(0.3)  # until the batch is waited for
                 os.kill(os.getpid(), signal.SIGINT)
                 PROGRESS.is_over.wait(SLOW)
                 random.random()
                 PROGRESS.has_drawn.set()
             return arrays()
 
-    model = dense()
+    model = dense(run_eagerly=True, loss=loss)
+    progress.is_ahead.set()
     model.fit(*arrays(), batch_size=BATCH, verbose=0)
-    before = random_states()
+    progress.steps, before = 0, random_states()
     with pytest.raises(KeyboardInterrupt):
         lr_find(model, Slow(workers=2), shuffle=False, **SWEEP)
     progress.is_over.set()
