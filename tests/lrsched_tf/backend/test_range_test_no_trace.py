@@ -237,7 +237,8 @@ def test_a_list_of_callbacks_of_the_user_s_without_a_history():
     assert len(finder.curve) == 12
 
 
-def test_the_global_generators_are_put_back():
+@pytest.mark.parametrize("used", [False, True])
+def test_the_global_generators_are_restored(used):
     if BACKEND == "jax":
         pytest.skip("JAX draws no numbers from a global generator in a compiled step")
 
@@ -249,6 +250,8 @@ def test_the_global_generators_are_put_back():
         keras.utils.set_random_seed(1)
         model = keras.Sequential([keras.Input((3,)), Noisy(), keras.layers.Dense(1)])
         model.compile("sgd", "mse", run_eagerly=True)
+        if used:
+            keras.random.normal(())
         if between:
             lr_find(model, *arrays(), **SWEEP)
         numbers = [keras.ops.convert_to_numpy(keras.random.normal((2,))).tolist()]
