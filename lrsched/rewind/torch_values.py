@@ -149,16 +149,16 @@ def _of_epoch(epoch: Any) -> Iterable[Child]:
         yield f".{name}", value
 
 
+TENSOR = Kind(
+    capture=capture_tensor,
+    digest=version_of,
+    size=lambda tensor: 0 if tensor.is_meta else tensor.nbytes,
+)
+
+
 def add_to(registry: Registry) -> None:
     """Add the kinds of torch's values, for when torch is there."""
-    registry.add(
-        Kind(
-            capture=capture_tensor,
-            digest=version_of,
-            size=lambda tensor: 0 if tensor.is_meta else tensor.nbytes,
-        ),
-        "torch:Tensor",
-    )
+    registry.add(TENSOR, "torch:Tensor")
     registry.add(Kind(capture=capture_state, draws=True), "torch:Generator")
     data = Kind(attributes=attributes_of, counts=True, draws=True)
     registry.add(data, "torch.utils.data:Dataset", "torch.utils.data:Sampler")

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 
 from lrsched_torch import range_test
-from lrsched_torch.snapshot import Snapshot
+from lrsched_torch.rewind.snapshot import TrainingSnapshot as Snapshot
 from tests.lrsched_torch.seeded import OPTIMIZERS, Run, training_after
 
 

@@ -18,7 +18,6 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, StackDataset, TensorDataset
 
 from lrsched_torch import range_test
-from lrsched_torch._orders import Parts
 from tests.lrsched_torch.test_range_test_traces import data, find, left, sgd
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork")

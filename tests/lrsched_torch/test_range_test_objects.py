@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
 from lrsched_torch import range_test
-from lrsched_torch.snapshot import Snapshot
+from lrsched_torch.rewind.snapshot import TrainingSnapshot as Snapshot
 from tests.lrsched_torch.test_range_test_traces import MSE, Body, Slots, data, find, left, sgd
 
 
@@ -150,7 +150,7 @@ def test_mappings_of_libraries_are_left_to_them():
     optimizer.param_groups[0]["cache"][model] = 1
     snapshot.restore()
     assert optimizer.param_groups[0]["cache"] is cache
-    assert snapshot.remains() == ["cache of group 0"]
+    assert snapshot.differences() == ["cache of group 0"]
 
 
 def test_another_object_in_a_group_is_named():
@@ -158,9 +158,9 @@ def test_another_object_in_a_group_is_named():
     optimizer = Preconditioned(model.parameters())
     snapshot = Snapshot(model, optimizer)
     optimizer.param_groups[0]["slots"] = Slots()
-    assert snapshot.remains() == ["slots of group 0"]
+    assert snapshot.differences() == ["slots of group 0"]
     snapshot.restore()
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
 
 
 class Counting:
@@ -421,7 +421,7 @@ class TestOtherValues:
         model = Body(nothing, scale=torch.zeros(1, requires_grad=True))
         snapshot = Snapshot(model, sgd(model))
         model.scale.grad = torch.ones(1)
-        assert snapshot.remains() == ["attribute scale"]
+        assert snapshot.differences() == ["attribute scale"]
 
     def test_a_logger_that_caches_its_level_is_no_difference(self):
         log = logging.getLogger("lrsched.test")
@@ -441,10 +441,10 @@ class TestOtherValues:
         model = Body(lambda body: change(body.value), value=value)
         snapshot = Snapshot(model, sgd(model))
         change(value)
-        assert snapshot.remains() == ["attribute value"]
+        assert snapshot.differences() == ["attribute value"]
         assert model.value is value
         snapshot.restore()
-        assert snapshot.remains() == []
+        assert snapshot.differences() == []
 
     def test_seeds_that_others_were_spawned_from_are_named(self):
         model = Body(lambda body: body.seeds.spawn(1), seeds=np.random.SeedSequence(0))
@@ -468,9 +468,9 @@ class TestOtherValues:
         model = Body(nothing, value=make())
         snapshot = Snapshot(model, sgd(model))
         model.value.copy_(make() + make())
-        assert snapshot.remains() == ["attribute value"]
+        assert snapshot.differences() == ["attribute value"]
         snapshot.restore()
-        assert snapshot.remains() == []
+        assert snapshot.differences() == []
 
     def test_a_tensor_without_values_is_left_alone(self):
         assert not left(find(Body(nothing, value=torch.ones(3, device="meta"))))
@@ -481,4 +481,4 @@ class TestOtherValues:
         snapshot = Snapshot(model, sgd(model))
         model.value += 1
         model.values[1] += 1
-        assert snapshot.remains() == ["attribute value", "attribute values"]
+        assert snapshot.differences() == ["attribute value", "attribute values"]

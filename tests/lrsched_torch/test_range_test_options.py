@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import lrsched
 from lrsched_torch import OneCycleLR, lr_find, range_test
-from lrsched_torch.snapshot import Snapshot
+from lrsched_torch.rewind.snapshot import TrainingSnapshot as Snapshot
 from tests.lrsched_torch.seeded import Net, Run, training_after
 
 LRS = lrsched.exponential_sweep(1e-5, 1.0, 40).values()
@@ -419,14 +419,14 @@ def test_the_check_sees_what_a_snapshot_forgets(monkeypatch):
     run = Run("adam")
     run.train(1)
     snapshot = Snapshot(run.model, run.optimizer)
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
     run.train(1)
     run.model.eval()
     run.model.body[0].weight.requires_grad_(False)
     run.model.body[4].bias = nn.Parameter(torch.zeros(3))
     run.optimizer.param_groups[0]["lr"] = 3.0
     np.random.rand(), torch.rand(1)
-    left = snapshot.remains()
+    left = snapshot.differences()
     for name in (
         "parameter body.0.weight",
         "parameter body.4.bias",

@@ -21,8 +21,6 @@ from torch.masked import masked_tensor
 from torch.testing._internal.two_tensor import TwoTensor
 
 from lrsched_torch import lr_find, range_test
-from lrsched_torch._digest import MAX_OBJECTS
-from lrsched_torch._kinds import MAX_ENTRIES
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
 MSE = nn.functional.mse_loss

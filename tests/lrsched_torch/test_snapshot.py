@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 from lrsched_torch import OneCycleLR, lr_find
-from lrsched_torch.snapshot import Snapshot
+from lrsched_torch.rewind.snapshot import TrainingSnapshot as Snapshot
 
 
 def lrs_of_an_accumulating_run(find_at=None):
@@ -100,11 +100,11 @@ def test_a_tensor_however_it_lies_in_memory_is_hashed_and_put_back(kind):
     model.register_buffer("value", value)
     before = value.to_dense().tolist()
     snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
     value.zero_()
-    assert snapshot.remains() == ["buffer value"]
+    assert snapshot.differences() == ["buffer value"]
     snapshot.restore()
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
     assert value.to_dense().tolist() == before
 
 
@@ -113,9 +113,9 @@ def test_a_layer_under_two_names_is_hashed_and_put_back():
     model = torch.nn.ModuleDict({"one": layer, "other": layer})
     snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
     model["other"].bias.data += 1
-    assert snapshot.remains() == ["parameter one.bias"]
+    assert snapshot.differences() == ["parameter one.bias"]
     snapshot.restore()
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
 
 
 @pytest.mark.parametrize("part", [torch.nn.LazyLinear(2), torch.nn.Linear(2, 2, device="meta")])
@@ -132,9 +132,9 @@ def test_a_tensor_that_has_become_its_conjugate_in_the_same_memory_is_put_back()
     before = model.value.tolist()
     snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
     model.value.data = model.value.data.conj()
-    assert snapshot.remains() == ["buffer value"]
+    assert snapshot.differences() == ["buffer value"]
     snapshot.restore()
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
     assert model.value.tolist() == before
 
 
@@ -162,11 +162,11 @@ def test_a_quantized_tensor_is_put_back_with_its_scale(by, change):
     model.register_buffer("value", value)
     before, place = (value.int_repr().tolist(), value.dequantize().tolist()), value.data_ptr()
     snapshot = Snapshot(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
     CHANGES[change](value, quantized(by, 0.5))
-    assert snapshot.remains() == ["buffer value"]
+    assert snapshot.differences() == ["buffer value"]
     snapshot.restore()
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
     assert (value.int_repr().tolist(), value.dequantize().tolist()) == before
     assert model.value is value
     assert value.data_ptr() == place
@@ -221,4 +221,4 @@ def test_a_container_is_put_back_without_asking_its_class():
     model.seen.append(1)
     snapshot.restore()
     assert len(model.seen) == 0
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []
