@@ -72,7 +72,7 @@ def walk(roots: Iterable[Child], registry: Registry, limits: Limits = LIMITS) ->
         captured = opened = True
         if is_variable and access is not Access.WHOLE:
             captured, opened = _permitted(value, kind, access, registry, limits)
-        attributes = None if kind.attributes is None else kind.attributes(value)
+        attributes = None if kind.attributes is None else dict(kind.attributes(value))
         if attributes and kind.counts and is_training_loop(attributes):
             # What decides about the batches, and none of its notes.
             queue += (part for part in _parts(path, attributes) if _draws(registry, part[1]))
@@ -227,7 +227,11 @@ class Snapshot:
         self.resume()
         self._run(self._restores)
         if sources:
-            self._run(self._sources)
+            self.restore_sources()
+
+    def restore_sources(self) -> None:
+        """Restore the state of the process."""
+        self._run(self._sources)
 
     def _run(self, restores: Sequence[tuple[str, Restore]]) -> None:
         for path, restore in restores:

@@ -46,7 +46,7 @@ def capture_tensor(tensor: Any, device: Any = None) -> Restore:
 def _capture_values(tensor: Any, device: Any) -> Restore:
     if tensor.is_meta:
         return lambda: None
-    if not is_dense(tensor):
+    if not is_dense(tensor) or not _is_known(tensor):
         return _capture_as_it_is(tensor, device)
     memory = _memory_of(tensor)
     content = memory.to(device or memory.device, copy=True)
@@ -60,15 +60,25 @@ def is_dense(tensor: Any) -> bool:
     return str(tensor.layout) == "torch.strided" and not (tensor.is_nested or tensor.is_quantized)
 
 
+def _is_known(tensor: Any) -> bool:
+    """Return whether a tensor is of torch's own class, or made of such, and not more than that."""
+    torch = sys.modules["torch"]
+    is_made_of_others = hasattr(tensor, "__tensor_flatten__") or hasattr(tensor, "to_local")
+    return is_made_of_others or type(tensor) in (torch.Tensor, torch.nn.Parameter)
+
+
 def _capture_as_it_is(tensor: Any, device: Any) -> Restore:
     """Capture a tensor that can only be copied as a whole; one that has not changed is left."""
-    content, version = tensor.detach().clone(), version_of(tensor)
+    view, content, version = tensor.detach(), tensor.detach().clone(), version_of(tensor)
     if device is not None:
         content = content.to(device)
 
     def restore() -> None:
-        if version_of(tensor) != version:
-            tensor.detach().copy_(content)
+        if tensor.is_quantized:
+            tensor.data = view  # with its scale
+        if tensor.requires_grad or tensor.is_quantized or version_of(tensor) != version:
+            # Not detached: a sparse one would not share what it is refilled with.
+            tensor.copy_(content)
 
     return restore
 
@@ -152,7 +162,7 @@ def _of_epoch(epoch: Any) -> Iterable[Child]:
 TENSOR = Kind(
     capture=capture_tensor,
     digest=version_of,
-    size=lambda tensor: 0 if tensor.is_meta else tensor.nbytes,
+    size=lambda tensor: tensor.nbytes if is_dense(tensor) and not tensor.is_meta else 0,
 )
 
 

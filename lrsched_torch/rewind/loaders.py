@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from types import GeneratorType
 from typing import Any
 
 from torch.utils.data import Dataset
 
-from lrsched.rewind.kinds import Limits
+from lrsched.rewind.containers import children
+from lrsched.rewind.kinds import Child, Limits
 from lrsched.rewind.snapshot import Snapshot
 from lrsched.rewind.torch_values import end_reading
 from lrsched_torch.rewind.registry import registry_for
@@ -18,7 +19,7 @@ from lrsched_torch.rewind.registry import registry_for
 GONE = "The loader is an iterator: the batches that were read are gone from it."
 READ_AGAIN = "The loader has fewer batches than the test has steps, and was read again."
 # Of a list of batches, nothing is copied; what changes batches in place, changes the first one.
-WATCHED = Limits(entries=1000, bytes=0)
+WATCHED = Limits(bytes=0)
 
 
 class Batches:
@@ -117,12 +118,21 @@ class Batches:
 
 
 def _snapshot(name: str, loader: Any, verify: bool) -> Snapshot:
+    registry = registry_for(None)
     if isinstance(loader, (list, tuple)):
-        first = [(f"{name}[0]", batch) for batch in loader[:1]]
-        return Snapshot(first, registry_for(None), verify=verify, limits=WATCHED)
+        return Snapshot(_first_of(name, loader), registry, verify=verify, limits=WATCHED)
     # That an iterator has been read is said anyway.
     watched = verify and not isinstance(loader, Iterator)
-    return Snapshot([(name, loader)], registry_for(None), verify=watched)
+    return Snapshot([(name, loader)], registry, verify=watched)
+
+
+def _first_of(name: str, batches: Sequence[Any]) -> Iterator[Child]:
+    """Yield the parts of the first batch."""
+    for batch in batches[:1]:
+        if isinstance(batch, (list, tuple, dict)):
+            yield from ((f"{name}[0]{label}", part) for label, part in children(batch))
+        else:
+            yield f"{name}[0]", batch
 
 
 def _close(batches: Any) -> None:

@@ -66,7 +66,9 @@ class TrainingSnapshot(Snapshot):
         """
         with torch.no_grad():
             _reshard(self._sharded, without_gradients=True)
-            super().restore(sources=sources)
+            super().restore(sources=False)
+        if sources:
+            self.restore_sources()  # grad mode is one of them
 
 
 def _stateful_roots(optimizer: Optimizer, stateful: Iterable[Any]) -> Iterator[Child]:
