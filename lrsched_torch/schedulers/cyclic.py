@@ -10,8 +10,11 @@ from torch.optim import Optimizer
 from lrsched import Schedule, constant
 from lrsched._validate import check_bool, check_choice, check_momentum
 from lrsched.compat import torch_cyclic
-from lrsched_torch.param_groups import has_list, per_group
-from lrsched_torch.schedulers.per_group import ScaledByFunction
+from lrsched_torch.schedulers.group_schedules import (
+    ScaledByFunction,
+    arguments_per_group,
+    has_list,
+)
 from lrsched_torch.schedulers.schedule_lr import ScheduleLR
 
 
@@ -59,7 +62,7 @@ class CyclicLR(ScheduleLR):
     Source: Smith 2015, arXiv:1506.01186; modes and defaults as torch CyclicLR.
     """
 
-    _only_momentum_in_use = True
+    _only_in_use = True
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class CyclicLR(ScheduleLR):
                 gamma=gamma,
                 cycle_momentum=cycle_momentum,
             )
-            for knobs in per_group(
+            for knobs in arguments_per_group(
                 optimizer,
                 base_lr=base_lr,
                 max_lr=max_lr,

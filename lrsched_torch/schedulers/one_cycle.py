@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 
 from lrsched.compat import torch_one_cycle
-from lrsched_torch.param_groups import has_list, per_group
+from lrsched_torch.schedulers.group_schedules import arguments_per_group, has_list
 from lrsched_torch.schedulers.schedule_lr import ScheduleLR
 
 
@@ -54,7 +54,7 @@ class OneCycleLR(ScheduleLR):
     Source: Smith & Topin 2017, arXiv:1708.07120; form and defaults as torch OneCycleLR.
     """
 
-    _only_momentum_in_use = True
+    _only_in_use = True
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class OneCycleLR(ScheduleLR):
                 final_div_factor=final_div_factor,
                 three_phase=three_phase,
             )
-            for knobs in per_group(
+            for knobs in arguments_per_group(
                 optimizer, max_lr=max_lr, base_momentum=base_momentum, max_momentum=max_momentum
             )
         ]
