@@ -38,8 +38,9 @@ def writer_for(groups: Sequence[Group], columns: Mapping[str, Column]) -> Writer
     """Return a function that writes rows of values in the groups.
 
     It runs at every step, so it is compiled for its columns, as a dataclass compiles methods for
-    its fields: a loop over the columns costs twice the bytecodes. It sets floats and fills
-    tensors by itself, and leaves the rest to `HyperParameter.write`. For the lr alone it reads:
+    its fields: with one group, a loop over the columns costs twice the bytecodes. It sets floats
+    and fills tensors by itself, and leaves the rest to `HyperParameter.write`. For the lr alone
+    it reads:
 
         def write(groups, row):
             entry0, = row

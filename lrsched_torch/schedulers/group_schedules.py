@@ -159,13 +159,15 @@ def _from_dict(data: Any) -> Any:
     return data if data is None or has_code else Schedule.from_dict(data)
 
 
-def has_list(*values: Any) -> bool:
-    """Return whether any argument is given per parameter group."""
-    return any(isinstance(value, (list, tuple)) for value in values)
+def pair_per_group(
+    optimizer: Optimizer, make: Callable[..., tuple[Any, Any]], **arguments: Any
+) -> tuple[Any, Any]:
+    """Return the lr and the momentum that `make` returns; one of each per group for lists.
 
-
-def arguments_per_group(optimizer: Optimizer, **arguments: Any) -> list[dict[str, Any]]:
-    """Return the arguments of each parameter group, or one set where none of them is a list.
+    Args:
+        optimizer: The optimizer whose groups are meant.
+        make: Called with `arguments`, or once for each group with those of the group.
+        arguments: Each a value for all groups, or a list of one per group.
 
     Raises:
         TypeError: not an optimizer.
@@ -173,14 +175,16 @@ def arguments_per_group(optimizer: Optimizer, **arguments: Any) -> list[dict[str
     """
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be a torch Optimizer, got {optimizer!r}")
-    width = len(optimizer.param_groups) if has_list(*arguments.values()) else 1
-    for name, value in arguments.items():
-        if has_list(value) and len(value) != width:
+    lists = {name: each for name, each in arguments.items() if isinstance(each, (list, tuple))}
+    if not lists:
+        return make(**arguments)
+    width = len(optimizer.param_groups)
+    for name, values in lists.items():
+        if len(values) != width:
             raise ValueError(
                 f"{name} must be a number, or a list of one per parameter group ({width}), "
-                f"got {value!r}"
+                f"got {values!r}"
             )
-    return [
-        {name: value[i] if has_list(value) else value for name, value in arguments.items()}
-        for i in range(width)
-    ]
+    own = ({name: values[i] for name, values in lists.items()} for i in range(width))
+    lr, momentum = zip(*(make(**{**arguments, **each}) for each in own), strict=True)
+    return lr, momentum
