@@ -21,7 +21,7 @@ from lrsched_torch.finder.arguments import GROUPS, listed
 from lrsched_torch.finder.context import range_test
 from lrsched_torch.finder.driver import shares
 from lrsched_torch.lightning.dry_run import dry_run, find_lightning, restored_attributes
-from lrsched_torch.param_groups import unalias, write_lr
+from lrsched_torch.param_groups import LR, unalias
 
 pl = find_lightning()
 ON_DOUBT = ("warn", "raise", "use")
@@ -243,6 +243,6 @@ def _settings(trainer: Any) -> str:
 
 
 def _set_in_groups(groups: list[dict[str, Any]], lr: float, how: str) -> None:
-    unalias(groups, momentum=False)
+    unalias(groups, ["lr"])
     for group, share in zip(groups, shares(groups, how), strict=True):
-        write_lr(group, lr * share)
+        LR.write(group, lr * share)
