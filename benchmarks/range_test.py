@@ -34,7 +34,7 @@ from processes import answer, answers, arguments
 from timing import Times, compare, measure, pool
 
 from lrsched_torch import lr_find
-from lrsched_torch.snapshot import Snapshot
+from lrsched_torch.rewind.snapshot import TrainingSnapshot as Snapshot
 
 STEPS = 100
 # In each process. A call on the MLP takes a quarter of a second, and single ones differ by a tenth:

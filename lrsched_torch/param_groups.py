@@ -1,175 +1,150 @@
-"""Parameter groups of an optimizer: reading and writing their lr and momentum, in place."""
+"""Hyper-parameters of an optimizer: where parameter groups keep them, read and written in place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 Group = dict[str, Any]
-# Sets a row of a `Table` in the groups.
-Writer = Callable[[Sequence[Group], Any], None]
 
 
-def momentum_key(group: Group) -> str | None:
-    """ "betas" (of which the first is the momentum), "momentum", or None."""
-    return next((key for key in ("betas", "momentum") if key in group), None)
+class Place(NamedTuple):
+    """Where a parameter group keeps a number: under a key, or in a slot of the tuple there."""
 
+    key: str
+    slot: int | None = None
 
-def read_momentum(group: Group) -> float:
-    """Momentum, or beta_1, of a group that has one."""
-    return float(group["betas"][0] if "betas" in group else group["momentum"])
+    def get(self, group: Group) -> Any:
+        """Return what a group holds here, a number or a tensor."""
+        held = group[self.key]
+        return held if self.slot is None else held[self.slot]
 
-
-def write_lr(group: Group, value: float) -> None:
-    """Set the lr; a tensor keeps its identity, so compiled and captured steps see the change."""
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(value)
-    else:
-        group["lr"] = value
-
-
-def write_momentum(group: Group, value: float) -> None:
-    """Set momentum, or beta_1 beside the group's other betas; a tensor keeps its identity."""
-    in_betas = "betas" in group
-    current = group["betas"][0] if in_betas else group["momentum"]
-    if isinstance(current, Tensor):
-        current.fill_(value)
-    elif in_betas:
-        group["betas"] = (value, *group["betas"][1:])
-    else:
-        group["momentum"] = value
-
-
-# The writers below run at every step. Each sets floats itself, and leaves anything else, which is
-# rare or slow anyway, to the two functions above. A group that was added since the row was made
-# gets its values just before its first update.
-
-
-def _write_same_lr(groups: Sequence[Group], lr: float) -> None:
-    for group in groups:
-        present = group["lr"]
-        if present.__class__ is float:
-            group["lr"] = lr
-        elif present.__class__ is Tensor:
-            present.fill_(lr)
+    def replace(self, group: Group, value: Any) -> None:
+        """Let a group hold another object here; a tuple keeps its other slots."""
+        if self.slot is None:
+            group[self.key] = value
         else:
-            write_lr(group, lr)
+            held = group[self.key]
+            group[self.key] = (*held[: self.slot], value, *held[self.slot + 1 :])
 
 
-def _write_same_momentum(groups: Sequence[Group], row: tuple[float, float]) -> None:
-    lr, momentum = row
-    for group in groups:
-        if group["lr"].__class__ is float is group["momentum"].__class__:
-            group["lr"] = lr
-            group["momentum"] = momentum
+def _never(group: Group) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class HyperParameter:
+    """Row of `HYPERPARAMETERS`: all that schedulers know of a hyper-parameter.
+
+    Attributes:
+        name: Its name in a mapping of names to schedules.
+        places: Where a group may keep it; the first one that the group has is used.
+        required: Every scheduler sets it in every group.
+        mark: Key under which the value found at first stays in a group, if any.
+        off: Value that turns it off, if any; a drop-in for a torch scheduler leaves it at that.
+        below: Bound that its schedules must not reach, if any.
+        absent: What the groups of an optimizer without it have, for the error message.
+        remedy: What the caller can do then.
+        compile_fault: Returns a warning if scheduling it makes `torch.compile` wrong for a group.
+    """
+
+    name: str
+    places: tuple[Place, ...]
+    required: bool = False
+    mark: str | None = None
+    off: float | None = None
+    below: float | None = None
+    absent: str = "no such hyper-parameter"
+    remedy: str = "leave it out"
+    compile_fault: Callable[[Group], str | None] = _never
+
+    def fits(self, group: Group) -> bool:
+        """Return whether a group has it."""
+        return any(place.key in group for place in self.places)
+
+    def place_in(self, group: Group) -> Place:
+        """Return where a group that has it keeps it."""
+        for place in self.places:
+            if place.key in group:
+                return place
+        raise KeyError(self.name)
+
+    def read(self, group: Group) -> float:
+        """Return the value in a group that has it."""
+        return float(self.place_in(group).get(group))
+
+    def write(self, group: Group, value: float) -> None:
+        """Set the value in a group that has it.
+
+        A tensor is filled and keeps its identity, so compiled and captured steps see the change.
+        """
+        place = self.place_in(group)
+        present = place.get(group)
+        if isinstance(present, Tensor):
+            present.fill_(value)
         else:
-            write_lr(group, lr)
-            write_momentum(group, momentum)
+            place.replace(group, value)
 
 
-def _write_same_beta1(groups: Sequence[Group], row: tuple[float, float]) -> None:
-    lr, beta1 = row
-    for group in groups:
-        betas = group["betas"]
-        if group["lr"].__class__ is float is betas[0].__class__:
-            group["lr"] = lr
-            group["betas"] = beta1, betas[1]
-        else:
-            write_lr(group, lr)
-            write_momentum(group, beta1)
+def _nesterov_fault(group: Group) -> str | None:
+    # Measured with torch 2.13 and inductor on SGD: with nesterov, a tensor lr, a momentum that is
+    # a float and changes, and no foreach implementation, updates are wrong from the third on.
+    if (
+        group.get("nesterov", False)
+        and isinstance(group["lr"], Tensor)
+        and isinstance(group["momentum"], float)
+        and not _uses_foreach(group)
+    ):
+        return (
+            "torch.compile computes wrong updates for SGD with nesterov=True, a tensor lr and a "
+            "scheduled momentum (leave optimizer.step uncompiled, or pass nesterov=False, or "
+            "leave the momentum alone with cycle_momentum=False or momentum=None)"
+        )
+    return None
 
 
-def _write_same_pair(groups: Sequence[Group], row: tuple[float, float]) -> None:
-    for group in groups:
-        write_lr(group, row[0])
-        write_momentum(group, row[1])
+def _uses_foreach(group: Group) -> bool:
+    if group.get("foreach") is not None:
+        return bool(group["foreach"])
+    return any(parameter.is_cuda for parameter in group["params"])
 
 
-def _write_lrs(groups: Sequence[Group], row: Sequence[float]) -> None:
-    for group, lr in zip(groups, row):  # noqa: B905
-        if group["lr"].__class__ is float:
-            group["lr"] = lr
-        else:
-            write_lr(group, lr)
+LR = HyperParameter(
+    "lr",
+    (Place("lr"),),
+    required=True,
+    # Every torch scheduler leaves the lr that it found here; SequentialLR reads it.
+    mark="initial_lr",
+)
+MOMENTUM = HyperParameter(
+    "momentum",
+    (Place("betas", 0), Place("momentum")),
+    off=0.0,
+    below=1.0,
+    absent="neither momentum nor betas",
+    remedy="pass cycle_momentum=False or momentum=None",
+    compile_fault=_nesterov_fault,
+)
+HYPERPARAMETERS = {row.name: row for row in (LR, MOMENTUM)}
 
 
-def _write_pairs(groups: Sequence[Group], row: Sequence[tuple[float, float | None]]) -> None:
-    for group, (lr, momentum) in zip(groups, row):  # noqa: B905
-        if group["lr"].__class__ is float:
-            group["lr"] = lr
-        else:
-            write_lr(group, lr)
-        if momentum is not None:
-            write_momentum(group, momentum)
-
-
-def writer_for(groups: Sequence[Group], uniform: bool, has_momentum: bool) -> Writer:
-    """The writer for the rows of a `Table` that is uniform, or has momentum."""
-    if not has_momentum:
-        return _write_same_lr if uniform else _write_lrs
-    if not uniform:
-        return _write_pairs
-    if all("betas" not in group for group in groups):
-        return _write_same_momentum
-    pairs = all(len(group.get("betas", ())) == 2 for group in groups)
-    return _write_same_beta1 if pairs else _write_same_pair
-
-
-def unalias(groups: Iterable[Group], *, momentum: bool) -> None:
-    """Give each group its own lr tensor, and its own momentum tensor where that is scheduled.
+def unalias(groups: Iterable[Group], names: Iterable[str]) -> None:
+    """Give each group tensors of its own for these hyper-parameters.
 
     `AdamW(groups, lr=torch.tensor(0.01))` hands one tensor to all groups: filling it for one
     sets it for all. The first group to hold a tensor keeps it; the later ones get a copy.
     """
+    rows = [HYPERPARAMETERS[name] for name in names]
     seen: set[int] = set()
-
-    def own(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        mine = value.clone() if id(value) in seen else value
-        seen.add(id(mine))
-        return mine
-
     for group in groups:
-        group["lr"] = own(group["lr"])
-        if not momentum:
-            continue
-        if "betas" in group:
-            group["betas"] = (own(group["betas"][0]), *group["betas"][1:])
-        elif "momentum" in group:
-            group["momentum"] = own(group["momentum"])
-
-
-def has_list(*values: Any) -> bool:
-    """Whether any argument is given per parameter group."""
-    return any(isinstance(value, (list, tuple)) for value in values)
-
-
-def per_group(optimizer: Optimizer, **arguments: Any) -> list[dict[str, Any]]:
-    """The arguments of each parameter group, or just one set where none of them is a list.
-
-    Raises:
-        TypeError: not an optimizer.
-        ValueError: the length of a list is not the number of groups.
-    """
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be a torch Optimizer, got {optimizer!r}")
-    width = len(optimizer.param_groups) if has_list(*arguments.values()) else 1
-    for name, value in arguments.items():
-        if has_list(value) and len(value) != width:
-            raise ValueError(
-                f"{name} must be a number, or a list of one per parameter group ({width}), "
-                f"got {value!r}"
-            )
-    return [
-        {name: value[i] if has_list(value) else value for name, value in arguments.items()}
-        for i in range(width)
-    ]
-
-
-def has_gradient(groups: Iterable[Group]) -> bool:
-    """Whether any parameter holds a gradient."""
-    return any(p.grad is not None for group in groups for p in group["params"])
+        for place in (row.place_in(group) for row in rows if row.fits(group)):
+            value = place.get(group)
+            if not isinstance(value, Tensor):
+                continue
+            if id(value) in seen:
+                value = value.clone()
+                place.replace(group, value)
+            seen.add(id(value))

@@ -1,4 +1,4 @@
-"""How many optimizer updates a training will make."""
+"""Number of optimizer updates that a training will make."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lrsched._validate import check_bool, check_int
 def steps_for(
     epochs: int, loader: Sized | int, *, accumulate: int = 1, drop_last: bool = False
 ) -> int:
-    """Number of optimizer updates in `epochs` passes over `loader`: a schedule's `total_steps`.
+    """Return the number of updates in `epochs` passes over `loader`: a schedule's `total_steps`.
 
     Args:
         epochs: Number of passes, int >= 1.

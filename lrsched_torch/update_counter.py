@@ -1,4 +1,4 @@
-"""Counting the updates that an optimizer really makes, through its public hooks."""
+"""Count of the updates that an optimizer really makes, through its public hooks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-# `made` after one or more updates in compiled code; unlike 1, it sends `step` the careful way.
+# `made` after one or more updates in compiled code; unlike 1, it sends `step` the slow path.
 COMPILED = -1
 CAN_CAPTURE: bool = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
 
 
 class UpdateCounter:
-    """Counts the optimizer's updates between two calls of a scheduler's `step`.
+    """Counts the updates that an optimizer makes between two calls of `take`.
+
+    Every scheduler makes one when it is built or copied, and a range test one for its sweep; the
+    hooks of the optimizer call it.
 
     Attributes:
         made: Updates since the last `take`, or COMPILED.
@@ -35,7 +38,7 @@ class UpdateCounter:
         self._handles: list[Any] = []
 
     def attach(self, optimizer: Optimizer, on_new_group: Callable[[], None] | None = None) -> None:
-        """Start counting; the method `on_new_group` runs before the first update of new groups."""
+        """Start to count; the method `on_new_group` runs before the first update of new groups."""
         target = _with_hooks(optimizer)
         if target is None:
             return
@@ -83,26 +86,26 @@ class UpdateCounter:
             self.made = self.made + 1 if self.made != COMPILED else 2
 
     def pending(self) -> int:
-        """Number of updates since the last `take`."""
+        """Return the number of updates since the last `take`."""
         made = 1 if self.made == COMPILED else self.made
         self.made = made + sum(not skip.item() for skip in self._skips)
         self._skips.clear()
         return self.made
 
     def take(self) -> int:
-        """Number of updates since the last call."""
+        """Return the number of updates since the last call."""
         made = self.pending()
         self.made = 0
         return made
 
     def hold(self) -> Callable[[], None]:
-        """A function that puts the counts back to what they are now."""
-        held = {"made": self.pending(), "seen": self.seen}
-        held |= {"compiled": self.compiled, "captured": self.captured}
+        """Return a function that restores the counts of now."""
+        counts = {"made": self.pending(), "seen": self.seen}
+        counts |= {"compiled": self.compiled, "captured": self.captured}
 
         def restore() -> None:
             self._skips.clear()
-            self.__dict__.update(held)
+            self.__dict__.update(counts)
 
         return restore
 
@@ -114,7 +117,7 @@ class UpdateCounter:
 
 
 def counters_of(optimizer: Optimizer) -> Iterator[UpdateCounter]:
-    """The counters of all schedulers that drive an optimizer."""
+    """Return the counters of all schedulers that drive an optimizer."""
     for hook in getattr(_with_hooks(optimizer), "_optimizer_step_post_hooks", {}).values():
         owner = getattr(hook, "__self__", None)
         if isinstance(owner, UpdateCounter):
@@ -122,7 +125,7 @@ def counters_of(optimizer: Optimizer) -> Iterator[UpdateCounter]:
 
 
 def _with_hooks(optimizer: Any) -> Any:
-    """The optimizer that runs step hooks: this one, the one that it wraps, or None."""
+    """Return the optimizer that runs step hooks: this one, the one that it wraps, or None."""
     while isinstance(optimizer, Optimizer):
         if hasattr(optimizer, "_optimizer_step_post_hooks"):
             return optimizer

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
 from functools import partial
 from operator import is_
 from typing import Any
 
-from lrsched.rewind.kinds import PLAIN, Child, Kind, Registry, Restore
+from lrsched.rewind.kinds import PLAIN, Kind, Registry, Restore
 
 # What containers are read and refilled by, since a subclass may refuse or do more: the first that
 # fits.
 BASES: Any = (OrderedDict, dict, list, deque, set)
 
 
-def children(container: Any) -> Iterable[Child]:
+def children(container: Any) -> list[tuple[str, Any]]:
     """Return the entries that are no plain values, by key or by number."""
     # A copy, since another thread may write to what is read here.
     items = list(container.items() if isinstance(container, dict) else enumerate(container))

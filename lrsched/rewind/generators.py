@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrsched.rewind.kinds import Kind, Registry, Restore
+from lrsched.rewind.kinds import Child, Kind, Registry, Restore
 
 
 class Source(NamedTuple):
@@ -49,11 +49,20 @@ def _capture_numpy(generator: Any) -> Restore:
     return _capture_bits(generator.bit_generator)
 
 
+def _seeds(generator: Any) -> Iterable[Child]:
+    """Return what others are spawned from; before NumPy 1.25, nothing is."""
+    bits = getattr(generator, "bit_generator", generator)
+    return [(".seed_seq", getattr(bits, "seed_seq", None))]
+
+
 def add_to(registry: Registry) -> None:
     """Add the kinds of the generators of Python and NumPy."""
     registry.add(Kind(capture=_capture_python, draws=True), random.Random)
     registry.add(Kind(capture=capture_state, draws=True), np.random.RandomState)
-    registry.add(Kind(capture=_capture_numpy, draws=True), np.random.Generator)
-    registry.add(Kind(capture=_capture_bits, draws=True), np.random.BitGenerator)
+    registry.add(Kind(_seeds, capture=_capture_numpy, draws=True), np.random.Generator)
+    registry.add(Kind(_seeds, capture=_capture_bits, draws=True), np.random.BitGenerator)
+    # How many were spawned cannot be written.
+    spawned = Kind(digest=lambda seeds: seeds.n_children_spawned)
+    registry.add(spawned, np.random.SeedSequence)
     # Cannot be asked for its state.
     registry.add(Kind(), random.SystemRandom)

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Hashable, Iterator, Sized
-from types import GeneratorType
+from collections.abc import Hashable, Iterable, Iterator, Sized
+from contextlib import suppress
+from itertools import count
 from typing import Any
 
-from lrsched.rewind.kinds import PLAIN, Kind
+from lrsched.rewind.kinds import PLAIN, Child, Kind
 
 # Of an iterator that does not tell where it is.
 UNKNOWN = "unknown"
-OF_PYTHON = ("builtins", itertools.__name__)
+OF_PYTHON = ("builtins", "itertools")
 
 
 def position(part: Any) -> Hashable:
-    """Return how far an iterator, or what it is pickled as, has got; `UNKNOWN` if it won't say."""
+    """Return how far an iterator, or a part of one, has got; `UNKNOWN` if it does not tell."""
     if isinstance(part, tuple):
         return tuple(map(position, part))
     if isinstance(part, PLAIN):
         return part
-    if isinstance(part, GeneratorType):
-        return UNKNOWN
     if is_iterator(type(part)):
-        try:
-            with warnings.catch_warnings():
-                # Python 3.14 does without, and only some of itertools then say where they are.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                return position(part.__reduce__())
-        except TypeError:
-            return repr(part) if isinstance(part, itertools.count) else UNKNOWN
+        return position(_parts(part)) or (repr(part) if isinstance(part, count) else UNKNOWN)
     return len(part) if isinstance(part, Sized) else None
+
+
+def _parts(iterator: Any) -> tuple[Any, ...]:
+    """Return what an iterator is made of, such as what a zip reads from; () if it does not tell.
+
+    Generators do not, nor do those of itertools from Python 3.14 on.
+    """
+    with warnings.catch_warnings(), suppress(TypeError):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return tuple(iterator.__reduce__())
+    return ()
+
+
+def _children(iterator: Any) -> Iterable[Child]:
+    """Return what an iterator reads from, also by way of others."""
+    pending = [*_parts(iterator)]
+    for part in pending:
+        if isinstance(part, tuple) or is_iterator(type(part)):
+            pending += part if isinstance(part, tuple) else _parts(part)
+        elif not isinstance(part, (*PLAIN, type)):
+            yield ".source", part
 
 
 def is_unknown(where: Hashable) -> bool:
@@ -44,4 +57,4 @@ def is_iterator(of: type) -> bool:
     return issubclass(of, Iterator) and of.__module__ in OF_PYTHON
 
 
-ITERATOR = Kind(digest=position)
+ITERATOR = Kind(_children, digest=position)

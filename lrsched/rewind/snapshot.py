@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -73,7 +72,7 @@ def walk(roots: Iterable[Child], registry: Registry, limits: Limits = LIMITS) ->
         captured = opened = True
         if is_variable and access is not Access.WHOLE:
             captured, opened = _permitted(value, kind, access, registry, limits)
-        attributes = None if kind.attributes is None else kind.attributes(value)
+        attributes = None if kind.attributes is None else dict(kind.attributes(value))
         if attributes and kind.counts and is_training_loop(attributes):
             # What decides about the batches, and none of its notes.
             queue += (part for part in _parts(path, attributes) if _draws(registry, part[1]))
@@ -171,7 +170,10 @@ class Snapshot:
         self._suspendable: list[tuple[str, Any, Callable[[Any], Restore]]] = []
         self._resumes: list[tuple[str, Restore]] = []
         self._failed: list[str] = []
+        self._refused: list[str] = []
+        self._values: dict[int, Any] = {}
         for node in walk(roots, registry, limits):
+            self._values[id(node.value)] = node.value
             if node.kind.suspend is not None:
                 self._suspendable.append((node.path, node.value, node.kind.suspend))
             if not self._capture(node) and verify:
@@ -182,10 +184,11 @@ class Snapshot:
         path, value, kind, attributes, permitted = node
         done = False
         if kind.capture is not None and permitted:
-            # Any library, or a class of the user's, may refuse.
-            with suppress(Exception):
+            try:
                 self._restores.append((path, kind.capture(value)))
                 done = True
+            except Exception:  # of any library, or of a class of the user's
+                self._refused.append(path)
         if attributes is not None and kind.attributes is not None:
             restore = partial(restore_attributes, value, kind.attributes, attributes)
             self._restores.append((path, restore))
@@ -195,6 +198,14 @@ class Snapshot:
         if node.kind.digest is not None:
             before = node.kind.digest(node.value)
             self._watched.append(Watched(node.path, node.value, node.kind.digest, before))
+
+    def values(self) -> Iterable[Any]:
+        """Return everything that the walk has come to."""
+        return self._values.values()
+
+    def __contains__(self, value: object) -> bool:
+        """Return whether the walk has come to an object."""
+        return id(value) in self._values
 
     def suspend(self) -> None:
         """Set aside what is under way, such as epochs of loaders, until `restore`."""
@@ -216,7 +227,11 @@ class Snapshot:
         self.resume()
         self._run(self._restores)
         if sources:
-            self._run(self._sources)
+            self.restore_sources()
+
+    def restore_sources(self) -> None:
+        """Restore the state of the process."""
+        self._run(self._sources)
 
     def _run(self, restores: Sequence[tuple[str, Restore]]) -> None:
         for path, restore in restores:
@@ -233,4 +248,7 @@ class Snapshot:
     def notes(self) -> list[str]:
         """Return sentences on what may have changed and does not tell."""
         unknown = (watched.path for watched in self._watched if is_unknown(watched.before))
-        return [f"{path} is an iterator: what was read from it is gone." for path in unknown]
+        notes = [f"{path} is an iterator: what was read from it is gone." for path in unknown]
+        return notes + [
+            f"{path} cannot be copied: what has changed in it stays." for path in self._refused
+        ]

@@ -62,7 +62,7 @@ def capture_tensor(tensor: Any, device: Any = None) -> Restore:
 def _capture_values(tensor: Any, device: Any) -> Restore:
     if tensor.is_meta:
         return lambda: None
-    if not is_dense(tensor):
+    if not is_dense(tensor) or not _is_known(tensor):
         return _capture_as_it_is(tensor, device)
     memory = _memory_of(tensor)
     content = memory.to(device or memory.device, copy=True)
@@ -76,15 +76,24 @@ def is_dense(tensor: Any) -> bool:
     return str(tensor.layout) == "torch.strided" and not (tensor.is_nested or tensor.is_quantized)
 
 
+def _is_known(tensor: Any) -> bool:
+    """Return whether a tensor is of torch's own class, or made of such, and not more than that."""
+    torch = sys.modules["torch"]
+    is_made_of_others = hasattr(tensor, "__tensor_flatten__") or hasattr(tensor, "to_local")
+    return is_made_of_others or type(tensor) in (torch.Tensor, torch.nn.Parameter)
+
+
 def _capture_as_it_is(tensor: Any, device: Any) -> Restore:
     """Capture a tensor that can only be copied as a whole; one that has not changed is left."""
-    content, version = tensor.detach().clone(), version_of(tensor)
+    view, content, version = tensor.detach(), tensor.detach().clone(), version_of(tensor)
     if device is not None:
         content = content.to(device)
 
     def restore() -> None:
-        if version_of(tensor) != version:
-            # Not through `detach`, of which a sparse tensor knows nothing afterwards.
+        if tensor.is_quantized:
+            tensor.data = view  # with its scale
+        if tensor.requires_grad or tensor.is_quantized or version_of(tensor) != version:
+            # Not detached: a sparse one would not share what it is refilled with.
             with sys.modules["torch"].no_grad():
                 tensor.copy_(content)
 
@@ -162,26 +171,21 @@ def is_loader(value: Any) -> bool:
     return is_a(value, "torch.utils.data:DataLoader")
 
 
-def _bytes_of(tensor: Any) -> int:
-    """Return the bytes of all elements, those that a sparse tensor leaves out too."""
-    return 0 if tensor.is_meta else int(tensor.numel() * tensor.element_size())
-
-
 def _of_epoch(epoch: Any) -> Iterable[Child]:
     for name, value in vars(epoch).items():
         yield f".{name}", value
 
 
+TENSOR = Kind(
+    capture=capture_tensor,
+    digest=version_of,
+    size=lambda tensor: tensor.nbytes if is_dense(tensor) and not tensor.is_meta else 0,
+)
+
+
 def add_to(registry: Registry) -> None:
     """Add the kinds of torch's values, for when torch is there."""
-    registry.add(
-        Kind(
-            capture=capture_tensor,
-            digest=version_of,
-            size=_bytes_of,
-        ),
-        "torch:Tensor",
-    )
+    registry.add(TENSOR, "torch:Tensor")
     registry.add(Kind(capture=capture_state, draws=True), "torch:Generator")
     data = Kind(attributes=attributes_of, counts=True, draws=True)
     registry.add(data, "torch.utils.data:Dataset", "torch.utils.data:Sampler")

@@ -12,9 +12,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsched._validate import check_type
-from lrsched_torch._batches import Batches
+from lrsched_torch.rewind.loaders import Batches
 
 GROUPS = ("ratio", "equal")
+# Of what could not be restored.
+REMEDY = " (pass what keeps it in stateful=[...])"
 
 
 def validation_batches(loader: Iterable[Any], verify: bool) -> Batches:

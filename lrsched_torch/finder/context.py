@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -12,14 +12,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsched._validate import check_bool, check_choice, check_int, check_loss
+from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
-from lrsched.range_test import RangeTest
-from lrsched_torch._accelerate import accumulated_gradients
-from lrsched_torch._batches import Batches
-from lrsched_torch._undoing import Undoing
-from lrsched_torch._warning import warn
+from lrsched.engine.schedule import Schedule
+from lrsched.range_test import DEFAULT_SWEEP, RangeTest
+from lrsched.rewind.restore_on_exit import RestoreOnExit
 from lrsched_torch.finder.arguments import (
     GROUPS,
+    REMEDY,
     checked_device,
     checked_place,
     enabled_scaler,
@@ -28,10 +28,9 @@ from lrsched_torch.finder.arguments import (
 from lrsched_torch.finder.driver import SweepDriver, failed_in_vain
 from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
 from lrsched_torch.finder.user_loop import UserLoop
-from lrsched_torch.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from lrsched_torch.rewind.accelerate import accumulated_gradients
+from lrsched_torch.rewind.loaders import Batches
+from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
 LEFT_EARLY = "left before the end of the sweep"
 OVERRULED = (
@@ -40,12 +39,26 @@ OVERRULED = (
 )
 
 
-class range_test:  # noqa: N801 - used as a function: `with range_test(...) as test`
+def range_test(
+    model: nn.Module,
+    optimizer: Optimizer,
+    start_lr: float = DEFAULT_SWEEP[0],
+    end_lr: float = DEFAULT_SWEEP[1],
+    num_steps: int = DEFAULT_SWEEP[2],
+    *,
+    sweep: str | Schedule = "exponential",
+    stop_factor: float | None = 2.0,
+    accumulate: int = 1,
+    groups: str = "ratio",
+    stateful: Iterable[Any] = (),
+    snapshot_device: Any = None,
+    verify: bool = True,
+) -> RangeTestRun:
     """Run an LR range test in your own loop, and have everything back at its end.
 
-    On entry the state of the model, the optimizer and the random number generators is kept; on
-    exit, also after an exception or Ctrl-C, it is put back in place, and a hash of everything is
-    compared with that of before. `batches` sets the lr before it hands out a batch.
+    On entry the state of the model, the optimizer and the random number generators is captured; on
+    exit, also after an exception or Ctrl-C, it is restored in place. What has changed and cannot be
+    is named. `batches` sets the lr before it hands out a batch.
 
     The losses stay on the device and are read 16 at a time, so the loop never waits for it. In a
     process group the curve is the mean over all processes, and all of them stop together. In one
@@ -58,6 +71,8 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 10.
+        sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
+        stop_factor: As for `lrsched.RangeTest`.
         accumulate: Batches of an update, int >= 1, where the loop accumulates gradients: they have
             one lr and are one point of the curve, the mean of their losses. An update that the
             loop does not finish is left out.
@@ -67,8 +82,8 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
             a StatefulDataLoader, anything with a state dict. With a GradScaler among them, updates
             that it skips are not recorded, and their lr is used again.
         snapshot_device: Where the copies of tensors live; "cpu" spares the memory of a GPU.
-        verify: Compare the hashes; what differs is named by a UserWarning and in `curve.notes`.
-        options: `sweep` and `stop_factor` of `lrsched.RangeTest`.
+        verify: Watch what cannot be restored, and name what of it has changed in a UserWarning and
+            in `curve.notes`.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -89,55 +104,79 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
 
     Source: Smith 2015, arXiv:1506.01186.
     """
+    test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
+    check_int("accumulate", accumulate, 1)
+    check_choice("groups", groups, GROUPS)
+    stateful = listed(stateful)
+    checked_device("snapshot_device", snapshot_device)
+    check_bool("verify", verify)
+    checked_place(model, optimizer, None)
+    if accumulate > 1 and accumulated_gradients(optimizer) is not None:
+        raise ValueError(
+            "accumulate must be 1 where Accelerate accumulates gradients, which says itself "
+            f"how many batches an update has, got {accumulate}"
+        )
+    return RangeTestRun(
+        test,
+        model,
+        optimizer,
+        accumulate=accumulate,
+        groups=groups,
+        stateful=stateful,
+        snapshot_device=snapshot_device,
+        verify=verify,
+    )
+
+
+class RangeTestRun:
+    """Context manager of one range test in a loop of the user's; made by `range_test`.
+
+    Args:
+        test: Plans the lrs, and takes the losses.
+        model: As for `range_test`.
+        optimizer: As for `range_test`.
+        accumulate: As for `range_test`.
+        groups: As for `range_test`.
+        stateful: As for `range_test`.
+        snapshot_device: As for `range_test`.
+        verify: As for `range_test`.
+    """
 
     def __init__(
         self,
+        test: RangeTest,
         model: nn.Module,
         optimizer: Optimizer,
-        start_lr: float = 1e-7,
-        end_lr: float = 10.0,
-        num_steps: int = 300,
         *,
-        accumulate: int = 1,
-        groups: str = "ratio",
-        stateful: Iterable[Any] = (),
-        snapshot_device: Any = None,
-        verify: bool = True,
-        **options: Any,
+        accumulate: int,
+        groups: str,
+        stateful: tuple[Any, ...],
+        snapshot_device: Any,
+        verify: bool,
     ) -> None:
-        self._test = RangeTest(start_lr, end_lr, num_steps, **options)
-        self._model, self._optimizer = model, optimizer
-        self._accumulate = check_int("accumulate", accumulate, 1)
-        self._groups = check_choice("groups", groups, GROUPS)
-        self._stateful = listed(stateful)
-        self._kept = {
-            "device": checked_device("snapshot_device", snapshot_device),
-            "verify": check_bool("verify", verify),
-        }
-        checked_place(model, optimizer, None)
-        if accumulate > 1 and accumulated_gradients(optimizer) is not None:
-            raise ValueError(
-                "accumulate must be 1 where Accelerate accumulates gradients, which says itself "
-                f"how many batches an update has, got {accumulate}"
-            )
+        self._test, self._model, self._optimizer = test, model, optimizer
+        self._accumulate, self._groups, self._stateful = accumulate, groups, stateful
+        self._device, self._verify = snapshot_device, verify
         self._loop: UserLoop | None = None
-        self._undoing: Undoing | None = None
         self._left = False
-        self._sources: list[Batches | UnknownOptimizers] = []
+        self._end = RestoreOnExit(remedy=REMEDY)
         self._streams: WeakSet[Generator[Any]] = WeakSet()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RangeTestRun:
         if self._loop is not None:
             raise RuntimeError("a range test must be entered once, got a second time (make a new)")
-        snapshot = Snapshot(self._model, self._optimizer, stateful=self._stateful, **self._kept)
-        trial = SweepDriver(
-            self._optimizer, self._test, self._groups, enabled_scaler(self._stateful)
+        snapshot = TrainingSnapshot(
+            self._model,
+            self._optimizer,
+            stateful=self._stateful,
+            device=self._device,
+            verify=self._verify,
         )
-        strangers = UnknownOptimizers(snapshot.optimizers, snapshot.others)
-        self._sources.append(strangers)
-        self._loop = UserLoop(self._optimizer, trial, strangers, self._accumulate)
-        self._undoing = Undoing(snapshot, self._sources, owner=self)
-        self._undoing.__enter__()
+        unknown = UnknownOptimizers(snapshot, self._stateful)
+        self._end.parts += [snapshot, unknown]
+        scaler = enabled_scaler(self._stateful)
+        driver = SweepDriver(self._optimizer, self._test, self._groups, scaler)
+        self._loop = UserLoop(self._optimizer, driver, unknown, self._accumulate)
         return self
 
     def __exit__(
@@ -146,56 +185,52 @@ class range_test:  # noqa: N801 - used as a function: `with range_test(...) as t
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        assert self._loop is not None
-        assert self._undoing is not None
-        self._left, in_vain = True, False
+        loop = self._inside("a range test")
+        self._left = True
         try:
-            in_vain = self._end(self._loop, error)
+            in_vain = self._close(loop, error)
         finally:
-            # Not kept, for the copies in it.
-            undoing, self._undoing = self._undoing, None
-            undoing.__exit__(kind, error, trace)
-            self._sources.clear()
-        for note in (*undoing.notes, *self._remarks(self._loop)):
+            self._end.__exit__()
+        for note in (*self._end.notes, *self._remarks(loop)):
             self._test.note(note)
         return in_vain
 
-    def _remarks(self, loop: UserLoop) -> Iterator[str]:
-        if loop.trial.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
-            yield OVERRULED
-        missed = loop.missed_updates()
-        if missed is not None:
-            warn(missed)
-            yield missed
-
-    def _end(self, loop: UserLoop, error: BaseException | None) -> bool:
-        """Judge what is left; whether the error is that of an update after the end of the test."""
+    def _close(self, loop: UserLoop, error: BaseException | None) -> bool:
+        """Judge what is left; returns whether the error is that of an update after the end."""
         loop.close()
         for stream in [*self._streams]:
             # The loop may have been left in the middle, and somebody still hold it.
             stream.close()
         if error is None:
             # Not after an error: the other processes do not come here.
-            loop.trial.read()
+            loop.driver.read()
         if isinstance(error, Exception) and loop.was_in_vain():
             self._test.note(failed_in_vain(error))
             return True
         self._test.stop(LEFT_EARLY if error is None else f"interrupted by {type(error).__name__}")
         return False
 
+    def _remarks(self, loop: UserLoop) -> Iterator[str]:
+        if loop.driver.overruled and not any(hasattr(p, "get_last_lr") for p in self._stateful):
+            yield OVERRULED
+        missed = loop.missed_updates()
+        if missed is not None:
+            warn_user(missed)
+            yield missed
+
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
-        """Batches of `loader`, from its start again where it ends, as long as the test runs.
+        """Yield batches of `loader`, from its start again where it ends, while the test runs.
 
         Sets the lr that the update with each batch must use. What decides the order of the batches
-        is put back at the end of the test: generators, and counters of samplers.
+        is restored at the end of the test: generators, and counters of samplers.
 
         Raises:
             RuntimeError: outside of `with`, or not exactly one loss was recorded for each batch.
             ValueError: `loader` has no batches.
         """
         loop = self._inside("batches")
-        source = Batches(loader, verify=self._kept["verify"])
-        self._sources.append(source)
+        source = Batches(loader, verify=self._verify)
+        self._end.parts.append(source)
         batches = loop.batches(source)
         self._streams.add(batches)
         return batches

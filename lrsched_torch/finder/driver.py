@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrsched.range_test import RangeTest
-from lrsched_torch._accelerate import scaler_of
-from lrsched_torch.param_groups import Group, unalias, writer_for
+from lrsched_torch.group_writer import Row, writer_for
+from lrsched_torch.param_groups import Group, unalias
+from lrsched_torch.rewind.accelerate import scaler_of
 from lrsched_torch.update_counter import UpdateCounter
 
 # Losses are read from the device this many at a time: reading one makes the host wait for it.
@@ -51,9 +53,11 @@ class SweepDriver:
         self._optimizer, self._test = optimizer, test
         parts = shares(optimizer.param_groups, groups)
         self._uniform = len(set(parts)) == 1
-        self._lrs: list[Any] = test.planned_lr.tolist()
+        self._write = writer_for(optimizer.param_groups, {"lr": parts})
+        lrs: list[Any] = test.planned_lr.tolist()
         if not self._uniform:
-            self._lrs = [[lr * part for part in parts] for lr in self._lrs]
+            lrs = [[lr * part for part in parts] for lr in lrs]
+        self._rows: list[Row] = list(zip(lrs))
         self._losses: list[Any] = []  # numbers, and tensors that are read later
         self._skips = 0
         self._processes = _processes()
@@ -73,37 +77,36 @@ class SweepDriver:
         if self._counter is not None and not self._counter.hooked:
             self._counter.attach(self._optimizer)
         groups, stream = self._optimizer.param_groups, iter(source)
-        unalias(groups, momentum=False)
-        write = writer_for(groups, self._uniform, has_momentum=False)
+        unalias(groups, ["lr"])
+        write = partial(self._write, groups)
         while self._test.running:
-            done, lr = self._test.recorded, None
+            done, row = self._test.recorded, None
             # The stream last, of which nothing must be taken in vain.
-            for lr, entry in zip(self._lrs[done : done + self._read_every], stream):  # noqa: B905
-                write(groups, lr)
+            for row, entry in zip(self._rows[done : done + self._read_every], stream):  # noqa: B905
+                write(row)
                 yield entry
-            if lr is None:
+            if row is None:
                 return
-            self._watch(lr)
+            self._watch(row)
             if self._counter is not None:
                 self._judge_skip(self._counter.take())
             self.read()
 
     def write_lr(self) -> None:
         """Set the lr of the update that is under way again, which something may have changed."""
-        groups = self._optimizer.param_groups
-        lr = self._lrs[self._test.recorded + len(self._losses)]
-        writer_for(groups, self._uniform, has_momentum=False)(groups, lr)
+        row = self._rows[self._test.recorded + len(self._losses)]
+        self._write(self._optimizer.param_groups, row)
 
     def close(self) -> None:
         """Let go of the optimizer."""
         if self._counter is not None:
             self._counter.detach()
 
-    def _watch(self, lr: Any) -> None:
+    def _watch(self, row: Row) -> None:
         """See whether somebody else sets the lr; on another device, that would be to wait."""
         now = self._optimizer.param_groups[0]["lr"]
         if isinstance(now, float):
-            self.overruled |= now != (lr if self._uniform else lr[0])
+            self.overruled |= now != (row[0] if self._uniform else row[0][0])
 
     def record(self, loss: Tensor) -> None:
         """Take the loss of the update, a tensor of one element; on a device it is read later."""

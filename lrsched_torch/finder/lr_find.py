@@ -14,16 +14,15 @@ from torch.optim import Optimizer
 
 from lrsched._progress import Progress
 from lrsched._validate import check_bool, check_choice, check_int
+from lrsched._warn import warn_user
 from lrsched.curve.comparison import average
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import RangeTest
-from lrsched_torch._accelerate import begin_updates
-from lrsched_torch._batches import Batches
-from lrsched_torch._undoing import Undoing
-from lrsched_torch._warning import warn
+from lrsched.range_test import DEFAULT_SWEEP, RangeTest
+from lrsched.rewind.restore_on_exit import RestoreOnExit
 from lrsched_torch.finder.arguments import (
     GROUPS,
+    REMEDY,
     check_step,
     checked_device,
     checked_place,
@@ -34,7 +33,9 @@ from lrsched_torch.finder.arguments import (
 from lrsched_torch.finder.driver import SweepDriver, failed_in_vain
 from lrsched_torch.finder.objective import objective
 from lrsched_torch.finder.training_step import training_step
-from lrsched_torch.snapshot import Snapshot
+from lrsched_torch.rewind.accelerate import begin_updates
+from lrsched_torch.rewind.loaders import Batches
+from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
 if TYPE_CHECKING:
     pass
@@ -52,9 +53,9 @@ def lr_find(
     criterion: Callable[[Any, Any], torch.Tensor] | None,
     loader: Iterable[Any],
     *,
-    start_lr: float = 1e-7,
-    end_lr: float = 10.0,
-    num_steps: int = 300,
+    start_lr: float = DEFAULT_SWEEP[0],
+    end_lr: float = DEFAULT_SWEEP[1],
+    num_steps: int = DEFAULT_SWEEP[2],
     sweep: str | Schedule = "exponential",
     stop_factor: float | None = 2.0,
     forward: Callable[[Any, Any], Any] | None = None,
@@ -133,15 +134,19 @@ def lr_find(
         scaler,
         source,
         training_step(
-            *(model, optimizer, objective(model, criterion, forward, loss), place),
+            model,
+            optimizer,
+            objective(model, criterion, forward, loss),
+            place,
             accumulate=accumulate,
             amp=amp,
             scaler=scaler,
             validation=validation,
         ),
         Progress(len(sweeps) * len(sweeps[0].planned_lr), "LR range test", progress),
-        Snapshot(
-            *(model, optimizer),
+        TrainingSnapshot(
+            model,
+            optimizer,
             stateful=stateful,
             device=checked_device("snapshot_device", snapshot_device),
             verify=verify,
@@ -149,10 +154,9 @@ def lr_find(
             functions={"criterion": criterion, "forward": forward, "loss": loss},
         ),
     )
-    with Undoing(finder.snapshot, sources) as undoing, finder.bar:
+    with RestoreOnExit(finder.snapshot, *sources, remedy=REMEDY) as end, finder.bar:
         curve = finder.sweep(sweeps)
-    notes = (*curve.notes, *undoing.notes)
-    return dataclasses.replace(curve, notes=notes) if undoing.notes else curve
+    return dataclasses.replace(curve, notes=(*curve.notes, *end.notes)) if end.notes else curve
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ class _Finder:
     source: Batches
     step: Callable[[Sequence[Any]], torch.Tensor]
     bar: Progress
-    snapshot: Snapshot
+    snapshot: TrainingSnapshot
 
     def sweep(self, tests: Sequence[RangeTest]) -> LossCurve:
         """The mean curve of the tests, which read the loader one after the other."""
@@ -175,7 +179,7 @@ class _Finder:
         for index, test in enumerate(tests):
             if index:
                 # with the random numbers of before, it would be the same sweep again
-                self.snapshot.restore(random=False)
+                self.snapshot.restore(sources=False)
             self._train(test, stream)
             test.stop(LOADER_ENDED)
         return _mean(tests)
@@ -186,18 +190,18 @@ class _Finder:
         begin_updates(self.optimizer)
         # as many batches as an update takes
         batches = zip(*[stream] * self.accumulate)  # noqa: B905
-        with closing(SweepDriver(self.optimizer, test, self.groups, self.scaler)) as trial:
-            record, step = trial.record, self.step
+        with closing(SweepDriver(self.optimizer, test, self.groups, self.scaler)) as driver:
+            record, step = driver.record, self.step
             try:
-                for update in self.bar.follow(trial.updates(batches)):
+                for update in self.bar.follow(driver.updates(batches)):
                     record(step(update))
             except Exception as error:
-                if not trial.had_ended():
+                if not driver.had_ended():
                     raise
                 test.note(failed_in_vain(error))
-            trial.read()
-        if trial.overruled:
-            warn(OVERRULED_INSIDE)
+            driver.read()
+        if driver.overruled:
+            warn_user(OVERRULED_INSIDE)
             test.note(OVERRULED_INSIDE)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lrsched_torch._accelerate import accumulated_gradients
 from lrsched_torch.finder.driver import SweepDriver, flat
 from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
+from lrsched_torch.rewind.accelerate import accumulated_gradients
 from lrsched_torch.update_counter import UpdateCounter
 
 
@@ -22,20 +22,20 @@ class UserLoop:
 
     Args:
         optimizer: Makes the updates.
-        trial: Gets the losses.
-        strangers: Hears of the steps of optimizers.
+        driver: Gets the losses.
+        unknown: Hears of the steps of optimizers.
         accumulate: Batches of an update; where Accelerate accumulates gradients, it says how many.
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
-        trial: SweepDriver,
-        strangers: UnknownOptimizers,
+        driver: SweepDriver,
+        unknown: UnknownOptimizers,
         accumulate: int = 1,
     ) -> None:
-        self._optimizer, self._accumulate, self.trial = optimizer, accumulate, trial
-        self._strangers = strangers
+        self._optimizer, self._accumulate, self.driver = optimizer, accumulate, driver
+        self._unknown = unknown
         self._gradients = accumulated_gradients(optimizer)
         self._counter = UpdateCounter()
         self._reader: object = None
@@ -53,17 +53,17 @@ class UserLoop:
         self._reader = reader = object()
         if not self._counter.hooked:
             self._counter.attach(self._optimizer)
-        self._strangers.watch()
+        self._unknown.watch()
         # What was left in the middle is forgotten.
         self._parts.clear()
         self._losses = self._batches
         stream = iter(source)
-        for first in self.trial.updates(stream):
+        for first in self.driver.updates(stream):
             for batch in chain((first,), stream):
                 if self._parts:
-                    self.trial.write_lr()
+                    self.driver.write_lr()
                 self._batches += 1
-                self._strangers.next_batch()
+                self._unknown.next_batch()
                 yield batch
                 if self._reader is not reader:
                     raise RuntimeError(
@@ -94,7 +94,7 @@ class UserLoop:
 
     def _finish(self, loss: Tensor) -> None:
         self._points += 1
-        self.trial.record(loss)
+        self.driver.record(loss)
 
     def _is_update(self) -> bool:
         """Whether the batch handed out last is the last one of an update."""
@@ -118,11 +118,11 @@ class UserLoop:
 
     def was_in_vain(self) -> bool:
         """Whether the update that has raised an error is one after the end of the test."""
-        return self._losses < self._batches and self.trial.had_ended()
+        return self._losses < self._batches and self.driver.had_ended()
 
     def close(self) -> None:
         """Let go of the optimizer."""
-        self.trial.close()
+        self.driver.close()
         self._counter.detach()
 
     def missed_updates(self) -> str | None:
@@ -134,7 +134,7 @@ class UserLoop:
         """
         made, counter = self._counter.take(), self._counter
         few = made < self._points - 1 and 2 * made <= self._points + 1
-        countable = not (self.trial.scaled or counter.captured or counter.compiled)
+        countable = not (self.driver.scaled or counter.captured or counter.compiled)
         if not (made and few and countable):
             return None
         return (

@@ -1,4 +1,4 @@
-"""The training of a Lightning trainer, rehearsed: the same updates, and no mark on the trainer."""
+"""A dry run of the training of a Lightning trainer: the same updates, and no mark on it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from itertools import islice
 from numbers import Number
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lrsched.rewind.interrupt import WholeEnd, deferred_interrupt
-from lrsched_torch._batches import Batches
-from lrsched_torch._random_states import RandomStates
+from lrsched.rewind.interrupt import DeferredInterrupt
+from lrsched.rewind.objects import restore_attributes
+from lrsched_torch.rewind.loaders import Batches
+from lrsched_torch.rewind.process import random_sources
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 # Attributes of every callback that are no hooks.
@@ -46,8 +47,8 @@ def find_lightning() -> ModuleType:
     )
 
 
-class Rehearsal:
-    """Batches and updates of a trainer that is about to fit; made by `rehearse`.
+class DryRun:
+    """Batches and updates of a trainer that is about to fit; made by `dry_run`.
 
     The updates are made by Lightning itself, so precision, gradient clipping, accumulation,
     strategy and the hooks of the LightningModule are those of the training.
@@ -73,8 +74,8 @@ class Rehearsal:
             yield together
 
     def close(self) -> None:
-        """Put back what decides the order of batches, which the trainer and its data lead to."""
-        with deferred_interrupt():
+        """Restore what decides the order of batches, which the trainer and its data lead to."""
+        with DeferredInterrupt():
             self._loaders.close()
 
     def begin(self) -> None:
@@ -108,67 +109,47 @@ class Rehearsal:
         return self._more_to_come
 
 
-class rehearse(WholeEnd):  # noqa: N801 - used as a function: `with rehearse(...) as rehearsal`
-    """A rehearsal of the training, or None if the trainer has no batches to train on.
+@contextmanager
+def dry_run(trainer: Any, module: Any) -> Iterator[DryRun | None]:
+    """Context manager that gives a dry run, or None if the trainer has no batches to train on.
 
     Callbacks, loggers and the profiler do nothing meanwhile, and what is logged goes nowhere; but
     they can be looked at, as a training that asks for the folder of its logs does. At the end, the
     attributes of the trainer, the random number generators and what decides the order of batches
-    are put back.
+    are restored.
     """
-
-    def __init__(self, trainer: Any, module: Any) -> None:
-        super().__init__()
-        self._trainer, self._module = trainer, module
-        self._end = ExitStack()
-
-    def __enter__(self) -> Rehearsal | None:
-        try:
-            rehearsal = self._begin()
-            super().__enter__()
-        except BaseException:
-            self._end.close()
-            raise
-        return rehearsal
-
-    def _put_back(self) -> None:
-        self._end.close()
-
-    def _begin(self) -> Rehearsal | None:
-        trainer, end = self._trainer, self._end
-        end.callback(RandomStates().restore)
-        loop = copy.copy(trainer.fit_loop)
-        end.enter_context(kept(trainer))
-        _schedule_accumulation(trainer)
-        _mute(trainer, self._module, end)
-        trainer.fit_loop = loop
-        loaders = end.enter_context(ExitStack())
-        if not _load_data(loop, loaders):
-            return None
-        optimization = _part("loops.optimization.automatic")._AutomaticOptimization(trainer)
-        return Rehearsal(trainer, self._module, loop, optimization, loaders)
+    end = ExitStack()
+    try:
+        yield _begin(trainer, module, end)
+    finally:
+        with DeferredInterrupt():
+            end.close()
 
 
-class kept:  # noqa: N801 - used as a function: `with kept(...)`
-    """Put back which objects are the attributes of `owners`."""
+def _begin(trainer: Any, module: Any, end: ExitStack) -> DryRun | None:
+    for source in random_sources():
+        end.callback(source.write, source.read())
+    loop = copy.copy(trainer.fit_loop)
+    end.enter_context(restored_attributes(trainer))
+    _schedule_accumulation(trainer)
+    _mute(trainer, module, end)
+    trainer.fit_loop = loop
+    loaders = end.enter_context(ExitStack())
+    if not _load_data(loop, loaders):
+        return None
+    optimization = _part("loops.optimization.automatic")._AutomaticOptimization(trainer)
+    return DryRun(trainer, module, loop, optimization, loaders)
 
-    def __init__(self, *owners: Any) -> None:
-        self._owners = owners
 
-    def __enter__(self) -> None:
-        self._before = [dict(vars(owner)) for owner in self._owners]
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for owner, attributes in zip(self._owners, self._before, strict=True):
-            # In this order nothing is missing if Ctrl-C comes in between.
-            vars(owner).update(attributes)
-            for name in vars(owner).keys() - attributes.keys():
-                del vars(owner)[name]
+@contextmanager
+def restored_attributes(*owners: Any) -> Iterator[None]:
+    """Context manager that restores which objects are the attributes of some owners."""
+    before = [dict(vars(owner)) for owner in owners]
+    try:
+        yield
+    finally:
+        for owner, attributes in zip(owners, before, strict=True):
+            restore_attributes(owner, vars, attributes)
 
 
 def _part(name: str) -> Any:
@@ -198,13 +179,13 @@ def _mute(trainer: Any, module: Any, end: ExitStack) -> None:
     connector._progress_bar_metrics = logged
     for part in module.modules():
         if isinstance(part, find_lightning().LightningModule):
-            end.enter_context(kept(part))
+            end.enter_context(restored_attributes(part))
             # Lightning's own needs a running loop.
             part.log, part.log_dict = partial(_log, logged), partial(_log_all, logged)
 
 
 class MutedProxy:
-    """Something of the trainer that takes no part in the rehearsal, to be looked at.
+    """Something of the trainer that takes no part in the dry run, to be looked at.
 
     Args:
         original: What it is taken for.
@@ -261,7 +242,7 @@ def _load_data(loop: Any, end: ExitStack) -> bool:
     for loader in loaders.flattened:
         batches = Batches(loader, verify=False)
         end.callback(batches.restore)
-        batches.set_aside()
+        batches.suspend()
     loop._data_source = data._DataLoaderSource(copy.copy(loaders), "train_dataloader")
     loop._combined_loader = None
     with warnings.catch_warnings():

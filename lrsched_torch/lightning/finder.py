@@ -20,8 +20,8 @@ from lrsched.range_test import DEFAULT_SWEEP, RangeTest
 from lrsched_torch.finder.arguments import GROUPS, listed
 from lrsched_torch.finder.context import range_test
 from lrsched_torch.finder.driver import shares
-from lrsched_torch.lightning.dry_run import find_lightning, kept, rehearse
-from lrsched_torch.param_groups import unalias, write_lr
+from lrsched_torch.lightning.dry_run import dry_run, find_lightning, restored_attributes
+from lrsched_torch.param_groups import LR, unalias
 
 pl = find_lightning()
 ON_DOUBT = ("warn", "raise", "use")
@@ -131,16 +131,16 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
             _set_in_places(trainer, self._attr, places, lr)
 
     def _run(self, trainer: Any, module: Any) -> LossCurve | None:
-        with rehearse(trainer, module) as rehearsal:
-            if rehearsal is None:
+        with dry_run(trainer, module) as run:
+            if run is None:
                 return None
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             stateful = self._stateful if scaler is None else (*self._stateful, scaler)
             test = range_test(module, trainer.optimizers[0], stateful=stateful, **self._options)
-            with test, kept(trainer, module), closing(rehearsal):
-                rehearsal.begin()
-                for batches in test.batches(rehearsal):
-                    test.record(rehearsal.update(batches))
+            with test, restored_attributes(trainer, module), closing(run):
+                run.begin()
+                for batches in test.batches(run):
+                    test.record(run.update(batches))
             return test.curve
 
     def _places(self, trainer: Any, module: Any) -> list[Place]:
@@ -243,6 +243,6 @@ def _settings(trainer: Any) -> str:
 
 
 def _set_in_groups(groups: list[dict[str, Any]], lr: float, how: str) -> None:
-    unalias(groups, momentum=False)
+    unalias(groups, ["lr"])
     for group, share in zip(groups, shares(groups, how), strict=True):
-        write_lr(group, lr * share)
+        LR.write(group, lr * share)

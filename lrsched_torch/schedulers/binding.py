@@ -1,75 +1,85 @@
-"""The tie between the parameter groups of an optimizer and the curves that they follow."""
+"""The parameter groups of an optimizer, and the schedules that they follow."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from torch.optim import Optimizer
 
-from lrsched_torch.param_groups import (
-    Group,
-    momentum_key,
-    read_momentum,
-    unalias,
-    write_lr,
-    write_momentum,
-    writer_for,
-)
-from lrsched_torch.schedulers.lookahead import Table
-from lrsched_torch.schedulers.per_group import PerGroup, ScaledByFunction
-
-# The lr of each group, and the momentum, or None where it is left alone.
-Values = tuple[list[float], list[float | None]]
+from lrsched_torch.param_groups import HYPERPARAMETERS, Group, HyperParameter, unalias
+from lrsched_torch.schedulers.group_schedules import GroupSchedules, ScaledByFunction, Schedules
+from lrsched_torch.schedulers.value_cache import Values
 
 
 class InitialValues(NamedTuple):
-    """What a parameter group held when it joined."""
+    """What a parameter group held when it joined.
 
-    lr: float
-    momentum: float | None
-    had_initial_lr: bool
+    Attributes:
+        values: The values of all hyper-parameters that it has, by their names.
+        marks: Keys that it got then.
+    """
+
+    values: dict[str, float]
+    marks: list[str]
 
 
 class Binding:
-    """Knows the curves of each group and what it held before; writes rows of values.
+    """Ties the parameter groups of an optimizer to the schedules that they follow.
+
+    A scheduler makes one at its construction, and asks it on the slow path of `step`, in loading
+    and in closing: which schedule each group follows, what it held before, what it holds now.
 
     Args:
         optimizer: The optimizer; nothing in it changes before `join`.
-        lr: Curves of the lr.
-        momentum: Curves of the momentum.
-        only_in_use: Leave the momentum of a group alone if it was found at 0.
-        found: What the groups held, as an earlier binding saw it.
 
-    Raises:
-        ValueError: a list of curves that is not one per group, or momentum that a group has not.
+    Attributes:
+        schedules: Schedules by the names of hyper-parameters, as they were asked for.
+        columns: Of those hyper-parameters that any group follows, the schedule of each group that
+            has joined; None where it is left alone.
+        overwritten: What `optimizer.load_state_dict` brought before the scheduler set its own
+            values again; None once it has moved on.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        lr: PerGroup,
-        momentum: PerGroup,
-        only_in_use: bool,
-        found: tuple[InitialValues, ...] = (),
-    ) -> None:
-        self.optimizer, self.lr, self.momentum = optimizer, lr, momentum
-        self.only_in_use, self.found = only_in_use, found
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.schedules: Schedules = {}
+        self.columns: dict[str, list[Any]] = {}
+        self.overwritten: Values | None = None
+        self._initial: list[InitialValues] = []
         self._joined: list[Group] | None = None
-        self._check()
 
-    def _check(self) -> None:
+    def follow(self, schedules: Schedules, *, only_in_use: bool) -> None:
+        """Follow these schedules, from the next `join` on.
+
+        Args:
+            schedules: Schedules by the names of hyper-parameters.
+            only_in_use: Leave one alone in the groups that had it turned off when they joined.
+
+        Raises:
+            ValueError: a list that is not one per group, a hyper-parameter that a group has not,
+                or a value out of its bounds. Nothing has changed then.
+        """
+        self._check(schedules)
+        self.schedules, self.only_in_use, self._joined = schedules, only_in_use, None
+
+    def _check(self, schedules: Schedules) -> None:
         groups = self.optimizer.param_groups
-        self.lr.check_width("lr", len(groups))
-        self.momentum.check_width("momentum", len(groups))
-        for group, curve in zip(groups, self.momentum.expand(len(groups)), strict=True):
-            if curve is not None:
-                _check_momentum(self.optimizer, group, curve)
+        for name, each in schedules.items():
+            each.check_width(name, len(groups))
+        for name, each in schedules.items():
+            for group, schedule in zip(groups, each.expand(len(groups)), strict=True):
+                if schedule is not None:
+                    _check_schedule(HYPERPARAMETERS[name], schedule, self.optimizer, group)
 
     @property
     def width(self) -> int:
         """Number of groups that have joined."""
-        return len(self.found)
+        return len(self._initial)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Number of updates that the schedules of the lr plan; None if one is endless."""
+        return self.schedules["lr"].total_steps
 
     def join(self) -> bool:
         """Take in new groups, or all of them after the optimizer has replaced them.
@@ -78,91 +88,99 @@ class Binding:
             Whether there was anything to do.
 
         Raises:
-            ValueError: there is no curve for a new group; nothing has changed then.
+            ValueError: there is no schedule for a new group; nothing has changed then.
         """
         groups = self.optimizer.param_groups
         if groups is self._joined and len(groups) == self.width:
             return False
-        self._check()
-        for group in groups[len(self.found) :]:
-            momentum = None if momentum_key(group) is None else read_momentum(group)
-            self.found += (InitialValues(float(group["lr"]), momentum, "initial_lr" in group),)
-            # Every torch scheduler leaves the lr that it found here; SequentialLR reads it.
-            group.setdefault("initial_lr", float(group["lr"]))
-        momenta = [
-            None if self.only_in_use and found.momentum == 0.0 else curve
-            for found, curve in zip(self.found, self.momentum.expand(len(groups)), strict=True)
-        ]
-        managed = [curve is not None for curve in momenta]
-        unalias(groups, momentum=any(managed))
-        self.table = Table(self.lr.expand(len(groups)), momenta if any(managed) else None)
-        self.write = writer_for(groups, self.table.uniform, self.table.has_momentum)
-        self._joined, self._managed = groups, managed
+        self._check(self.schedules)
+        self._initial += [_join_group(group) for group in groups[self.width :]]
+        columns = {name: self._column(name, each) for name, each in self.schedules.items()}
+        self.columns = {
+            name: column
+            for name, column in columns.items()
+            if any(each is not None for each in column)
+        }
+        unalias(groups, self.columns)
+        self._joined = groups
         return True
 
-    def found_values(self) -> Values:
-        """What the groups held when they joined."""
-        momenta = [
-            found.momentum if managed else None
-            for found, managed in zip(self.found, self._managed, strict=True)
+    def _column(self, name: str, schedules: GroupSchedules) -> list[Any]:
+        off = HYPERPARAMETERS[name].off if self.only_in_use else None
+        return [
+            None if off is not None and initial.values.get(name) == off else schedule
+            for initial, schedule in zip(self._initial, schedules.expand(self.width), strict=True)
         ]
-        return [found.lr for found in self.found], momenta
+
+    def initial_values(self) -> Values:
+        """Return what the groups held when they joined."""
+        return {
+            name: [
+                None if schedule is None else initial.values[name]
+                for initial, schedule in zip(self._initial, column, strict=True)
+            ]
+            for name, column in self.columns.items()
+        }
 
     def present_values(self) -> Values:
-        """What the groups hold now."""
-        joined = list(zip(self.optimizer.param_groups, self._managed, strict=False))
-        momenta = [read_momentum(group) if managed else None for group, managed in joined]
-        return [float(group["lr"]) for group, _ in joined], momenta
+        """Return what the groups hold now."""
+        return {
+            name: [
+                None if schedule is None else HYPERPARAMETERS[name].read(group)
+                for group, schedule in zip(self.optimizer.param_groups, column, strict=False)
+            ]
+            for name, column in self.columns.items()
+        }
 
-    def put(self, values: Values) -> None:
-        """Let the groups hold these values."""
-        for group, lr, momentum in zip(self.optimizer.param_groups, *values, strict=False):
-            write_lr(group, lr)
-            if momentum is not None:
-                write_momentum(group, momentum)
+    def restore(self, values: Values) -> None:
+        """Restore values that the groups held before."""
+        for name, column in values.items():
+            for group, value in zip(self.optimizer.param_groups, column, strict=False):
+                if value is not None:
+                    HYPERPARAMETERS[name].write(group, value)
 
     def unmark(self) -> None:
-        """Take back the initial_lr of the groups that had none."""
-        for group, found in zip(self.optimizer.param_groups, self.found, strict=False):
-            if not found.had_initial_lr:
-                group.pop("initial_lr", None)
+        """Remove the keys that the groups got when they joined."""
+        for group, initial in zip(self.optimizer.param_groups, self._initial, strict=False):
+            for key in initial.marks:
+                group.pop(key, None)
 
-    def holds(self, lrs: list[float]) -> bool:
-        """Whether the groups have these lrs: nobody else has set them since."""
+    def holds(self, values: Values) -> bool:
+        """Return whether the groups have the lrs of `values`: nobody else has set them since."""
         groups = self.optimizer.param_groups
-        return all(bool(group["lr"] == lr) for group, lr in zip(groups, lrs, strict=False))
+        return all(bool(g["lr"] == lr) for g, lr in zip(groups, values["lr"], strict=False))
 
-    def compiles_wrong(self) -> bool:
-        """Whether torch.compile makes a step of these groups that computes wrong values.
-
-        Measured with torch 2.13 and inductor on SGD: with nesterov, a tensor lr, a momentum that
-        is a float and changes, and no foreach implementation, updates are wrong from the third on.
-        """
-        groups = self.optimizer.param_groups
-        return any(
-            managed
-            and group.get("nesterov", False)
-            and isinstance(group["lr"], torch.Tensor)
-            and isinstance(group["momentum"], float)
-            and not _uses_foreach(group)
-            for group, managed in zip(groups, self._managed, strict=False)
+    def compile_fault(self) -> str | None:
+        """Return a warning if `torch.compile` makes a wrong step of what these groups follow."""
+        faults = (
+            HYPERPARAMETERS[name].compile_fault(group)
+            for name, column in self.columns.items()
+            for group, schedule in zip(self.optimizer.param_groups, column, strict=False)
+            if schedule is not None
         )
+        return next(filter(None, faults), None)
 
 
-def _uses_foreach(group: Group) -> bool:
-    if group.get("foreach") is not None:
-        return bool(group["foreach"])
-    return any(parameter.is_cuda for parameter in group["params"])
+def _join_group(group: Group) -> InitialValues:
+    """Read all hyper-parameters of a group, and leave in it what others expect to find there."""
+    present = [row for row in HYPERPARAMETERS.values() if row.fits(group)]
+    values = {row.name: row.read(group) for row in present}
+    marks = {row.mark: values[row.name] for row in present if row.mark and row.mark not in group}
+    group.update(marks)
+    return InitialValues(values, list(marks))
 
 
-def _check_momentum(optimizer: Optimizer, group: Group, curve: Any) -> None:
-    if momentum_key(group) is None:
+def _check_schedule(row: HyperParameter, schedule: Any, optimizer: Optimizer, group: Group) -> None:
+    if not row.fits(group):
         raise ValueError(
-            "momentum must be None for an optimizer whose parameter groups have neither "
-            f"momentum nor betas, got a schedule for {type(optimizer).__name__} "
-            "(pass cycle_momentum=False or momentum=None)"
+            f"{row.name} must be None for an optimizer whose parameter groups have "
+            f"{row.absent}, got a schedule for {type(optimizer).__name__} ({row.remedy})"
         )
-    wave = curve.wave if isinstance(curve, ScaledByFunction) else curve
+    if row.below is None:
+        return
+    wave = schedule.wave if isinstance(schedule, ScaledByFunction) else schedule
     highest = max(max(s.start_value, s.end_value) for s in wave.segments)
-    if highest >= 1:
-        raise ValueError(f"momentum must stay < 1, got a schedule that reaches {highest:g}")
+    if highest >= row.below:
+        raise ValueError(
+            f"{row.name} must stay < {row.below:g}, got a schedule that reaches {highest:g}"
+        )

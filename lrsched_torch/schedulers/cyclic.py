@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch.optim import Optimizer
@@ -10,8 +11,7 @@ from torch.optim import Optimizer
 from lrsched import Schedule, constant
 from lrsched._validate import check_bool, check_choice, check_momentum
 from lrsched.compat import torch_cyclic
-from lrsched_torch.param_groups import has_list, per_group
-from lrsched_torch.schedulers.per_group import ScaledByFunction
+from lrsched_torch.schedulers.group_schedules import ScaledByFunction, pair_per_group
 from lrsched_torch.schedulers.schedule_lr import ScheduleLR
 
 
@@ -59,7 +59,7 @@ class CyclicLR(ScheduleLR):
     Source: Smith 2015, arXiv:1506.01186; modes and defaults as torch CyclicLR.
     """
 
-    _only_momentum_in_use = True
+    _only_in_use = True
 
     def __init__(
         self,
@@ -80,53 +80,50 @@ class CyclicLR(ScheduleLR):
         count: str = "auto",
         on_mismatch: str = "raise",
     ) -> None:
-        cycle_momentum = check_bool("cycle_momentum", cycle_momentum)
-        waves = [
-            _waves(
-                knobs,
-                step_size_up=step_size_up,
-                step_size_down=step_size_down,
-                mode=mode if scale_fn is None else "triangular",
-                gamma=gamma,
-                cycle_momentum=cycle_momentum,
-            )
-            for knobs in per_group(
-                optimizer,
-                base_lr=base_lr,
-                max_lr=max_lr,
-                base_momentum=base_momentum,
-                max_momentum=max_momentum,
-            )
-        ]
-        pairs = [_scaled(pair, scale_fn, scale_mode) for pair in waves]
-        in_lists = has_list(base_lr, max_lr, base_momentum, max_momentum)
-        lr: Any
-        momentum: Any
-        lr, momentum = zip(*pairs, strict=True) if in_lists else pairs[0]
+        make = partial(
+            _cyclic,
+            step_size_up=step_size_up,
+            step_size_down=step_size_down,
+            mode=mode if scale_fn is None else "triangular",
+            gamma=gamma,
+            scale_fn=scale_fn,
+            scale_mode=scale_mode,
+            cycle_momentum=check_bool("cycle_momentum", cycle_momentum),
+        )
+        lr, momentum = pair_per_group(
+            optimizer,
+            make,
+            base_lr=base_lr,
+            max_lr=max_lr,
+            base_momentum=base_momentum,
+            max_momentum=max_momentum,
+        )
         super().__init__(optimizer, lr, momentum, last_epoch, count=count, on_mismatch=on_mismatch)
 
 
-def _waves(
-    knobs: dict[str, Any], *, cycle_momentum: bool, **common: Any
-) -> tuple[Schedule, Schedule | None]:
-    """lr and momentum of a group; momenta that are equal, as torch allows, are no cycle."""
-    low, high = knobs["base_momentum"], knobs["max_momentum"]
-    if not cycle_momentum or low != high:
-        return torch_cyclic(**knobs, **common, cycle_momentum=cycle_momentum)
-    rates = {name: knobs[name] for name in ("base_lr", "max_lr")}
-    lr, _ = torch_cyclic(**rates, **common, cycle_momentum=False)
-    return lr, constant(check_momentum("base_momentum", low))
-
-
-def _scaled(
-    pair: tuple[Schedule, Schedule | None], scale_fn: Any, scale_mode: str
-) -> tuple[Any, ...]:
+def _cyclic(
+    *,
+    base_momentum: float,
+    max_momentum: float,
+    cycle_momentum: bool,
+    scale_fn: Any,
+    scale_mode: str,
+    **rates: Any,
+) -> tuple[Any, Any]:
+    """Return the lr and the momentum of a group."""
+    if cycle_momentum and base_momentum == max_momentum:
+        # Equal bounds, which torch allows, are no cycle.
+        lr, _ = torch_cyclic(**rates, cycle_momentum=False)
+        momentum: Schedule | None = constant(check_momentum("base_momentum", base_momentum))
+    else:
+        bounds: dict[str, Any] = {"base_momentum": base_momentum, "max_momentum": max_momentum}
+        lr, momentum = torch_cyclic(**rates, **bounds, cycle_momentum=cycle_momentum)
     by_cycle = check_choice("scale_mode", scale_mode, ("cycle", "iterations")) == "cycle"
     if scale_fn is None:
-        return pair
+        return lr, momentum
     if not callable(scale_fn):
         raise TypeError(f"scale_fn must be a function of one number, or None, got {scale_fn!r}")
-    return tuple(
-        ScaledByFunction(wave, scale_fn, by_cycle) if wave and wave.period else wave
-        for wave in pair
-    )
+    scaled = ScaledByFunction(lr, scale_fn, by_cycle)
+    if momentum is None or not momentum.period:
+        return scaled, momentum
+    return scaled, ScaledByFunction(momentum, scale_fn, by_cycle)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch.optim import Optimizer
 
 from lrsched.compat import torch_one_cycle
-from lrsched_torch.param_groups import has_list, per_group
+from lrsched_torch.schedulers.group_schedules import pair_per_group
 from lrsched_torch.schedulers.schedule_lr import ScheduleLR
 
 
@@ -54,7 +55,7 @@ class OneCycleLR(ScheduleLR):
     Source: Smith & Topin 2017, arXiv:1708.07120; form and defaults as torch OneCycleLR.
     """
 
-    _only_momentum_in_use = True
+    _only_in_use = True
 
     def __init__(
         self,
@@ -77,25 +78,25 @@ class OneCycleLR(ScheduleLR):
         count: str = "auto",
         on_mismatch: str = "raise",
     ) -> None:
-        pairs = [
-            torch_one_cycle(
-                **knobs,
-                total_steps=total_steps,
-                epochs=epochs,
-                steps_per_epoch=steps_per_epoch,
-                pct_start=pct_start,
-                anneal_strategy=anneal_strategy,
-                cycle_momentum=cycle_momentum,
-                div_factor=div_factor,
-                final_div_factor=final_div_factor,
-                three_phase=three_phase,
-            )
-            for knobs in per_group(
-                optimizer, max_lr=max_lr, base_momentum=base_momentum, max_momentum=max_momentum
-            )
-        ]
-        in_lists = has_list(max_lr, base_momentum, max_momentum)
-        lr, momentum = zip(*pairs, strict=True) if in_lists else pairs[0]
+        make = partial(
+            torch_one_cycle,
+            total_steps=total_steps,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            pct_start=pct_start,
+            anneal_strategy=anneal_strategy,
+            cycle_momentum=cycle_momentum,
+            div_factor=div_factor,
+            final_div_factor=final_div_factor,
+            three_phase=three_phase,
+        )
+        lr, momentum = pair_per_group(
+            optimizer,
+            make,
+            max_lr=max_lr,
+            base_momentum=base_momentum,
+            max_momentum=max_momentum,
+        )
         super().__init__(
             optimizer,
             lr,

@@ -1,4 +1,4 @@
-"""ScheduleLR: any schedule of `lrsched`, as a PyTorch learning-rate scheduler."""
+"""ScheduleLR: any schedule of `lrsched` as a PyTorch learning-rate scheduler."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lrsched._validate import check_bool, check_choice, check_int
-from lrsched_torch.schedulers.binding import Binding, Values
-from lrsched_torch.schedulers.per_group import Curve, PerGroup
+from lrsched_torch.schedulers.binding import Binding
+from lrsched_torch.schedulers.group_schedules import GroupSchedules, ScheduleLike
 from lrsched_torch.schedulers.state import State
-from lrsched_torch.schedulers.step_policy import COMPILED, COUNTS, StepPolicy
+from lrsched_torch.schedulers.step_policy import COUNTS, StepPolicy
+from lrsched_torch.schedulers.value_cache import ValueCache, Values
 from lrsched_torch.update_counter import UpdateCounter
 
 AFTER_END = ("hold", "warn", "raise", "restore")
@@ -36,8 +37,8 @@ class ScheduleLR(LRScheduler):
             the list, leaves it alone.
         last_epoch: The step before the one to start at; -1 starts at step 0.
         after_end: When stepped on after `total_steps` updates: "hold" the last values, "warn"
-            once and hold, or "raise" ValueError; "restore" puts back the lr and momentum found
-            at construction as soon as the last update is made.
+            once and hold, or "raise" ValueError; "restore" restores the lr and momentum found at
+            construction as soon as the last update is made.
         count: What a call of `step()` does if the optimizer has made no update since the last
             one. "updates": stay. "calls": move on, as torch does. "auto": stay; but in a dry
             run, with no update, gradient or forward pass yet, move on, with torch's warning.
@@ -59,14 +60,14 @@ class ScheduleLR(LRScheduler):
         [0.01]
     """
 
-    # The drop-ins for torch's schedulers leave the momentum of SGD(momentum=0) off.
-    _only_momentum_in_use = False
+    # The drop-ins for torch's schedulers leave alone what is turned off, as in SGD(momentum=0).
+    _only_in_use = False
 
     def __init__(
         self,
         optimizer: Optimizer,
-        lr: Curve | Sequence[Curve],
-        momentum: Curve | Sequence[Curve | None] | None = None,
+        lr: ScheduleLike | Sequence[ScheduleLike],
+        momentum: ScheduleLike | Sequence[ScheduleLike | None] | None = None,
         last_epoch: int = -1,
         *,
         after_end: str = "hold",
@@ -81,14 +82,10 @@ class ScheduleLR(LRScheduler):
         self._after_end = check_choice("after_end", after_end, AFTER_END)
         self._count = check_choice("count", count, COUNTS)
         self._on_mismatch = check_choice("on_mismatch", on_mismatch, MISMATCH)
-        self._binding = _bind(optimizer, lr, momentum, only_in_use=self._only_momentum_in_use)
         self.optimizer = optimizer
-        self._compiled = self._closed = False
-        # Rows of values by step, and those of them that `step` may go on to without a look around.
-        self._rows: dict[int, Any] = {}
-        self._ahead: dict[int, Any] = {}
-        # What `optimizer.load_state_dict` brought before this scheduler set its own values again.
-        self._overwritten: Values | None = None
+        self._binding = Binding(optimizer)
+        self._follow({"lr": lr, "momentum": momentum}, only_in_use=self._only_in_use)
+        self._closed = False
         self._connect()
         self._initial_step()
 
@@ -107,11 +104,11 @@ class ScheduleLR(LRScheduler):
             if scheduler is not None and was_in_charge:
                 loaded = scheduler._binding.present_values()
                 scheduler._apply(scheduler.last_epoch)
-                scheduler._overwritten = loaded
-                scheduler._forget_rows()
+                scheduler._binding.overwritten = loaded
+                scheduler._cache.forget()
 
         self._counter = counter = UpdateCounter()
-        self._pace = StepPolicy(self.optimizer, counter, self._count)
+        self._step_policy = StepPolicy(self.optimizer, counter, self._count)
         counter.width = self._binding.width
         counter.attach(self.optimizer, self._adopt)
         counter.watch_loading(self.optimizer, before_load, after_load)
@@ -123,11 +120,11 @@ class ScheduleLR(LRScheduler):
             self._apply(self.last_epoch)
 
     def _in_charge(self) -> bool:
-        """Whether the optimizer holds what this scheduler set last.
+        """Return whether the optimizer holds what this scheduler set last.
 
         Not so within SequentialLR while it is another scheduler's turn.
         """
-        return self.last_epoch >= 0 and self._binding.holds(self._values()[0])
+        return self.last_epoch >= 0 and self._binding.holds(self._values())
 
     def step(self, epoch: int | None = None) -> None:
         """Move on by one step if the optimizer has made an update since the last call.
@@ -140,36 +137,30 @@ class ScheduleLR(LRScheduler):
                 for which there is no schedule.
             RuntimeError: the scheduler was closed.
         """
-        # The way of nearly every call; whatever is unusual goes the other way.
+        # The fast path, that of nearly every call; whatever is unusual takes the slow one.
         counter = self._counter
         step = self.last_epoch + 1
-        row = self._ahead.get(step)
+        row = self._cache.ahead.get(step)
         if row is not None and counter.made == 1 and epoch is None:
             counter.made = 0
             self.last_epoch = step
-            self._write(self.optimizer.param_groups, row)
+            self._cache.write(self.optimizer.param_groups, row)
         else:
-            self._step_carefully(epoch)
+            self._slow_step(epoch)
 
-    def _step_carefully(self, epoch: int | None) -> None:
+    def _slow_step(self, epoch: int | None) -> None:
         if self._closed:
             raise RuntimeError("step must not be called on a closed scheduler (build a new one)")
         if epoch is None:
-            moves_on = self._pace.moves_on(self.last_epoch)
-            self._warn_of_compiling()
+            moves_on = self._step_policy.moves_on(self.last_epoch)
+            self._step_policy.warn_of_compiling(self._binding.compile_fault)
             if not moves_on:
                 return
             self._check_end()
         self._update_lr(epoch)
 
-    def _warn_of_compiling(self) -> None:
-        if self._counter.compiled and not self._compiled:
-            self._compiled = True
-            if self._binding.compiles_wrong():
-                self._pace.warn_once(COMPILED)
-
     def _check_end(self) -> None:
-        end = self._binding.lr.total_steps
+        end = self._binding.total_steps
         if end is None or self.last_epoch < end or self._after_end in ("hold", "restore"):
             return
         text = (
@@ -178,7 +169,7 @@ class ScheduleLR(LRScheduler):
         )
         if self._after_end == "raise":
             raise ValueError(text)
-        self._pace.warn_once(text)
+        self._step_policy.warn_once(text)
 
     def _initial_step(self) -> None:
         self._update_lr(self.last_epoch + 1)
@@ -193,44 +184,46 @@ class ScheduleLR(LRScheduler):
         """Set the values of `step` in all groups, whatever has happened to them since."""
         self._join()
         if self._is_restored(step):
-            self._binding.put(self._binding.found_values())
+            self._binding.restore(self._binding.initial_values())
         else:
-            self._write(self.optimizer.param_groups, self._row(step))
-        self.last_epoch, self._overwritten = step, None
+            self._cache.write(self.optimizer.param_groups, self._cache.row(step))
+        self.last_epoch, self._binding.overwritten = step, None
 
     def _join(self) -> None:
         if self._binding.join():
-            self._forget_rows()
-            self._write, self._counter.width = self._binding.write, self._binding.width
-            self.base_lrs = list(self._binding.table.spread(self._row(0))[0])
+            self._cache = self._new_cache()
+            self._counter.width = self._binding.width
+            self.base_lrs = self._cache.at(0)["lr"]
+
+    def _new_cache(self) -> ValueCache:
+        end = None if self._after_end == "hold" else self._binding.total_steps
+        return ValueCache(self.optimizer.param_groups, self._binding.columns, end)
 
     def _is_restored(self, step: int) -> bool:
-        end = self._binding.lr.total_steps
+        end = self._binding.total_steps
         return self._after_end == "restore" and end is not None and step >= end
 
     def _values(self) -> Values:
-        """The lrs and the momenta of the present step."""
+        """Return the values of the present step, by hyper-parameter and group."""
         step = max(self.last_epoch, 0)
-        if self._is_restored(step):
-            return self._binding.found_values()
-        return self._binding.table.spread(self._row(step))
+        return self._binding.initial_values() if self._is_restored(step) else self._cache.at(step)
 
-    def _row(self, step: int) -> Any:
-        if step not in self._rows:
-            self._rows = self._ahead = self._binding.table.block(step)
-            end = self._binding.lr.total_steps
-            if end is not None and self._after_end != "hold":
-                self._ahead = {k: row for k, row in self._rows.items() if k < end}
-        return self._rows[step]
+    def _follow(self, policy: Mapping[str, Any], *, only_in_use: bool) -> None:
+        """Check the schedules of a policy, and follow them from the next `_apply` on.
 
-    def _forget_rows(self) -> None:
-        """Send the next call of `step` the careful way."""
-        self._rows, self._ahead = {}, {}
+        Args:
+            policy: For each hyper-parameter, by its name in `HYPERPARAMETERS`, a schedule for all
+                groups, or a list of one per group; None, also in the list, leaves it alone.
+            only_in_use: Leave one alone, too, where a group had it turned off.
+        """
+        width = len(self.optimizer.param_groups)
+        schedules = {name: GroupSchedules.of(name, each, width) for name, each in policy.items()}
+        self._binding.follow(schedules, only_in_use=only_in_use)
 
     def reschedule(
         self,
-        lr: Curve | Sequence[Curve],
-        momentum: Curve | Sequence[Curve | None] | None = None,
+        lr: ScheduleLike | Sequence[ScheduleLike],
+        momentum: ScheduleLike | Sequence[ScheduleLike | None] | None = None,
     ) -> None:
         """Follow other schedules from the present step on; the way to add one for a new group.
 
@@ -242,18 +235,17 @@ class ScheduleLR(LRScheduler):
             TypeError: an argument of the wrong kind.
             ValueError: as the constructor; nothing has changed then.
         """
-        found = self._binding.found
-        self._binding = _bind(self.optimizer, lr, momentum, only_in_use=False, found=found)
+        self._follow({"lr": lr, "momentum": momentum}, only_in_use=False)
         self._apply(max(self.last_epoch, 0))
 
     def close(self, *, restore: bool = False) -> None:
-        """Let go of the optimizer: remove all hooks; `step` raises from now on.
+        """Detach from the optimizer: remove all hooks; `step` raises from now on.
 
         Args:
-            restore: Put back the lr and the momentum found at construction.
+            restore: Restore the lr and the momentum found at construction.
         """
         if check_bool("restore", restore) and not self._closed:
-            self._binding.put(self._binding.found_values())
+            self._binding.restore(self._binding.initial_values())
             self._binding.unmark()
         self._counter.detach()
         self._counter.take()
@@ -261,32 +253,32 @@ class ScheduleLR(LRScheduler):
 
     @property
     def total_steps(self) -> int:
-        """Number of updates that the longest of the schedules plans.
+        """Number of updates that the longest schedule of the lr plans.
 
         Raises:
             AttributeError: a schedule is endless. (Accelerate takes any other answer for a
                 number.)
         """
-        end = self._binding.lr.total_steps
+        end = self._binding.total_steps
         if end is None:
             raise AttributeError("total_steps is not defined for an endless schedule")
         return end
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """The lr of each group at the present step, as Python floats; changes nothing."""
-        return list(self._values()[0])
+        """Return the lr of each group at the present step as a Python float; change nothing."""
+        return self._values()["lr"]
 
     def get_last_lr(self) -> list[float | torch.Tensor]:
-        """The lr set last in each group; where a group's lr is a tensor, as a new tensor."""
+        """Return the lr set last in each group; a new tensor where a group's lr is a tensor."""
         groups = self.optimizer.param_groups
         return [
             torch.full_like(group["lr"], lr) if isinstance(group["lr"], torch.Tensor) else lr
-            for group, lr in zip(groups, self._values()[0], strict=False)
+            for group, lr in zip(groups, self._values()["lr"], strict=False)
         ]
 
     def get_last_momentum(self) -> list[float | None]:
-        """The momentum, or beta_1, set last in each group; None where it is left alone."""
-        return self._values()[1]
+        """Return the momentum, or beta_1, set last in each group; None where it is left alone."""
+        return self._values().get("momentum", [None] * self._binding.width)
 
     @property
     def _last_lr(self) -> list[float | torch.Tensor]:  # type: ignore[override]
@@ -302,11 +294,10 @@ class ScheduleLR(LRScheduler):
         pass
 
     def state_dict(self) -> dict[str, Any]:
-        """The step and the schedules, as plain data that `torch.load` takes by default."""
+        """Return the step and the schedules as plain data that `torch.load` takes by default."""
         return State(
             step=self.last_epoch,
-            lr=self._binding.lr,
-            momentum=self._binding.momentum,
+            schedules=self._binding.schedules,
             in_charge=self._in_charge(),
             pending=self._counter.pending(),
             seen=self._counter.seen,
@@ -315,7 +306,7 @@ class ScheduleLR(LRScheduler):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], *, on_mismatch: str | None = None
     ) -> None:
-        """Go on where `state_dict` was taken; before or after the optimizer loads its own.
+        """Resume where `state_dict` was taken; before or after the optimizer loads its own.
 
         Args:
             state_dict: What `state_dict()` gave; it is not changed.
@@ -332,58 +323,52 @@ class ScheduleLR(LRScheduler):
             raise RuntimeError("load_state_dict must not be called on a closed scheduler")
         if on_mismatch is None:
             on_mismatch = self._on_mismatch
-        policy = check_choice("on_mismatch", on_mismatch, MISMATCH)
+        check_choice("on_mismatch", on_mismatch, MISMATCH)
         state = State.from_dict(state_dict)
-        self._binding = self._reconciled(state, policy)
+        self._reconcile(state, on_mismatch)
         self._join()
         self._counter.made, self._counter.seen = state.pending, state.seen
         self.last_epoch = state.step
         if state.in_charge:
             self._apply(state.step)
-        elif self._overwritten is not None:
+        elif self._binding.overwritten is not None:
             # The optimizer's state came first, and with it the lr of the scheduler in charge.
-            self._binding.put(self._overwritten)
+            self._binding.restore(self._binding.overwritten)
 
-    def _reconciled(self, state: State, policy: str) -> Binding:
-        """The binding to go on with, given the schedules of a saved state."""
-        mine, width = self._binding, len(self.optimizer.param_groups)
-        same = state.lr.matches(mine.lr, width) and state.momentum.matches(mine.momentum, width)
-        if same or policy == "keep":
-            return mine
-        if policy == "raise":
+    def _reconcile(self, state: State, on_mismatch: str) -> None:
+        """Choose between the schedules of this scheduler and those of a saved state."""
+        mine, saved = self._binding.schedules, state.schedules
+        names, width = {**mine, **saved}, len(self.optimizer.param_groups)
+        same = set(mine) == set(saved) and all(saved[n].matches(mine[n], width) for n in names)
+        if same or on_mismatch == "keep":
+            return
+        if on_mismatch == "raise":
+            others = ", ".join(f"{n} {saved.get(n)} against {mine.get(n)}" for n in names)
             raise ValueError(
                 "state_dict must hold the schedules of this scheduler, got others: "
-                f"lr {state.lr} against {mine.lr}, momentum {state.momentum} against "
-                f"{mine.momentum} (on_mismatch='keep' goes on with this scheduler's at step "
+                f"{others} (on_mismatch='keep' goes on with this scheduler's at step "
                 f"{state.step}, on_mismatch='override' with the saved ones)"
             )
-        function = state.lr.code()
+        functions = (schedules.function_name() for schedules in saved.values())
+        function = next(filter(None, functions), None)
         if function is not None:
             raise ValueError(
                 f"state_dict must hold whole schedules, got one with the scale_fn {function}, "
                 "which is code and not saved (build the scheduler with it, and load with "
                 "on_mismatch='keep')"
             )
-        return Binding(self.optimizer, state.lr, state.momentum, mine.only_in_use, mine.found)
+        self._binding.follow(saved, only_in_use=self._binding.only_in_use)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_counter", "_pace", "_write", "_rows", "_ahead")
+        derived = ("_counter", "_step_policy", "_cache")
         kept = {name: value for name, value in self.__dict__.items() if name not in derived}
         return {**kept, "_made": self._counter.pending(), "_seen": self._counter.seen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         made, seen = state.pop("_made"), state.pop("_seen")
         self.__dict__.update(state)
-        self._write = self._binding.write
-        self._forget_rows()
+        self._cache = self._new_cache()
         self._connect()
         self._counter.made, self._counter.seen = made, seen
         if self._closed:
             self._counter.detach()
-
-
-def _bind(optimizer: Optimizer, lr: Any, momentum: Any, **others: Any) -> Binding:
-    width = len(optimizer.param_groups)
-    rates = PerGroup.of("lr", lr, width)
-    momenta = PerGroup.of("momentum", momentum, width, optional=True)
-    return Binding(optimizer, rates, momenta, **others)

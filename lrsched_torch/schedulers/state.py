@@ -6,35 +6,50 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lrsched._validate import check_bool, check_int
-from lrsched_torch.schedulers.per_group import PerGroup
+from lrsched_torch.schedulers.group_schedules import GroupSchedules, Schedules
 
 FORMAT = 1
+# Hyper-parameters whose schedules format 1 holds.
+SCHEDULED = ("lr", "momentum")
+KEYS = ("format", "step", *SCHEDULED, "in_charge", "pending", "seen")
 
 
 class State(NamedTuple):
-    """What a scheduler saves.
+    """What a scheduler saves; made by its `state_dict` and `load_state_dict`.
 
     Attributes:
         step: Step of the schedule; -1 before its turn within SequentialLR.
-        lr: Curves of the lr.
-        momentum: Curves of the momentum.
+        schedules: Schedules by the names of hyper-parameters.
         in_charge: The optimizer holds the values of this scheduler.
         pending: Optimizer updates made since the last `scheduler.step()`.
         seen: The optimizer has been stepped at some time.
     """
 
     step: int
-    lr: PerGroup
-    momentum: PerGroup
+    schedules: Schedules
     in_charge: bool
     pending: int
     seen: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
-        fields = self._asdict()
-        fields["lr"], fields["momentum"] = self.lr.to_json(), self.momentum.to_json()
-        return {"format": FORMAT, **fields}
+        """Return it as plain data.
+
+        Raises:
+            ValueError: there are schedules that the format cannot hold.
+        """
+        if set(self.schedules) != set(SCHEDULED):
+            raise ValueError(
+                f"state of format {FORMAT} must hold schedules of {' and '.join(SCHEDULED)}, "
+                f"got {', '.join(self.schedules)}"
+            )
+        return {
+            "format": FORMAT,
+            "step": self.step,
+            **{name: self.schedules[name].to_json() for name in SCHEDULED},
+            "in_charge": self.in_charge,
+            "pending": self.pending,
+            "seen": self.seen,
+        }
 
     @classmethod
     def from_dict(cls, data: Any) -> State:
@@ -46,11 +61,10 @@ class State(NamedTuple):
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"state_dict must be a dict that state_dict() gave, got {data!r}")
-        keys = ("format", *cls._fields)
-        if set(data) != set(keys):
+        if set(data) != set(KEYS):
             raise ValueError(
                 "state_dict must be that of a scheduler of lrsched_torch, with the keys "
-                f"{', '.join(keys)}, got {', '.join(sorted(map(str, data))) or 'none'} "
+                f"{', '.join(KEYS)}, got {', '.join(sorted(map(str, data))) or 'none'} "
                 "(to go on from step k of another scheduler, build this one with last_epoch=k - 1)"
             )
         version = check_int("format", data["format"], 1)
@@ -61,8 +75,7 @@ class State(NamedTuple):
             )
         return cls(
             step=check_int("step", data["step"], -1),
-            lr=PerGroup.from_json("lr", data["lr"]),
-            momentum=PerGroup.from_json("momentum", data["momentum"]),
+            schedules={name: GroupSchedules.from_json(name, data[name]) for name in SCHEDULED},
             in_charge=check_bool("in_charge", data["in_charge"]),
             pending=check_int("pending", data["pending"], 0),
             seen=check_bool("seen", data["seen"]),

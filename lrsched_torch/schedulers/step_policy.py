@@ -1,13 +1,13 @@
-"""Whether a call of a scheduler's `step` moves it on, and the warnings about how it is called."""
+"""When a call of `scheduler.step()` is a step of the schedule, and warnings about such calls."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch.optim import Optimizer
 
-from lrsched_torch.param_groups import has_gradient
 from lrsched_torch.update_counter import UpdateCounter
 
 COUNTS = ("auto", "updates", "calls")
@@ -28,15 +28,12 @@ BURSTS = (
     "scheduler.step(), and each call is one step of the schedule (call it after every update, in "
     "Lightning with interval='step'; count='calls' says that a call per epoch is meant)"
 )
-COMPILED = (
-    "torch.compile computes wrong updates for SGD with nesterov=True, a tensor lr and a scheduled "
-    "momentum (leave optimizer.step uncompiled, or pass nesterov=False, or leave the momentum "
-    "alone with cycle_momentum=False or momentum=None)"
-)
 
 
 class StepPolicy:
-    """Decides whether a call is a step of the schedule.
+    """Decides whether a call of `scheduler.step()` is a step of the schedule.
+
+    A scheduler makes one when it is built or copied, and asks it on the slow path of `step`.
 
     Args:
         optimizer: The optimizer whose updates are counted.
@@ -48,10 +45,11 @@ class StepPolicy:
         self._optimizer, self._counter, self._count = optimizer, counter, count
         self._warned: set[str] = set()
         self._burst_before: int | None = None
+        self._compiled_before = False
         self._passes = forward_passes()
 
     def moves_on(self, step: int) -> bool:
-        """Whether a call of `scheduler.step()` at `step` leads to the next one."""
+        """Return whether a call of `scheduler.step()` at `step` leads to the next one."""
         counter = self._counter
         made = counter.take()
         if self._count == "calls" or counter.captured or not counter.hooked:
@@ -66,7 +64,7 @@ class StepPolicy:
         return True
 
     def _is_training(self) -> bool:
-        """Whether a call without an update belongs to a training, and not to a dry run.
+        """Return whether a call without an update belongs to a training, not to a dry run.
 
         The optimizer may not have been stepped yet: its first updates may have been skipped, or
         gradients may be accumulating, and it is common to clear them before this call.
@@ -75,7 +73,7 @@ class StepPolicy:
         return (
             self._counter.seen
             or self._passes != before
-            or has_gradient(self._optimizer.param_groups)
+            or any(p.grad is not None for g in self._optimizer.param_groups for p in g["params"])
         )
 
     def _is_second_burst(self, made: int, step: int) -> bool:
@@ -83,6 +81,14 @@ class StepPolicy:
             return False
         before, self._burst_before = self._burst_before, step
         return before == step - 1
+
+    def warn_of_compiling(self, compile_fault: Callable[[], str | None]) -> None:
+        """Warn after the first compiled update if there is something wrong with it."""
+        if self._counter.compiled and not self._compiled_before:
+            self._compiled_before = True
+            text = compile_fault()
+            if text is not None:
+                self.warn_once(text)
 
     def warn_once(self, text: str) -> None:
         """Warn the caller of `scheduler.step()`, once for each text."""

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import lrsched
 from lrsched_torch import OneCycleLR, lr_find, steps_for
-from lrsched_torch.snapshot import Snapshot
+from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
 EPOCHS, SAMPLES, BATCH, ACCUMULATE = 2, 44, 2, 4
 # 22 batches an epoch; the last update of each has the gradients of two batches.
@@ -101,7 +101,7 @@ def test_a_range_test_takes_its_models_and_batches_as_they_are():
     batches = [transformers.BatchEncoding(batch) for batch in DataLoader(Tokens(), 4)]
     with torch.random.fork_rng():
         first = model(**batches[0]).loss.item()
-    snapshot = Snapshot(model, optimizer, stateful=[scheduler])
+    snapshot = TrainingSnapshot(model, optimizer, stateful=[scheduler])
     curve = lr_find(model, optimizer, None, batches, num_steps=60, stateful=[scheduler])
     assert curve.loss[0] == first
-    assert snapshot.remains() == []
+    assert snapshot.differences() == []

@@ -1,9 +1,12 @@
-"""A seeded training whose every trace can be compared bit for bit."""
+"""A seeded training whose every trace can be compared bit for bit, and models to test with."""
 
 import random
 
 import numpy as np
-import torch
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -90,3 +93,52 @@ def training_after(between, optimizer="sgd", epochs_before=1, device="cpu"):
     between(run)
     assert run.everything() == before
     return run.train(), run.everything()
+
+
+MSE = nn.functional.mse_loss
+
+
+def data(batches=8, width=4):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(8, width, generator=generator), torch.randn(8, 1, generator=generator))
+        for _ in range(batches)
+    ]
+
+
+def sgd(model, **options):
+    return torch.optim.SGD(model.parameters(), lr=0.1, **options)
+
+
+def find(model, optimizer=None, criterion=MSE, loader=None, **options):
+    settings = {"num_steps": 20, "stop_factor": None, **options}
+    loader = data() if loader is None else loader
+    return lr_find(model, optimizer or sgd(model), criterion, loader, **settings)
+
+
+def left(curve):
+    return [note for note in curve.notes if "could not put back" in note]
+
+
+class Body(nn.Module):
+    """A linear layer that does something else in each forward pass."""
+
+    def __init__(self, before, **attributes):
+        super().__init__()
+        self.linear, self.before = nn.Linear(4, 1), before
+        vars(self).update(attributes)
+
+    def forward(self, x):
+        self.before(self)
+        return self.linear(x)
+
+
+class Slots:
+    __slots__ = ("count",)
+
+    def __init__(self):
+        self.count = 0
+
+
+def nothing(body):
+    pass

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 
 from lrsched_torch import OneCycleLR, lr_find, range_test
-from tests.lrsched_torch.seeded import Run
+from tests.lrsched_torch.helpers import Run
 
 ONE_FOR_EACH = r"record\(loss\) must be called once for every batch, got"
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lrsched_torch import lr_find, range_test
 from lrsched_torch.finder.objective import mover
-from tests.lrsched_torch.seeded import training_after
+from tests.lrsched_torch.helpers import training_after
 
 # Workers are forked, which JAX warns of where other tests have imported it.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork")

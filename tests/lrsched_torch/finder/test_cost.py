@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 
 from lrsched_torch import range_test
-from lrsched_torch.snapshot import Snapshot
-from tests.lrsched_torch.seeded import OPTIMIZERS, Run, training_after
+from lrsched_torch.rewind.snapshot import TrainingSnapshot
+from tests.lrsched_torch.helpers import OPTIMIZERS, Run, training_after
 
 
 @pytest.fixture
@@ -152,6 +152,6 @@ class TestOnCuda:
     def test_copies_on_the_host_take_no_memory_of_the_device(self):
         run, _ = self.make()
         before = torch.cuda.memory_allocated()
-        snapshot = Snapshot(run.model, run.optimizer, device="cpu")
+        snapshot = TrainingSnapshot(run.model, run.optimizer, device="cpu")
         assert torch.cuda.memory_allocated() == before
         snapshot.restore()

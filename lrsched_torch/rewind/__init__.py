@@ -1,0 +1,1 @@
+"""What PyTorch adds to the rewind engine."""

@@ -1,0 +1,154 @@
+"""Where batches come from: any iterable, read again and again, and restored."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from types import GeneratorType
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from lrsched.rewind.containers import children
+from lrsched.rewind.kinds import Child, Limits
+from lrsched.rewind.snapshot import Snapshot
+from lrsched.rewind.torch_values import end_reading
+from lrsched_torch.rewind.registry import registry_for
+
+GONE = "The loader is an iterator: the batches that were read are gone from it."
+READ_AGAIN = "The loader has fewer batches than the test has steps, and was read again."
+# Of a list of batches, nothing is copied; what changes batches in place, changes the first one.
+WATCHED = Limits(bytes=0)
+
+
+class Batches:
+    """The batches of a loader, from its start again where it ends, for ever.
+
+    Every iteration begins anew. `restore` restores what the reading has moved: generators, and
+    counters such as the epoch of a sampler.
+
+    Args:
+        loader: Any iterable, also one that is read by number.
+        name: What messages call it.
+        verify: Watch what is not restored.
+
+    Raises:
+        TypeError: not an iterable.
+    """
+
+    def __init__(self, loader: Iterable[Any], name: str = "loader", verify: bool = True) -> None:
+        if not _can_be_read(loader):
+            remedy = " (give it to a DataLoader)" if isinstance(loader, Dataset) else ""
+            raise TypeError(f"{name} must be an iterable of batches, got {loader!r}{remedy}")
+        self._name = name
+        self._ends = isinstance(loader, Iterator)
+        # What knows its length, such as Lightning's CombinedLoader, begins anew with each iter().
+        self._once = self._ends and not hasattr(type(loader), "__len__")
+        self._loader = loader
+        self._snapshot = _snapshot(name, loader, verify)
+        held = (value for value in self._snapshot.values() if value is not loader)
+        self._holds_iterator = any(map(_is_iterator, held))
+        self._begun_again = 0
+        self._reading: Iterator[Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield batches without end, unless the loader is an iterator, which is read only once.
+
+        Raises:
+            ValueError: there are no batches.
+        """
+        return chain.from_iterable(self._passes())
+
+    def _passes(self) -> Iterator[Iterator[Any]]:
+        yield self.one_pass()
+        while not self._once:
+            again = self._next_pass()
+            if again is None and (self._ends or self._holds_iterator):
+                return
+            self._begun_again += 1
+            yield self._checked(again)
+
+    def one_pass(self) -> Iterator[Any]:
+        """Return the batches up to the end of the loader.
+
+        Raises:
+            ValueError: there are none.
+        """
+        return self._checked(self._next_pass())
+
+    def _next_pass(self) -> Iterator[Any] | None:
+        """Return the batches up to the end of the loader; None where there are none."""
+        self.suspend()
+        self._reading = batches = iter(self._loader)
+        for first in batches:
+            return chain((first,), batches)
+        return None
+
+    def _checked(self, batches: Iterator[Any] | None) -> Iterator[Any]:
+        if batches is None:
+            raise ValueError(
+                f"{self._name} must give batches, got none (a generator can be read only once)"
+            )
+        return batches
+
+    def suspend(self) -> None:
+        """Have DataLoaders begin anew, until `restore`; the first batch does it too."""
+        self._snapshot.suspend()
+
+    def restore(self) -> None:
+        """Restore what decides the order of the batches, when the workers have ended."""
+        if not (self._ends or self._holds_iterator):
+            _close(self._reading)
+        self._loader, self._reading = (), None
+        self._snapshot.restore()
+
+    def differences(self) -> list[str]:
+        """Return the paths of what could not be restored."""
+        return self._snapshot.differences()
+
+    def notes(self) -> list[str]:
+        """Return what the reader of the curve should know."""
+        notes = self._snapshot.notes()
+        if self._once:
+            notes = [GONE]
+        if self._begun_again:
+            notes.append(READ_AGAIN)
+        return notes
+
+
+def _snapshot(name: str, loader: Any, verify: bool) -> Snapshot:
+    registry = registry_for(None)
+    if isinstance(loader, (list, tuple)):
+        return Snapshot(_first_of(name, loader), registry, verify=verify, limits=WATCHED)
+    # That an iterator has been read is said anyway.
+    watched = verify and not isinstance(loader, Iterator)
+    return Snapshot([(name, loader)], registry, verify=watched)
+
+
+def _first_of(name: str, batches: Sequence[Any]) -> Iterator[Child]:
+    """Yield the parts of the first batch."""
+    for batch in batches[:1]:
+        if isinstance(batch, (list, tuple, dict)):
+            yield from ((f"{name}[0]{label}", part) for label, part in children(batch))
+        else:
+            yield f"{name}[0]", batch
+
+
+def _close(batches: Any) -> None:
+    """End an epoch of the test's own, with its workers."""
+    if isinstance(batches, GeneratorType):
+        batches.close()
+    else:
+        end_reading(batches)
+
+
+def _can_be_read(loader: Any) -> bool:
+    """Return whether `iter` gives batches; that of a data set would give samples."""
+    by_number = hasattr(type(loader), "__getitem__") and not isinstance(loader, Dataset)
+    return isinstance(loader, Iterable) or by_number
+
+
+def _is_iterator(value: Any) -> bool:
+    """Return whether what is read from something is gone; a file is set back by its owner."""
+    return isinstance(value, Iterator) and not isinstance(value, io.IOBase)

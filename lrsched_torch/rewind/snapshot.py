@@ -1,0 +1,125 @@
+"""The snapshot of a training: model, optimizer, and everything else that an update changes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from lrsched.rewind.kinds import Child
+from lrsched.rewind.snapshot import Snapshot
+from lrsched_torch.rewind.accelerate import states_of
+from lrsched_torch.rewind.optimizers import with_inner
+from lrsched_torch.rewind.process import sources
+from lrsched_torch.rewind.registry import registry_for
+from lrsched_torch.rewind.stateful import ByStateDict, by_state_dict
+
+
+class TrainingSnapshot(Snapshot):
+    """State of a model, its optimizer, its loss and the process, at construction.
+
+    Args:
+        model: The model.
+        optimizer: Its optimizer.
+        stateful: What else the training changes: further modules and optimizers, a GradScaler,
+            schedulers, an EMA, a StatefulDataLoader: anything with a state dict; and an
+            Accelerator.
+        device: Where the copies live, as `torch.device` takes it; None leaves each where it is.
+        verify: Watch what is not restored.
+        functions: What the loss comes from, by name, or None.
+
+    Raises:
+        TypeError: something in `stateful` has no `state_dict` and `load_state_dict`.
+        ValueError: a parameter has no values yet, or `device` keeps none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        stateful: Iterable[Any] = (),
+        device: Any = None,
+        verify: bool = True,
+        functions: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        roots = [*_stateful_roots(optimizer, stateful)]
+        roots += [("model", model), ("optimizer", optimizer), *functions.items()]
+        modules = [part for _, part, *_ in roots if isinstance(part, nn.Module)]
+        _check_values(modules)
+        self._sharded = _sharded_in(modules)
+        _reshard(self._sharded)
+        registry = registry_for(_checked_device(device))
+        super().__init__(roots, registry, sources=sources(), verify=verify)
+
+    def restore(self, *, sources: bool = True) -> None:
+        """Restore everything; may be called again.
+
+        Args:
+            sources: The random numbers too; False lets them go on from where they are.
+        """
+        with torch.no_grad():
+            _reshard(self._sharded, without_gradients=True)
+            super().restore(sources=False)
+        if sources:
+            self.restore_sources()  # grad mode is one of them
+
+
+def _stateful_roots(optimizer: Optimizer, stateful: Iterable[Any]) -> Iterator[Child]:
+    """Yield what else is restored; the first, since loading a scheduler writes the lr."""
+    optimizers = [optimizer]
+    for index, part in enumerate(stateful):
+        is_object = isinstance(part, (nn.Module, Optimizer, torch.amp.GradScaler))
+        yield f"stateful[{index}]", part if is_object else by_state_dict(part)
+        optimizers += [part] if isinstance(part, Optimizer) else []
+    for part in states_of(with_inner(optimizers)):
+        is_scaler = isinstance(part, torch.amp.GradScaler)
+        yield f"optimizer.{type(part).__name__}", part if is_scaler else ByStateDict(part)
+
+
+def _checked_device(device: Any) -> torch.device | None:
+    place = None if device is None else torch.device(device)
+    if place is not None and place.type == "meta":
+        raise ValueError(f"snapshot_device must be one that keeps values, got {device!r}")
+    return place
+
+
+def _check_values(modules: Iterable[nn.Module]) -> None:
+    for path, part in (named for module in modules for named in module.named_modules()):
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None and (tensor.is_meta or nn.parameter.is_lazy(tensor)):
+                raise ValueError(
+                    "model must have values in its parameters, got none in "
+                    f"{path}{'.' if path else ''}{name} "
+                    "(a lazy module gets them from its first batch)"
+                )
+
+
+def _sharded_in(modules: Iterable[nn.Module]) -> list[Any]:
+    """Return the modules that fully_shard has sharded."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    kind = getattr(fsdp, "FSDPModule", None)
+    if kind is None:
+        return []
+    return [part for module in modules for part in module.modules() if isinstance(part, kind)]
+
+
+def _reshard(sharded: Iterable[Any], *, without_gradients: bool = False) -> None:
+    """Have fully_shard hold shards, where a forward pass alone has left whole parameters.
+
+    A step that an exception has ended leaves more behind, which the root of the model resets.
+    """
+    for part in sharded:
+        for parameter in part.parameters() if without_gradients else ():
+            # What an interrupted step has left in whole ones would be added to.
+            parameter.grad = None
+        part.reshard()
+        # New in torch 2.13; refused by every part but the root.
+        with suppress(AttributeError, RuntimeError):
+            part.reset_iter_state()

@@ -1,0 +1,94 @@
+"""Values of the coming steps, computed a block at a time, so that a step is a look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsched_torch.group_writer import Row, is_shared, writer_for
+from lrsched_torch.param_groups import Group
+from lrsched_torch.schedulers.group_schedules import ScaledByFunction, ScheduleLike
+
+MIN_ROWS, MAX_ROWS = 64, 2048
+# Values held at most, where that leaves MIN_ROWS: a few MiB of Python floats.
+MAX_VALUES = 2**18
+
+# For each scheduled hyper-parameter the schedule, or the value, of each group; None where it is
+# left alone.
+Columns = Mapping[str, Sequence[ScheduleLike | None]]
+Values = dict[str, list[Any]]
+
+
+class ValueCache:
+    """Rows of values, one for a step, and the function that writes them in the groups.
+
+    A scheduler makes one whenever groups join or schedules change, and drops it with them.
+    Blocks of rows begin at multiples of their length, so the values at a step are the same bits
+    whether a run got there or was resumed there.
+
+    Args:
+        groups: The parameter groups that the rows are for.
+        columns: Schedules of each hyper-parameter, one per group.
+        end: First step that the fast path of `scheduler.step` must not lead to, if any.
+
+    Attributes:
+        ahead: Rows that the fast path of `scheduler.step` may lead to, by their steps.
+        write: Writes a row in the groups.
+    """
+
+    def __init__(self, groups: Sequence[Group], columns: Columns, end: int | None) -> None:
+        self.ahead: dict[int, Row] = {}
+        self.write = writer_for(groups, columns)
+        self._columns, self._end = columns, end
+        self._rows: dict[int, Row] = {}
+        self._length = _block_length(columns)
+
+    def row(self, step: int) -> Row:
+        """Return the row of a step; it and the others of its block are kept for the next calls."""
+        if step not in self._rows:
+            first = step - step % self._length
+            steps = np.arange(first, first + self._length)
+            columns = [_values(column, steps) for column in self._columns.values()]
+            self._rows = self.ahead = dict(zip(steps.tolist(), zip(*columns), strict=True))  # noqa: B905
+            if self._end is not None:
+                self.ahead = {k: row for k, row in self._rows.items() if k < self._end}
+        return self._rows[step]
+
+    def at(self, step: int) -> Values:
+        """Return the values of each group at a step."""
+        return {
+            name: [entry] * len(column) if is_shared(column) else list(entry)
+            for (name, column), entry in zip(self._columns.items(), self.row(step), strict=True)
+        }
+
+    def forget(self) -> None:
+        """Drop all rows, so that the next `scheduler.step` takes the slow path."""
+        self._rows, self.ahead = {}, {}
+
+
+def _block_length(columns: Columns) -> int:
+    """Return the number of rows to compute at once."""
+    if any(isinstance(each, ScaledByFunction) for column in columns.values() for each in column):
+        return 1
+    values_a_row = sum(1 if is_shared(column) else len(column) for column in columns.values())
+    fitting: int = 2 ** (MAX_VALUES // values_a_row).bit_length() // 2
+    return min(MAX_ROWS, max(MIN_ROWS, fitting))
+
+
+def _values(column: Sequence[ScheduleLike | None], steps: NDArray[np.int64]) -> list[Any]:
+    """Return the entry of a row for each step: a number, or one per group if they differ."""
+    distinct = {schedule: i for i, schedule in enumerate(dict.fromkeys(column))}
+    values = [np.zeros(steps.size) if s is None else s(steps) for s in distinct]
+    entries: list[Any]
+    if len(distinct) == 1:
+        entries = values[0].tolist()
+        return entries
+    entries = np.array(values)[[distinct[s] for s in column]].T.tolist()
+    missing = [place for place, schedule in enumerate(column) if schedule is None]
+    for entry in entries if missing else ():
+        for place in missing:
+            entry[place] = None
+    return entries
