@@ -73,6 +73,9 @@ class ScheduledApply:
             traced_value(HYPERPARAMETERS[name], counter, compiled(schedule))
             for name, schedule in schedules.items()
         ]
+        self._outside = {
+            name: held for value in self._values for name, held in value.outside.items()
+        }
 
     def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
         self._check()
@@ -84,8 +87,7 @@ class ScheduledApply:
         finally:
             # Known values, not ones read above: the replicas of a tf.distribute strategy run
             # this in turns, and the second would read what the first has set.
-            for value in self._values:
-                attributes.update(value.outside)
+            attributes.update(self._outside)
 
     def install(self) -> Callable[[], None]:
         """Replace the methods of the optimizer; returns what restores them."""
