@@ -36,4 +36,8 @@ def registry_for(device: Hashable) -> Registry:
     registry.add(BY_STATE_DICT, ByStateDict)
     # Its state dict leaves out what an interrupted update has left half done.
     registry.add(Kind(attributes=attributes_of), torch.amp.GradScaler)
+    # Holds the loader that it stands for, and is none by its type.
+    registry.add(
+        Kind(attributes=attributes_of, draws=True), "accelerate.data_loader:DataLoaderAdapter"
+    )
     return registry
