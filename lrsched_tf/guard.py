@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import GeneratorType, TracebackType
 from typing import Any
 
 import keras
@@ -87,13 +89,18 @@ class Guard:
         enqueuer = getattr(getattr(epochs, "data_adapter", None), "enqueuer", None)
         if enqueuer is not None:
             enqueuer.stop()
-        if epochs is not None and self._model.stop_training:
+        error = sys.exc_info()[2]
+        if epochs is not None and (self._model.stop_training or error is not None):
             # A generator of its own, which would keep the data until the garbage is collected.
-            epochs._epoch_iterator = None
-        if keras.backend.backend() == "tensorflow" and self.of_fit("iterator") is not None:
-            # A prefetching iterator of tf.data ends with what it holds, after waiting for its
-            # thread; `fit` leaves it to the garbage collector.
-            vars(self.of_fit("iterator")).clear()
+            epochs._epoch_iterator = epochs._current_iterator = None
+        # A prefetching iterator of tf.data ends, after waiting for its thread, with the last that
+        # holds it: `fit`, which leaves it to the garbage collector, or the traceback of an error.
+        iterator = self.of_fit("iterator")
+        _clear_frames(error)
+        if isinstance(iterator, GeneratorType):
+            iterator.close()
+        if keras.backend.backend() == "tensorflow" and iterator is not None:
+            vars(iterator).clear()
 
     def is_over(self) -> bool:
         """Whether the `fit` has ended, on whatever thread the question is asked."""
@@ -160,6 +167,15 @@ class Guard:
         except BaseException:
             self.clean_up()
             raise
+
+
+def _clear_frames(trace: TracebackType | None) -> None:
+    """Have the frames of frameworks in a traceback drop what they hold; not those of the user."""
+    for frame, _ in traceback.walk_tb(trace):
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package in ("keras", "tensorflow", "torch"):
+            with suppress(RuntimeError):  # of a frame that is still running, such as that of `fit`
+                frame.clear()
 
 
 def clear_leftovers(model: Any) -> None:

@@ -14,7 +14,7 @@ from lrsched._progress import Progress
 from lrsched.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
 from lrsched.schedule import Schedule
-from lrsched_tf.data import is_empty, lasting_change
+from lrsched_tf.data import READ_AHEAD, is_drawn_ahead, is_empty, lasting_change
 from lrsched_tf.frames import warn_user
 from lrsched_tf.guard import clear_leftovers
 from lrsched_tf.install import check_unscheduled, leaf_optimizers
@@ -94,6 +94,8 @@ class LRFinder(Trial):
                 self.warn(change)
         if _is_read_before(data):
             self._test.note(READ_BEFORE)
+        if is_drawn_ahead(data):
+            self._test.note(READ_AHEAD)
 
     def finish(self) -> None:
         self._test.stop(FIT_ENDED)
@@ -163,6 +165,8 @@ def lr_find(
     if lasting is not None:
         warn_user(lasting)
         test.note(lasting)
+    if is_drawn_ahead(x):
+        test.note(READ_AHEAD)
 
     with (
         Progress(len(test.planned_lr), "LR range test", progress) as bar,
