@@ -109,7 +109,7 @@ SOURCES = {
 
 
 def random_states():
-    name, keys, position, *_ = np.random.get_state()
+    _, keys, position, *_ = np.random.get_state()
     return random.getstate(), keys.tobytes(), position
 
 
@@ -123,7 +123,7 @@ def test_reading_ahead_ends_before_anything_is_restored(source, breaks, progress
     data, model = SOURCES[source](), dense(run_eagerly=True, loss=loss)
     model.fit(*arrays(), batch_size=BATCH, verbose=0)
     progress.steps, progress.breaks, before = 0, breaks, random_states()
-    with pytest.raises(Exception, match="loss|data") if breaks else nullcontext():
+    with pytest.raises(Exception, match=breaks) if breaks else nullcontext():
         lr_find(model, data, shuffle=False, **SWEEP)
     progress.is_over.set()
     assert progress.has_drawn.wait(60)
