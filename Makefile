@@ -25,6 +25,9 @@ test: $(VENV)/ready $(VENV)/integrations  ## all tests, those of the trainers in
 test-integrations: $(VENV)/integrations  ## only the trainers: Lightning, Transformers, Accelerate, ignite
 	$(BIN)/python -m pytest tests/lrsched_torch/integrations
 
+test-elsewhere: $(VENV)/ready  ## as on other machines, without the trainers; SEED=3 repeats a run, ARGS are pytest's
+	$(BIN)/python tests/elsewhere.py $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 test-gpu: $(VENV)/ready  ## what needs a CUDA device; skips with a reason where there is none
 	$(BIN)/python -m pytest -m gpu
 	for backend in tensorflow jax torch; do \
