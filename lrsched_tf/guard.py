@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import queue
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -88,7 +89,7 @@ class Guard:
         epochs = self.of_fit("epoch_iterator")
         enqueuer = getattr(getattr(epochs, "data_adapter", None), "enqueuer", None)
         if enqueuer is not None:
-            enqueuer.stop()
+            _end_workers(enqueuer)
         error = sys.exc_info()[2]
         if epochs is not None and (self._model.stop_training or error is not None):
             # A generator of its own, which would keep the data until the garbage is collected.
@@ -167,6 +168,21 @@ class Guard:
         except BaseException:
             self.clean_up()
             raise
+
+
+def _end_workers(enqueuer: Any) -> None:
+    """End the workers of a PyDataset, and wait for them.
+
+    Keras's own `stop` leaves off at the first read that failed, and does nothing the next time.
+    """
+    with suppress(Exception):  # of a batch that is not trained on
+        enqueuer.stop()
+    thread, pending = enqueuer.run_thread, enqueuer.future_queue
+    while thread is not None and (thread.is_alive() or not pending.empty()):
+        with suppress(queue.Empty):
+            read = pending.get(timeout=0.1)
+            if not isinstance(read, Exception):
+                read.wait()
 
 
 def _clear_frames(trace: TracebackType | None) -> None:
