@@ -15,6 +15,11 @@ RESHUFFLED = (
     "than without the range test (make the dataset anew)."
 )
 
+READ_AHEAD = (
+    "Threads read the data ahead: how many random numbers they have drawn by the end of a fit "
+    "differs from run to run, with and without the range test."
+)
+
 
 def is_empty(data: Any) -> bool:
     """Whether there is no data, or data that knows its length has none."""
@@ -50,6 +55,13 @@ def lasting_change(data: Any) -> str | None:
     if isinstance(data, GeneratorType):
         return GENERATOR
     return RESHUFFLED if any(map(_reshuffles, _pipeline(data))) else None
+
+
+def is_drawn_ahead(data: Any) -> bool:
+    """Whether threads read the data ahead, with functions that may draw from a generator."""
+    if isinstance(data, keras.utils.PyDataset):
+        return bool(data.workers > 1)
+    return any(f.function_def.signature.is_stateful for f in _functions(_pipeline(data)))
 
 
 def variables_of_pipeline(data: Any) -> Iterator[tuple[str, Any]]:

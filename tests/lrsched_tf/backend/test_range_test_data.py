@@ -218,11 +218,18 @@ def drawing_loader(kind):
 def drawing_pipeline(kind):
     tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
     generator = tensorflow.random.Generator.from_seed(1)
+    # A thread that reads ahead draws more or less often, so that plain trainings differ.
+    options = tensorflow.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.map_parallelization = False
+    options.experimental_optimization.inject_prefetch = False
     if kind == "noise":
-        return datasets().map(lambda x, y: (x + generator.normal(()), y))
-    seeds = tensorflow.data.Dataset.counter().map(lambda _: generator.make_seeds(1)[:, 0])
-    zipped = tensorflow.data.Dataset.zip((datasets(), seeds))
-    return zipped.map(lambda b, s: (b[0] + tensorflow.random.stateless_normal((), s), b[1]))
+        data = datasets().map(lambda x, y: (x + generator.normal(()), y))
+    else:
+        seeds = tensorflow.data.Dataset.counter().map(lambda _: generator.make_seeds(1)[:, 0])
+        zipped = tensorflow.data.Dataset.zip((datasets(), seeds))
+        data = zipped.map(lambda b, s: (b[0] + tensorflow.random.stateless_normal((), s), b[1]))
+    return data.with_options(options)
 
 
 @dataclasses.dataclass(slots=True)

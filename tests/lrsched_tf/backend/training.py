@@ -71,6 +71,8 @@ def training(build, between, *, epochs_before=1, **fit):
     else:
         between(model)
     history = model.fit(**fit, epochs=2).history
+    # Trainings that diverge to NaN would prove nothing, as NaN does not equal itself.
+    assert np.isfinite(history["loss"]).all()
     return history, state(model), random.random(), np.random.random()
 
 
