@@ -113,7 +113,8 @@ def measured(layers: str, rounds: int) -> dict[str, Any]:
 def once(layers: str) -> dict[str, float]:
     """Seconds of a whole test of 100 steps, and what in it is no step."""
     import lrsched_tf
-    from lrsched_tf.snapshot import Snapshot
+    from lrsched.rewind.snapshot import Snapshot
+    from lrsched_tf.rewind.roots import snapshot_of
 
     model, (x, y) = build(LAYERS[layers], 1), data()
     fit = partial(model.fit, x, y, batch_size=BATCH, verbose=0, shuffle=False, steps_per_epoch=100)
@@ -123,14 +124,14 @@ def once(layers: str) -> dict[str, float]:
 
     def check() -> None:
         held[-1].restore()
-        if held[-1].remains():
-            raise AssertionError(held[-1].remains())
+        if held[-1].differences():
+            raise AssertionError(held[-1].differences())
 
     actions = {
         "a fit of 100 steps": fit,
         "lr_find of 100 steps": find,
-        "  of which the snapshot": lambda: held.append(Snapshot(model)),
-        "  of which restoring and checking": check,
+        "  of which the snapshot": lambda: held.append(snapshot_of(model)),
+        "  of which restoring": check,
     }
     taken = {
         name: statistics.median(seconds(action) for _ in range(ONCE_ROUNDS))

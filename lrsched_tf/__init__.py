@@ -11,7 +11,8 @@ from lrsched_tf.callbacks.cycles import CyclicalLR, OneCycle
 from lrsched_tf.callbacks.one_cycle_fit import fit_one_cycle
 from lrsched_tf.callbacks.schedule_callback import ScheduleCallback
 from lrsched_tf.compiled.keras_schedule import KerasSchedule
-from lrsched_tf.finder.lr_find import LRFinder, lr_find
+from lrsched_tf.finder.callback import LRFinder
+from lrsched_tf.finder.lr_find import lr_find
 
 __all__ = [
     "CyclicalLR",

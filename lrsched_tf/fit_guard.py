@@ -2,176 +2,94 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import keras
-
-from lrsched_tf.frames import outwards, running_fit
 from lrsched_tf.patch import patch_methods
 
-# What reads or writes a model, past its training step.
-USES_OF_MODEL = (
-    *("compile", "evaluate", "predict", "test_on_batch", "predict_on_batch", "save", "export"),
-    *("get_weights", "set_weights", "load_weights", "save_weights"),
-)
-# Of a list of callbacks; those of batches for torch, where `fit` has nothing around its loop.
-CALLS = ("on_epoch_begin", "on_epoch_end", "on_train_batch_begin", "on_train_batch_end")
+# Errors by which a training function tells `fit` that an epoch has ended.
+END_OF_DATA = ("StopIteration", "OutOfRangeError")
 
 
 class FitGuard:
-    """Calls `clean_up` once the `fit` that it was made in has ended by an exception.
+    """Context manager that cleans up after a `fit` where an exception comes out of its block.
 
-    At once, where the exception comes out of a step, the data or a callback, or on JAX out of
-    anything in `fit`. Else it is made up for by the next `fit`, which begins with
-    `make_train_function`, for which this stands in; by the methods that it was told to stand
-    before; and wherever somebody asks whether the `fit` is over.
+    Entered around the training function of a running `fit`, and by callbacks around what they do
+    themselves. After an exception from elsewhere, the model stays as it is until the next `fit`,
+    `train_on_batch` or `compile`: these call methods that the guard replaces, and it cleans up
+    first. Within the `fit` they do so too, since nothing tells a running one from a broken one.
 
     Args:
         model: Its `fit` is running.
         clean_up: May be called again; calls `remove`.
         retrace: Has the next step traced anew.
-
-    Attributes:
-        fit: The running call of `fit`; None in a loop that calls its callbacks by itself.
+        late: Cleans up at the next use of the model; None stands for `clean_up`.
     """
 
     def __init__(
-        self, model: Any, clean_up: Callable[[], object], retrace: Callable[[], object]
+        self,
+        model: Any,
+        clean_up: Callable[[], object],
+        retrace: Callable[[], object],
+        late: Callable[[], object] | None = None,
     ) -> None:
         self._model, self.clean_up, self._retrace = model, clean_up, retrace
-        self.fit = running_fit()
-        self._ends: list[Callable[[], None]] = []
+        self.clean_up_late = late or clean_up
+        self._restore: Callable[[], object] = lambda: None
 
-    def install(self, uses: tuple[str, ...] = ()) -> None:
-        """Begin; `uses` are the methods of the model that clean up first."""
-        stand_ins = {name: self._before(getattr(self._model, name)) for name in uses}
-        self._ends.append(patch_methods(self._model, {**stand_ins, "make_train_function": self}))
-        if keras.backend.backend() == "jax":
-            self._watch(self._model.optimizer, self._finalizing, "finalize_variable_values")
-            return
-        self._watch(self.of_fit("epoch_iterator"), self._catching, "catch_stop_iteration")
-        self._watch(self.of_fit("callbacks"), self._calling, *CALLS)
-        self._watch_step()
-
-    def of_fit(self, name: str) -> Any:
-        """A local variable of the running `fit`, if it has it."""
-        return None if self.fit is None else self.fit.f_locals.get(name)
-
-    def _watch(self, owner: Any, wrap: Callable[..., Callable[..., Any]], *names: str) -> None:
-        functions = {name: wrap(getattr(owner, name)) for name in names if hasattr(owner, name)}
-        if self.fit is not None and functions:
-            self._ends.append(patch_methods(owner, functions))
+    def install(self) -> None:
+        """Begin to watch the training function, and to wait for the next use of the model."""
+        methods: dict[str, Callable[..., Any]] = {
+            "make_train_function": self,
+            "compile": self._compile,
+        }
+        self._restore = patch_methods(self._model, methods)
+        self._watch()
 
     def remove(self) -> None:
-        """Take out everything that stands in for something, and let go of the `fit`."""
-        while self._ends:
-            self._ends.pop()()
-        self.fit = None
+        """Give the model its own methods back."""
+        self._restore()
 
-    def call_around(self, first: keras.callbacks.Callback, last: keras.callbacks.Callback) -> bool:
-        """Have `fit` call one of its callbacks before the others, and one more after them."""
-        found = self.of_fit("callbacks")
-        if not isinstance(found, keras.callbacks.CallbackList):
-            return False
-        others = [callback for callback in found.callbacks if callback is not first]
-        # A new list: the old one is being gone through.
-        found.callbacks = [first, *others, last]
-        return True
+    def __enter__(self) -> None:
+        pass
 
-    def stop_reading(self) -> None:
-        """Stop what reads data ahead, and would go on in the middle of an epoch."""
-        epochs = self.of_fit("epoch_iterator")
-        enqueuer = getattr(getattr(epochs, "data_adapter", None), "enqueuer", None)
-        if enqueuer is not None:
-            enqueuer.stop()
-        if epochs is not None and self._model.stop_training:
-            # A generator of its own, which would keep the data until the garbage is collected.
-            epochs._epoch_iterator = None
-        if keras.backend.backend() == "tensorflow" and self.of_fit("iterator") is not None:
-            # A prefetching iterator of tf.data ends with what it holds, after waiting for its
-            # thread; `fit` leaves it to the garbage collector.
-            vars(self.of_fit("iterator")).clear()
-
-    def is_over(self) -> bool:
-        """Whether the `fit` has ended, on whatever thread the question is asked."""
-        if self.fit is None or self.fit in outwards(sys._getframe(1)):
-            return False
-        return not any(self.fit in outwards(top) for top in sys._current_frames().values())
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and kind.__name__ not in END_OF_DATA:
+            self.clean_up()
 
     def __call__(self, force: bool = False) -> None:
-        if force:  # a callback that unfreezes layers, say, and goes on training
+        """Make the training function, in the place of the method of the model."""
+        if force:  # by a callback that unfreezes layers, say, and goes on training
             self._retrace()
-            self._watch_step()
-        elif self.fit is None or self.is_over():
-            self.clean_up()
-            if self._model.__dict__.get("make_train_function") is self:
-                # Whatever put it back there, it must not call itself.
-                del self._model.__dict__["make_train_function"]
-            self._model.make_train_function()
+            self._watch()
+            return
+        self.clean_up_late()
+        # Whatever has put it there again, it must not call itself.
+        self._model.__dict__.pop("make_train_function", None)
+        self._model.make_train_function()
 
-    def _before(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def cleaned(*args: Any, **kwargs: Any) -> Any:
-            if self.is_over():
-                self.clean_up()
-            return method(*args, **kwargs)
+    def _compile(self, *args: Any, **kwargs: Any) -> Any:
+        self.clean_up_late()
+        return self._model.compile(*args, **kwargs)
 
-        return cleaned
+    def _watch(self) -> None:
+        step = self._model.train_function
 
-    def _watch_step(self) -> None:
-        """With torch, each step by itself."""
-        if self.fit is not None and keras.backend.backend() == "torch":
-            self._model.train_function = self._calling(self._model.train_function)
+        def watched(*args: Any) -> Any:
+            with self:
+                return step(*args)
 
-    def _calling(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            with self._at_once():
-                return function(*args, **kwargs)
+        self._model.train_function = watched
 
-        return watched
 
-    def _catching(self, catch: Callable[[], Any]) -> Callable[[], Any]:
-        """What `fit` has around its loop over the batches, and around the reading of each."""
-
-        @contextmanager
-        def watched() -> Iterator[None]:
-            with self._at_once(), catch():
-                yield
-
-        return watched
-
-    def _finalizing(self, finalize: Callable[[Any], object]) -> Callable[[Any], None]:
-        """What `fit` calls at any end of its own on JAX."""
-
-        def watched(variables: Any) -> None:
-            finalize(variables)
-            if self.of_fit("training_finished") is False:
-                self.clean_up()
-
-        return watched
-
-    @contextmanager
-    def _at_once(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self.clean_up()
-            raise
+def guard_of(model: Any) -> FitGuard | None:
+    """Return the guard of a `fit` that runs or that an exception has ended, if there is one."""
+    guard = model.__dict__.get("make_train_function")
+    return guard if isinstance(guard, FitGuard) else None
 
 
 def clean_up_aborted_fit(model: Any) -> None:
     """Clean up after a `fit` that an exception has ended."""
-    standing = model.__dict__.get("make_train_function")
-    if isinstance(standing, FitGuard) and standing.is_over():
-        standing.clean_up()
-
-
-def end_own_fit(model: Any) -> None:
-    """Clean up in the innermost `fit`, if it is that of a guard, before an error ends it."""
-    standing, fit = model.__dict__.get("make_train_function"), running_fit()
-    if isinstance(standing, FitGuard) and fit is not None and standing.fit is fit:
-        standing.clean_up()
+    guard = guard_of(model)
+    if guard is not None:
+        guard.clean_up_late()

@@ -33,7 +33,7 @@ def capture(container: Any) -> Restore:
 def refill(container: Any, content: Any) -> None:
     """Give a container just these entries, by methods that its class cannot refuse."""
     base = _base_of(container)
-    if _is_same(_entries(container), content):
+    if is_same(_entries(container), content):
         return
     base.clear(container)
     if isinstance(content, dict):
@@ -56,7 +56,7 @@ def _base_of(container: Any) -> Any:
     return kind if kind in BASES else next(base for base in BASES if issubclass(kind, base))
 
 
-def _is_same(entries: Any, others: Any) -> bool:
+def is_same(entries: Any, others: Any) -> bool:
     """Return whether two containers have the same objects in the same order."""
     if isinstance(entries, set):
         # Those of the same entries may differ in the order in which they are read.

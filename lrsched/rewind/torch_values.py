@@ -10,12 +10,28 @@ from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import Any
 
-from lrsched.rewind.generators import capture_state
+from lrsched.rewind.generators import Source, capture_state
 from lrsched.rewind.kinds import Child, Kind, Registry, Restore, is_a
 from lrsched.rewind.objects import attributes_of, without
 
 # Where a DataLoader keeps an epoch that is under way, and what it keeps there when none is.
 UNDER_WAY = {"_iterator": None, "_initial_iter_for_state_dict": False}
+
+
+def random_sources() -> Iterable[Source]:
+    """Return the random generators of torch, on every device in use; none where it is not there."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    yield Source("random numbers of torch", torch.get_rng_state, torch.set_rng_state)
+    for name in ("cuda", "xpu"):
+        device = getattr(torch, name)
+        for index in range(device.device_count() if device.is_initialized() else 0):
+            read = partial(device.get_rng_state, index)
+            write = partial(device.set_rng_state, device=index)
+            yield Source(f"random numbers of {name}:{index}", read, write)
+    if torch.backends.mps.is_available():
+        yield Source("random numbers of mps", torch.mps.get_rng_state, torch.mps.set_rng_state)
 
 
 def capture_tensor(tensor: Any, device: Any = None) -> Restore:
@@ -78,7 +94,8 @@ def _capture_as_it_is(tensor: Any, device: Any) -> Restore:
             tensor.data = view  # with its scale
         if tensor.requires_grad or tensor.is_quantized or version_of(tensor) != version:
             # Not detached: a sparse one would not share what it is refilled with.
-            tensor.copy_(content)
+            with sys.modules["torch"].no_grad():
+                tensor.copy_(content)
 
     return restore
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lrsched
 from lrsched import Schedule
 from lrsched._validate import check_at_most, check_int, check_momentum, check_positive
+from lrsched_tf.callbacks.recipe import Recipe, RunLength, Schedules, given_schedules
 from lrsched_tf.callbacks.schedule_callback import ScheduleCallback
+from lrsched_tf.compiled.optimizers import HYPERPARAMETERS
 
 LEARN = "learn"
-# Stands for a length that only `fit` knows, while the other arguments are checked.
-ANY_LENGTH = 100
 
 Momentum = tuple[float, float] | Schedule | None
-Schedules = tuple[Schedule | None, Schedule | None]
 
 
 class OneCycle(ScheduleCallback):
@@ -61,79 +61,35 @@ class OneCycle(ScheduleCallback):
         count: str = "updates",
         log_batches: bool = False,
     ) -> None:
-        phases = {"pct_start": pct_start, "anneal": anneal, "warmup": warmup}
-        self._phases: dict[str, Any] = {**phases, "three_phase": three_phase}
-        self._rates: dict[str, Any] = {
-            "div_factor": div_factor,
-            "final_div_factor": final_div_factor,
-        }
-        self._max_lr, self._range = max_lr, _checked_range(momentum)
-        self._total_steps, self._learn = total_steps, steps_per_epoch == LEARN
-        if self._learn and (total_steps is not None or restart is not True):
+        learn = steps_per_epoch == LEARN
+        if learn and (total_steps is not None or restart is not True):
             raise ValueError(
                 f"steps_per_epoch must be an int or None with total_steps or restart=False, "
                 f"got {steps_per_epoch!r}"
             )
-        cycle = self._cycle(ANY_LENGTH if total_steps is None else total_steps)
-        known_steps: Any = None if self._learn else steps_per_epoch
-        super().__init__(
-            *cycle,
+        cycle = functools.partial(
+            _one_cycle,
+            max_lr,
+            _checked_momentum(momentum),
+            {
+                "pct_start": pct_start,
+                "anneal": anneal,
+                "warmup": warmup,
+                "three_phase": three_phase,
+            },
+            {"div_factor": div_factor, "final_div_factor": final_div_factor},
+        )
+        # Without a length, the shortest cycle has the core check the other arguments.
+        schedules = cycle(2 if total_steps is None else total_steps)
+        known_steps: Any = None if learn else steps_per_epoch
+        self._configure(
+            schedules if total_steps is not None else functools.partial(_over_fit, cycle),
             restart=restart,
             count=count,
             steps_per_epoch=known_steps,
             log_batches=log_batches,
+            learn=learn,
         )
-        if total_steps is None:
-            self.lr = self.momentum = None
-
-    def _cycle(self, total_steps: int) -> tuple[Schedule, Schedule | None]:
-        lr = lrsched.one_cycle(self._max_lr, total_steps, **self._phases, **self._rates)
-        if not isinstance(self._range, tuple):
-            return lr, self._range
-        base, top = self._range
-        return lr, lrsched.one_cycle_momentum(
-            total_steps, base_momentum=base, max_momentum=top, **self._phases
-        )
-
-    def _begin(self) -> None:
-        super()._begin()
-        self._learned_steps: int | None = None
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if self._learn and self._epoch == 0 and epoch == 1 and not self._batches_per_epoch():
-            # The first epoch is over: its schedule, of no known length, makes room for the real.
-            counter = self._counters[0]
-            self._learned_steps = counter.batches() - counter.origin
-            self._remove()
-        super().on_epoch_begin(epoch, logs)
-
-    def _batches_per_epoch(self) -> int | None:
-        return super()._batches_per_epoch() or self._learned_steps
-
-    def _schedules(self, total_steps: int | None, steps_per_epoch: float | None) -> Schedules:
-        if self._total_steps is not None:
-            return self._cycle(self._total_steps)
-        if total_steps is not None and total_steps < 2:
-            raise ValueError(f"fit must make at least 2 updates for a cycle, got {total_steps}")
-        if total_steps is None:
-            self._check_learning()
-            lr, momentum = self._cycle(ANY_LENGTH)
-            return _held(lr), momentum and _held(momentum)
-        if self._learned_steps is None or steps_per_epoch is None:
-            return self._cycle(total_steps)
-        held = round(steps_per_epoch)
-        lr, momentum = self._cycle(total_steps - held)
-        return _held(lr, held).then(lr), momentum and _held(momentum, held).then(momentum)
-
-    def _check_learning(self) -> None:
-        epochs = (self.params or {}).get("epochs")
-        if not self._learn or epochs is None:
-            raise ValueError(
-                "total_steps or steps_per_epoch must be given where fit cannot tell the length of "
-                f'the data, got neither (steps_per_epoch="{LEARN}" counts the first epoch)'
-            )
-        if epochs < 2:
-            raise ValueError(f'epochs must be >= 2 with steps_per_epoch="{LEARN}", got {epochs}')
 
 
 class CyclicalLR(ScheduleCallback):
@@ -188,48 +144,88 @@ class CyclicalLR(ScheduleCallback):
             step_size_epochs = check_positive("step_size_epochs", step_size_epochs)
         else:
             check_int("step_size", step_size, 1, "for epochs pass step_size_epochs")
-        self._bounds, self._decay = (base_lr, max_lr), {"mode": mode, "gamma": gamma}
-        self._range, self._epochs = _checked_range(momentum), step_size_epochs
-        cycle = self._cycle(ANY_LENGTH if step_size is None else step_size)
-        super().__init__(
-            *cycle,
+        cycle = functools.partial(
+            _cyclical, base_lr, max_lr, _checked_momentum(momentum), {"mode": mode, "gamma": gamma}
+        )
+        # Without a length, the shortest cycle has the core check the other arguments.
+        schedules: Schedules | Recipe = cycle(1 if step_size is None else step_size)
+        if step_size_epochs is not None:
+            schedules = functools.partial(_over_epochs, cycle, step_size_epochs)
+        self._configure(
+            schedules,
             restart=restart,
             count=count,
             steps_per_epoch=steps_per_epoch,
             log_batches=log_batches,
         )
-        if step_size is None:
-            self.lr = self.momentum = None
 
-    def _cycle(self, step_size: int) -> tuple[Schedule, Schedule | None]:
-        decay: dict[str, Any] = self._decay
-        lr = lrsched.cyclical(*self._bounds, step_size, **decay)
-        if not isinstance(self._range, tuple):
-            return lr, self._range
-        base, top = self._range
-        return lr, lrsched.cyclical_momentum(
-            step_size, base_momentum=base, max_momentum=top, **decay
+
+# Functions of a module, so that a callback can be pickled with the recipe that it holds.
+
+
+def _one_cycle(
+    max_lr: float,
+    momentum: Momentum,
+    phases: Mapping[str, Any],
+    factors: Mapping[str, Any],
+    total_steps: int,
+) -> Schedules:
+    lr = lrsched.one_cycle(max_lr, total_steps, **phases, **factors)
+    return _with_momentum(lr, momentum, lrsched.one_cycle_momentum, total_steps, phases)
+
+
+def _cyclical(
+    base_lr: float, max_lr: float, momentum: Momentum, decay: Mapping[str, Any], step_size: int
+) -> Schedules:
+    lr = lrsched.cyclical(base_lr, max_lr, step_size, **decay)
+    return _with_momentum(lr, momentum, lrsched.cyclical_momentum, step_size, decay)
+
+
+def _over_fit(cycle: Callable[[int], Schedules], length: RunLength) -> Schedules:
+    """Make one cycle over all updates of a run: the recipe of a OneCycle."""
+    total_steps = length.total_steps
+    if total_steps is None:
+        raise ValueError(
+            "total_steps or steps_per_epoch must be given where fit cannot tell the length of "
+            f'the data, got neither (steps_per_epoch="{LEARN}" counts the first epoch)'
         )
-
-    def _schedules(self, total_steps: int | None, steps_per_epoch: float | None) -> Schedules:
-        if self._epochs is None:
-            return self.lr, self.momentum
-        if steps_per_epoch is None:
-            raise ValueError(
-                "steps_per_epoch must be given for step_size_epochs where fit cannot tell the "
-                "length of the data, got None (or pass step_size=)"
-            )
-        return self._cycle(max(1, round(self._epochs * steps_per_epoch)))
+    if total_steps < 2:
+        raise ValueError(f"fit must make at least 2 updates for a cycle, got {total_steps}")
+    return cycle(total_steps)
 
 
-def _held(schedule: Schedule, total_steps: int | None = None) -> Schedule:
-    """The first value of a schedule, for so many steps."""
-    return dataclasses.replace(lrsched.constant(schedule(0)), total_steps=total_steps)
+def _over_epochs(
+    cycle: Callable[[int], Schedules], step_size_epochs: float, length: RunLength
+) -> Schedules:
+    """Make cycles that rise over so many epochs: the recipe of a CyclicalLR."""
+    if length.steps_per_epoch is None:
+        raise ValueError(
+            "steps_per_epoch must be given for step_size_epochs where fit cannot tell the "
+            "length of the data, got None (or pass step_size=)"
+        )
+    return cycle(max(1, round(step_size_epochs * length.steps_per_epoch)))
 
 
-def _checked_range(momentum: Any) -> Momentum:
-    """`momentum` where it is a pair of bounds in order, a Schedule or None."""
-    if momentum is None or isinstance(momentum, Schedule):
+def _with_momentum(
+    lr: Schedule,
+    momentum: Momentum,
+    cycle: Callable[..., Schedule],
+    length: int,
+    shape: Mapping[str, Any],
+) -> Schedules:
+    """Return the schedules of an lr and of a momentum; `cycle` makes that of a pair of bounds."""
+    if isinstance(momentum, tuple):
+        base, top = momentum
+        momentum = cycle(length, base_momentum=base, max_momentum=top, **shape)
+    return given_schedules(lr=lr, momentum=momentum)
+
+
+def _checked_momentum(momentum: Any) -> Momentum:
+    """Return `momentum` where it is a pair of bounds in order, a Schedule or None."""
+    if momentum is None:
+        return None
+    if isinstance(momentum, Schedule):
+        HYPERPARAMETERS["momentum"].check_schedule(momentum)
         return momentum
     if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
         raise TypeError(

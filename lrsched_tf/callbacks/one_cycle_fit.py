@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import keras
 
 from lrsched._validate import check_bool
 from lrsched_tf.callbacks.cycles import LEARN, Momentum, OneCycle
-from lrsched_tf.compiled.optimizers import leaf_optimizers, momentum_floats
+from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, leaf_optimizers
 from lrsched_tf.finder.data import length_is_known
 from lrsched_tf.finder.lr_find import lr_find
 
@@ -86,27 +87,26 @@ def fit_one_cycle(
             "are gone from it; pass max_lr=, or data that can be read again)"
         )
 
-    def cycle(peak: float) -> OneCycle:
-        return OneCycle(
-            peak,
-            total_steps,
-            pct_start=pct_start,
-            anneal=anneal,
-            warmup=warmup,
-            div_factor=div_factor,
-            final_div_factor=final_div_factor,
-            three_phase=three_phase,
-            momentum=momentum,
-            steps_per_epoch=steps_per_epoch,
-        )
-
+    cycle = functools.partial(
+        OneCycle,
+        total_steps=total_steps,
+        pct_start=pct_start,
+        anneal=anneal,
+        warmup=warmup,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        three_phase=three_phase,
+        momentum=momentum,
+        steps_per_epoch=steps_per_epoch,
+    )
     # Whatever is wrong with the arguments is said before the range test takes its time.
     cycle(1.0 if max_lr is None else max_lr)
-    for optimizer in leaf_optimizers(model):
-        if momentum is not None:
-            momentum_floats(optimizer)
+    optimizers = leaf_optimizers(model)
+    if momentum is not None:
+        for optimizer in optimizers:
+            HYPERPARAMETERS["momentum"].numbers(optimizer)
     if max_lr is None:
-        max_lr = _found_lr(model, x, y, accept_doubt, verbose, range_test or {}, fit_arguments)
+        max_lr = _find_lr(model, x, y, accept_doubt, verbose, range_test or {}, fit_arguments)
     others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] * bool(callbacks)
     return model.fit(
         x,
@@ -125,7 +125,7 @@ def _check_fit_arguments(model: Any, arguments: Mapping[str, Any]) -> None:
         raise TypeError(f"arguments must be those of fit or of OneCycle, got {unknown}")
 
 
-def _found_lr(
+def _find_lr(
     model: Any,
     x: Any,
     y: Any,
@@ -153,7 +153,7 @@ def _found_lr(
 
 
 def _training_part(arrays: Any, validation_split: float) -> Any:
-    """The samples that `fit` trains on: the first ones, as it cuts the validation from the end."""
+    """Return the samples that `fit` trains on: it cuts the validation from the end."""
     if arrays is None:
         return None
     return keras.tree.map_structure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,18 @@ import keras
 import numpy as np
 
 from lrsched import Schedule
-from lrsched._validate import check_bool, check_choice, check_int, check_momentum, check_type
-from lrsched.rewind.interrupt import deferred_interrupt
-from lrsched_tf.compiled.installation import Installation, check_unscheduled_in_fit
-from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers
+from lrsched._validate import check_bool, check_choice
+from lrsched._warn import warn_user
+from lrsched.rewind.interrupt import DeferredInterrupt
+from lrsched_tf.callbacks.recipe import FitLength, Recipe, RunLength, Schedules, given_schedules
+from lrsched_tf.compiled.installation import (
+    Installation,
+    check_unscheduled,
+    check_unscheduled_in_fit,
+)
+from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, OwnRates, leaf_optimizers
 from lrsched_tf.compiled.step_counter import StepCounter
 from lrsched_tf.fit_guard import clean_up_aborted_fit
-from lrsched_tf.frames import warn_user
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,19 +76,47 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         steps_per_epoch: int | None = None,
         log_batches: bool = False,
     ) -> None:
-        super().__init__()
-        if lr is None and momentum is None:
+        schedules = given_schedules(lr=lr, momentum=momentum)
+        if not schedules:
             raise ValueError("lr or momentum must be given, got neither")
-        if lr is not None:
-            check_type("lr", lr, Schedule, "for example lrsched.one_cycle(...)")
-        if momentum is not None:
-            _check_momentum_schedule(momentum)
-        self.lr, self.momentum = lr, momentum
+        for name, schedule in schedules.items():
+            HYPERPARAMETERS[name].check_schedule(schedule)
+        self._configure(
+            schedules,
+            restart=restart,
+            count=count,
+            steps_per_epoch=steps_per_epoch,
+            log_batches=log_batches,
+        )
+
+    def _configure(
+        self,
+        schedules: Schedules | Recipe,
+        *,
+        restart: bool,
+        count: str,
+        steps_per_epoch: int | None,
+        log_batches: bool,
+        learn: bool = False,
+    ) -> None:
+        """Initialize the callback; called by its constructor, and by those of subclasses.
+
+        Args:
+            schedules: Checked, or a recipe that makes them as soon as `fit` knows its length.
+            restart, count, steps_per_epoch, log_batches: As for the class.
+            learn: As for `FitLength`.
+        """
+        super().__init__()
+        # Empty as long as their length is not known.
+        self._schedules: Schedules = {}
+        self._recipe: Recipe | None = None
+        if isinstance(schedules, Mapping):
+            self._schedules = schedules
+        else:
+            self._recipe = schedules
         self._restart = check_bool("restart", restart)
         self._count_batches = check_choice("count", count, COUNTS) == "batches"
-        if steps_per_epoch is not None:
-            steps_per_epoch = check_int("steps_per_epoch", steps_per_epoch, 1)
-        self._steps_per_epoch = steps_per_epoch
+        self._length = FitLength(steps_per_epoch, learn)
         self._log_batches = check_bool("log_batches", log_batches)
         # On the instance, since a callback that has this hook keeps Keras from running ahead of the
         # device, where it could; with TensorFlow it never does.
@@ -91,84 +124,94 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self.on_train_batch_end = self._log_batch
         elif keras.backend.backend() == "tensorflow":
             self.on_train_batch_end = self._count_batch
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._installation: Installation | None = None
         self._epoch: int | None = None
         self._first_step: int | None = None
         self._step = self._batches = self._batches_of_epoch = 0
         self._warned: set[str] = set()
 
-    def _schedules(
-        self, total_steps: int | None, steps_per_epoch: float | None
-    ) -> tuple[Schedule | None, Schedule | None]:
-        """Lr and momentum for a run of so many updates, None where that is not known."""
-        return self.lr, self.momentum
+    @property
+    def lr(self) -> Schedule | None:
+        """Schedule of the learning rate; None leaves it alone.
+
+        Raises:
+            AttributeError: its length is that of a `fit`, which has not begun.
+        """
+        return self._schedule_of("lr")
+
+    @property
+    def momentum(self) -> Schedule | None:
+        """Schedule of the momentum; None leaves it alone.
+
+        Raises:
+            AttributeError: its length is that of a `fit`, which has not begun.
+        """
+        return self._schedule_of("momentum")
+
+    def _schedule_of(self, name: str) -> Schedule | None:
+        if not self._schedules:
+            raise AttributeError(
+                f"{type(self).__name__} must know the length of fit to have a schedule of {name}, "
+                "got none before fit"
+            )
+        return self._schedules.get(name)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._begin()
-        self._own_lrs = OwnRates(self.model)
+        self._begin(self.model)
+
+    def _begin(self, model: Any) -> None:
+        self._reset()
+        self._length.begin(self.params)
+        self._optimizers = leaf_optimizers(model)
+        self._own_lrs = OwnRates(self._optimizers)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch == self._epoch:
-            self._remove()
+            self.remove()
             raise ValueError(
                 f"callbacks must hold each callback once, got one {type(self).__name__} twice"
             )
-        self._epoch = epoch
+        if self._epoch == 0 and self._length.is_learning:
+            self._length.learnt = self._batches - self._counters[0].origin
+            self.remove()
+        self._epoch, self._batches_of_epoch = epoch, 0
         # Not in on_train_begin: a BackupAndRestore later in the list has not loaded by then.
         if self._installation is None:
-            self._install(epoch)
-        self._batches_of_epoch = 0
+            check_unscheduled_in_fit(self.model, self._optimizers)
+            with DeferredInterrupt():  # or nothing would remove what is not guarded yet
+                self._installation = self._install(self.model, epoch)
+                self._installation.guard(self._installation.remove)
 
-    def _install(self, epoch: int) -> None:
-        steps, epochs = self._batches_per_epoch(), (self.params or {}).get("epochs")
+    def _install(self, model: Any, epoch: int) -> Installation:
+        """Install the schedules at the start of an epoch of a run, with the length that is left."""
+        if not self._optimizers:
+            raise ValueError(
+                "model must be built for a MultiOptimizer that chooses among optimizers by the "
+                "variable, got one without weights (give it an Input, or call it on a batch)"
+            )
+        steps, epochs = self._length.batches_per_epoch(), self._length.epochs
         if steps is None and epoch > 0 and self._restart:
             raise ValueError(
                 "steps_per_epoch must be given to start at a later epoch with data of unknown "
                 f"length, got initial_epoch={epoch} (or pass restart=False)"
             )
-        left = None if steps is None or epochs is None else (epochs - epoch) * steps
-        clean_up_aborted_fit(self.model)
-        check_unscheduled_in_fit(self.model)
-        with deferred_interrupt():  # or nothing would take out what is not guarded yet
-            self._installation = self._put_into(self.model, epoch * (steps or 0), left, steps)
-            self._installation.guard(self._installation.remove)
-
-    def _known_steps(self) -> int | None:
-        """Batches per epoch, where `fit` knows how many."""
-        steps: int | None = (self.params or {}).get("steps")
-        return steps
-
-    def _batches_per_epoch(self) -> int | None:
-        known, given = self._known_steps(), self._steps_per_epoch
-        if known is not None and given is not None and known != given:
-            raise ValueError(
-                f"steps_per_epoch must be that of fit, got {given} where fit makes {known} steps"
-            )
-        return given or known
-
-    def _put_into(
-        self, model: Any, first_batch: int, left: int | None, steps_per_epoch: int | None
-    ) -> Installation:
-        """Install at batch `first_batch` of a run that has `left` batches to go."""
-        clean_up_aborted_fit(model)
-        leaves = leaf_optimizers(model)
-        if not leaves:
-            raise ValueError(
-                "model must be built for a MultiOptimizer that chooses among optimizers by the "
-                "variable, got one without weights (give it an Input, or call it on a batch)"
-            )
-        first = first_batch if self._restart else None
-        self._counters = [StepCounter(leaf, first, self._count_batches) for leaf in leaves]
-        counter = self._counters[0]
-        end = None if left is None else counter.step_at(counter.batches() + left)
-        per_epoch = steps_per_epoch and steps_per_epoch / counter.batches_per_step
-        self.lr, self.momentum = self._schedules(end, per_epoch)
+        first_batch = epoch * (steps or 0) if self._restart else None
+        self._counters = [
+            StepCounter(optimizer, first_batch, self._count_batches)
+            for optimizer in self._optimizers
+        ]
+        counter, end = self._counters[0], None
+        if steps is not None and epochs is not None:
+            end = counter.step_at(counter.batches() + (epochs - epoch) * steps)
+        if self._recipe is not None:
+            length = RunLength(end, steps and steps / counter.batches_per_step)
+            self._schedules = self._length.schedules(self._recipe, length)
         if end is not None:
             self._warn_if_shorter(end)
-        installation = Installation(model, self._counters, self.lr, self.momentum)
+        installation = Installation(model, self._counters, self._schedules)
         self._count(installation)
         if self._first_step is None:
             self._first_step = self._step
@@ -178,11 +221,25 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._batches = installation.batches()
         self._step = self._counters[0].step_at(self._batches)
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._check_at_work()
+
+    def _check_at_work(self) -> Installation:
+        """Return the installation; check that nothing else has begun to train the model."""
+        installation = self._installation
+        if installation is None or not installation.active:
+            raise RuntimeError(
+                f"{type(self).__name__} works within model.fit, which a fit or train_on_batch of "
+                "the same model inside of it ends; in a loop over train_on_batch use "
+                "`with callback.applied_to(model):`"
+            )
+        return installation
+
     def _count_batch(self, batch: int, logs: Any = None) -> None:
         self._batches_of_epoch = batch + 1
 
     def _log_batch(self, batch: int, logs: Any = None) -> None:
-        steps = self._batches_per_epoch()
+        steps = self._length.batches_per_epoch()
         if steps is not None:  # which an execution of several steps may go past
             batch = min(batch, steps - 1)
         self._count_batch(batch)
@@ -190,12 +247,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             logs.update(self._values(self._batches + batch))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        installation = self._installation
-        if installation is None or not installation.active:
-            raise RuntimeError(
-                f"{type(self).__name__} works within model.fit; in a loop over train_on_batch "
-                "use `with callback.applied_to(model):`"
-            )
+        installation = self._check_at_work()
         self.model  # noqa: B018 -- the property brings the state of JAX home
         self._take_back()
         before = self._batches
@@ -209,22 +261,29 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             logs.update(self._values(self._batches - 1))
 
     def _take_back(self) -> None:
-        """Have the optimizer forget a step that TensorFlow counted past the end of the data."""
-        if keras.backend.backend() == "tensorflow" and self._known_steps() is None:
+        """Correct the count where TensorFlow has counted a step past the end of the data."""
+        if keras.backend.backend() == "tensorflow" and self._length.known is None:
             for counter in self._counters:
                 counter.take_back(self._batches + self._batches_of_epoch)
 
     def _values(self, batches: int) -> dict[str, float]:
-        """Lr and momentum of the batch before which the optimizer had counted so many."""
+        """Return the values of the batch before which the optimizer had counted so many."""
         step = max(self._counters[0].step_at(batches), 0)
-        named = {"learning_rate": self.lr, "momentum": self.momentum}
-        return {name: schedule(step) for name, schedule in named.items() if schedule is not None}
+        return {
+            HYPERPARAMETERS[name].log_name: schedule(step)
+            for name, schedule in self._schedules.items()
+        }
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._remove()
-        self._put_lrs_back()
+        self.remove()
+        self._restore_lrs()
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Take the schedules out of the model, as after a `fit` that an exception has ended.
+
+        Needed where the exception came from outside of a training step, and the model is used
+        without another `fit` first.
+        """
         if self._installation is not None:
             self._installation.remove()
             self._installation = None
@@ -241,9 +300,11 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             ...     for x, y in batches:
             ...         model.train_on_batch(x, y)
         """
-        self._begin()
         self.set_params(None)  # those are of an earlier fit
-        installation = self._put_into(model, 0, None, self._steps_per_epoch)
+        clean_up_aborted_fit(model)
+        self._begin(model)
+        check_unscheduled(self._optimizers)
+        installation = self._install(model, epoch=0)
         try:
             yield self
         finally:
@@ -257,8 +318,10 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         "step", "learning_rate" and "momentum", each of shape [updates]; those that are scheduled.
         """
         steps = np.arange(self._first_step or 0, self._step)
-        named = {"learning_rate": self.lr, "momentum": self.momentum}
-        values = {name: schedule(steps) for name, schedule in named.items() if schedule is not None}
+        values = {
+            HYPERPARAMETERS[name].log_name: schedule(steps)
+            for name, schedule in self._schedules.items()
+        }
         return {"step": steps, **values}
 
     def plot(self, ax: Axes | None = None, *, num_steps: int | None = None) -> Axes:
@@ -274,26 +337,25 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """
         from lrsched.engine.plot import plot_lr_momentum
 
-        first = self.lr if self.lr is not None else self.momentum
-        if first is None:
+        if not self._schedules:
             raise ValueError("total_steps must be given to plot before fit, got None")
+        (name, first), *others = self._schedules.items()
         if num_steps is None and first.total_steps is None:
             num_steps = self._step or None
-        if self.lr is None:
-            return first.plot(ax, num_steps=num_steps, label="momentum")
-        lr = self.lr.values(num_steps)
-        momentum = None if self.momentum is None else self.momentum.values(len(lr))
-        return plot_lr_momentum(lr, momentum, ax)
+        if name != "lr":
+            return first.plot(ax, num_steps=num_steps, label=name)
+        left = first.values(num_steps)
+        right = [schedule.values(len(left)) for _, schedule in others]
+        return plot_lr_momentum(left, right[0] if right else None, ax)
 
     def _warn(self, message: str) -> None:
-        """Once a run."""
+        """Warn the user, once a run."""
         if message not in self._warned:
             self._warned.add(message)
             warn_user(f"{type(self).__name__}: {message}")
 
     def _warn_if_shorter(self, end: int) -> None:
-        named = {"lr": self.lr, "momentum": self.momentum}
-        totals = {name: schedule.total_steps for name, schedule in named.items() if schedule}
+        totals = {name: schedule.total_steps for name, schedule in self._schedules.items()}
         ends = {name: total for name, total in totals.items() if total and total < end}
         if ends:
             self._warn(
@@ -301,16 +363,10 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 "last value holds from there"
             )
 
-    def _put_lrs_back(self) -> bool:
-        return self.lr is not None and self._own_lrs.put_back(self.model)
+    def _restore_lrs(self) -> bool:
+        """Restore the user's learning rates; returns whether something else had set them."""
+        return "lr" in self._schedules and self._own_lrs.restore()
 
     def _warn_if_overwritten(self) -> None:
-        if self._put_lrs_back():
+        if self._restore_lrs():
             self._warn(OwnRates.overwritten)
-
-
-def _check_momentum_schedule(momentum: Any) -> None:
-    check_type("momentum", momentum, Schedule, "for example lrsched.one_cycle_momentum(...)")
-    for segment in momentum.segments:
-        check_momentum("momentum", segment.start_value)
-        check_momentum("momentum", segment.end_value)

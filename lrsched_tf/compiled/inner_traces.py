@@ -7,12 +7,11 @@ this one in it, or have a trace from before it came in. Only torch looks whether
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
-if TYPE_CHECKING:
-    from lrsched_tf.compiled.step_counter import StepCounter
+from lrsched_tf.compiled.step_counter import StepCounter
 
 if keras.backend.backend() == "jax":
     import jax
@@ -25,13 +24,19 @@ if keras.backend.backend() == "jax":
 
 # What a step of JAX takes and gives, in the order and by the names of Keras.
 STATE = (
-    *("trainable_variables", "non_trainable_variables"),
-    *("optimizer_variables", "metrics_variables"),
+    "trainable_variables",
+    "non_trainable_variables",
+    "optimizer_variables",
+    "metrics_variables",
 )
 
 
 def check_train_step(model: Any) -> None:
-    """See that `fit` compiles the step, before it begins."""
+    """Check that `fit` compiles the step, before it begins.
+
+    Raises:
+        ValueError: the user has compiled it.
+    """
     if hasattr(model.train_step, "get_concrete_function"):
         raise ValueError(
             f"the train_step of {type(model).__name__} must be a plain function, got one of "
@@ -40,7 +45,9 @@ def check_train_step(model: Any) -> None:
 
 
 class InnerTraces:
-    """Keeps a schedule out of the traces of what the user has compiled inside of a step.
+    """Keeps a schedule out of the traces of functions that the user compiles inside of a step.
+
+    Made by `Installation`, whose step and updates it watches. This one does nothing.
 
     Args:
         model: A compiled model.
@@ -52,19 +59,19 @@ class InnerTraces:
         self._reached = False
 
     def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """The training step, with what there is to do about it."""
+        """Wrap the training step."""
         return step
 
     def check_update(self) -> None:
-        """Called before each update, or the tracing of one.
+        """Check an update, or the tracing of one, before it begins.
 
         Raises:
-            ValueError: it is being traced by a function that would keep it; it does not, then.
+            ValueError: it is being traced by a function of the user's that would keep the trace.
         """
 
 
 class TracesOfTensorFlow(InnerTraces):
-    """Refuses updates of functions inside of a step: they cannot be made to trace anew."""
+    """Refuses updates in functions inside of a step, which cannot be made to trace anew."""
 
     def __init__(self, model: Any, counters: list[StepCounter]) -> None:
         super().__init__(model, counters)
@@ -93,7 +100,7 @@ class TracesOfTensorFlow(InnerTraces):
             raise _refusal("tf.function")
 
     def _is_made_elsewhere(self, graph: Any) -> bool:
-        """Whether a step that asks for no update has one, made by a trace from before."""
+        """Tell whether a step that asks for no update has one, made by an earlier trace."""
         if graph is None:  # run eagerly: after one batch, with the user's own lr
             return [counter.batches() for counter in self._counters] != self._first
         handles = [counter.optimizer._iterations.value.handle for counter in self._counters]
@@ -107,10 +114,10 @@ class TracesOfTensorFlow(InnerTraces):
 
 
 class TracesOfJax(InnerTraces):
-    """Has functions inside of a compiled step trace anew, in a context of this schedule.
+    """Traces functions inside of a compiled step anew, in a context of this schedule.
 
     Without a compiled step, each single operation would be compiled anew in it; so there, updates
-    of such functions are refused.
+    in such functions are refused.
     """
 
     def __init__(self, model: Any, counters: list[StepCounter]) -> None:
@@ -149,13 +156,13 @@ class TracesOfJax(InnerTraces):
 
 
 def inner_traces(model: Any, counters: list[StepCounter]) -> InnerTraces:
-    """The one of the backend."""
+    """Return the InnerTraces of the backend."""
     kinds = {"tensorflow": TracesOfTensorFlow, "jax": TracesOfJax}
     return kinds.get(keras.backend.backend(), InnerTraces)(model, counters)
 
 
 def _function_graph() -> Any:
-    """What TensorFlow traces now, if anything; not a branch or a loop of it."""
+    """Return the graph that TensorFlow traces now, if any; not a branch or a loop of it."""
     import tensorflow
     from tensorflow.python.ops import control_flow_v2_func_graphs as parts
 
@@ -173,7 +180,7 @@ def _is_traced(value: Any) -> bool:
 
 
 def _differ(before: list[Any], after: list[Any]) -> bool:
-    """Whether something has changed variables, which have other objects for values then."""
+    """Tell whether something has changed variables, which then have other objects for values."""
     pairs = zip(before, after, strict=True)
     return any(old is not new and bool((old != new).any()) for old, new in pairs)
 

@@ -1,9 +1,9 @@
-"""Schedules put into a compiled model, and taken out again."""
+"""Schedules inside the compiled step of a model, until they are removed."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -13,22 +13,17 @@ from numpy.typing import NDArray
 from lrsched import Schedule
 from lrsched_tf.compiled.apply import ScheduledApply
 from lrsched_tf.compiled.inner_traces import check_train_step, inner_traces
-from lrsched_tf.compiled.optimizers import leaf_optimizers
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.fit_guard import FitGuard, end_own_fit
+from lrsched_tf.fit_guard import FitGuard, guard_of
 from lrsched_tf.patch import patch_methods
-
-if keras.backend.backend() == "torch":
-    from torch.compiler import is_compiling
-else:
-
-    def is_compiling() -> bool:
-        """Only torch traces Python frames, and cannot look at them meanwhile."""
-        return False
 
 
 def check_unscheduled(optimizers: Iterable[Any]) -> None:
-    """See that no schedule drives one of these leaf optimizers; one that does goes on."""
+    """Check that no schedule drives one of these leaf optimizers.
+
+    Raises:
+        ValueError: one does, and goes on.
+    """
     if any(isinstance(o.__dict__.get("apply"), ScheduledApply) for o in optimizers):
         raise ValueError(
             "callbacks must hold one schedule for the optimizer, got a second one "
@@ -36,46 +31,49 @@ def check_unscheduled(optimizers: Iterable[Any]) -> None:
         )
 
 
-def check_unscheduled_in_fit(model: Any) -> None:
-    """The same for a callback, whose error ends the `fit` and so what else drives it."""
+def check_unscheduled_in_fit(model: Any, optimizers: Iterable[Any]) -> None:
+    """Check the same in a callback, and that `fit` compiles the whole step.
+
+    Raises:
+        ValueError: a check fails; it ends the `fit`, and so the schedule that is there already.
+    """
     try:
-        check_unscheduled(leaf_optimizers(model))
+        check_unscheduled(optimizers)
         check_train_step(model)
     except ValueError:
-        # Callbacks are not watched in the call in which the guard came in.
-        end_own_fit(model)
+        # Of this fit: it has begun with the clean-up after any other.
+        guard = guard_of(model)
+        if guard is not None:
+            guard.clean_up()
         raise
 
 
 class Installation:
-    """Schedules at work in a model, until `remove`.
+    """Schedules at work in a model, from when it is made until `remove`.
 
     Args:
-        model: A compiled model.
+        model: A compiled model, whose optimizers have passed `check_unscheduled`.
         counters: One for each of its `leaf_optimizers`.
-        lr, momentum: Schedules, or None for what stays the user's; the lr may be an array too, a
-            value for each step.
-        wrap: Makes the `train_step` that stands in for the model's own from that one.
+        schedules: By names of `HYPERPARAMETERS`; an array has a value for each step. What has no
+            schedule stays the user's.
+        wrap: Makes the `train_step` that replaces the model's own from that one.
 
     Raises:
-        ValueError: an optimizer has no momentum to schedule, or is scheduled already; the model
-            is as before.
+        ValueError: an optimizer lacks a hyper-parameter of these; the model is as before.
     """
 
     def __init__(
         self,
         model: Any,
         counters: list[StepCounter],
-        lr: Schedule | NDArray[np.float64] | None,
-        momentum: Schedule | None,
+        schedules: Mapping[str, Schedule | NDArray[np.float64]],
         *,
         wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     ) -> None:
-        check_unscheduled(counter.optimizer for counter in counters)
         self._guard: FitGuard | None = None
         traces = inner_traces(model, counters)
         check = traces.check_update
-        applies = [ScheduledApply(c, lr, momentum, self._cleared, check) for c in counters]
+        applies = [ScheduledApply(c, schedules, check) for c in counters]
         self._counters, self._model = counters, model
         self._make_train_function = model.make_train_function
         self._ends = [apply.install() for apply in applies]
@@ -84,10 +82,12 @@ class Installation:
         self._ends.append(patch_methods(model, {"train_step": step}))
         self.retrace()
 
-    def guard(self, clean_up: Callable[[], object], uses: tuple[str, ...] = ()) -> FitGuard:
-        """Have `clean_up` called where an exception ends `fit`, as `FitGuard` says."""
-        self._guard = FitGuard(self._model, clean_up, self.retrace)
-        self._guard.install(uses)
+    def guard(
+        self, clean_up: Callable[[], object], late: Callable[[], object] | None = None
+    ) -> FitGuard:
+        """Call `clean_up` where an exception ends `fit`, as `FitGuard` says."""
+        self._guard = FitGuard(self._model, clean_up, self.retrace, late)
+        self._guard.install()
         return self._guard
 
     @property
@@ -95,14 +95,8 @@ class Installation:
         """Whether the schedules are at work."""
         return bool(self._ends)
 
-    def _cleared(self) -> bool:
-        if self._guard is None or is_compiling() or not self._guard.is_over():
-            return False
-        self._guard.clean_up()
-        return True
-
     def remove(self) -> None:
-        """Take the schedules out; lr and momentum are the user's floats again."""
+        """Remove the schedules; the optimizers train with the user's values again."""
         if not self.active:
             return
         if self._guard is not None:
@@ -113,21 +107,21 @@ class Installation:
         self._model.train_function = None
 
     def batches(self) -> int:
-        """Batches that the optimizer has counted, read from the device."""
+        """Read the number of batches that the optimizer has counted from the device."""
         # A part of a MultiOptimizer that owns no weights never counts.
         return max(counter.batches() for counter in self._counters)
 
     def retrace(self) -> None:
-        """Have the next step traced anew, with the schedules in it."""
+        """Trace the next step anew, with the schedules in it."""
         if keras.backend.backend() != "jax":
             self._make_train_function(force=True)
             return
         # jax.jit finds traces by the equality of functions, and bound methods are equal: without
         # an identity of its own the step would run a trace from before the schedules came in.
-        put_back = patch_methods(
+        restore = patch_methods(
             self._model, {"train_step": functools.partial(self._model.train_step)}
         )
         try:
             self._make_train_function(force=True)
         finally:
-            put_back()
+            restore()

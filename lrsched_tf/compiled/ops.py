@@ -9,7 +9,7 @@ from keras import ops
 
 
 def float_type() -> str:
-    """The dtype that schedules are evaluated in: float32, or float64 where Keras uses that.
+    """Return the dtype that schedules are evaluated in: float32, or float64 where Keras uses it.
 
     Half precision has no digits to spare: a learning rate would move in visible stairs.
     """
@@ -30,7 +30,7 @@ class KerasOps:
 
 
 def lookup(table: Any, index: Any) -> Any:
-    """The value of a one-dimensional table at a scalar index inside of it.
+    """Return the value of a one-dimensional table at a scalar index inside of it.
 
     `ops.take` also counts from the end. Where a step is not compiled as a whole, the operations
     for that take longer than all others that a schedule needs.

@@ -2,19 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras import ops
 
-from lrsched_tf.kinds import read_parts
+from lrsched import Schedule
+from lrsched._validate import check_momentum, check_real, check_type
 
-# Where Keras optimizers keep their momentum; Muon has one for each of its two rules.
-MOMENTUM_ATTRIBUTES = ("momentum", "beta_1", "adam_beta_1")
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_positive_float(value: Any) -> bool:
+    return isinstance(value, float) and value > 0
+
+
+@dataclass(frozen=True)
+class HyperParameter:
+    """A number of optimizers that a schedule can drive: a row of `HYPERPARAMETERS`.
+
+    Attributes:
+        name: In the arguments of this package, and in messages.
+        log_name: In the `logs` and the history of a training.
+        attributes: Of optimizers, which keep it; a schedule drives all that are in use. An update
+            is traced with a scalar of the step in their place.
+        getter: The method that an optimizer reads it with, where it does not read the attribute.
+            An update is traced with another method in its place.
+        is_in_use: Whether an optimizer makes use of an attribute that has this value.
+        wanted: What an optimizer must have, in messages; "" for a number of that name.
+        remedy: An argument that gives it to an optimizer which has the first of the attributes.
+        check: Returns a value of a schedule, or raises.
+        example: A schedule of it, in messages.
+    """
+
+    name: str
+    log_name: str
+    attributes: tuple[str, ...]
+    getter: str | None = None
+    is_in_use: Callable[[Any], bool] = _is_number
+    wanted: str = ""
+    remedy: str = ""
+    check: Callable[[str, Any], float] = check_real
+    example: str = "lrsched.one_cycle(...)"
+
+    def numbers(self, optimizer: Any) -> dict[str, float]:
+        """Read the attributes of an optimizer that are in use, by name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        held: dict[str, Any] = {name: getattr(optimizer, name, None) for name in self.attributes}
+        numbers = {name: value for name, value in held.items() if self.is_in_use(value)}
+        if numbers:
+            return numbers
+        name = type(optimizer).__name__
+        wanted = self.wanted or f"a number for {self.name}"
+        remedy = f"pass {self.name}=None"
+        if self.remedy and held[self.attributes[0]] is not None:
+            remedy = f"compile with {name}({self.remedy}), or {remedy}"
+        raise ValueError(f"optimizer must have {wanted} to schedule, got {name} ({remedy})")
+
+    def check_schedule(self, schedule: Any) -> None:
+        """Check the type of a schedule, and the values between which it moves.
+
+        Raises:
+            TypeError: it is not a Schedule.
+            ValueError: a value is out of range.
+        """
+        check_type(self.name, schedule, Schedule, f"for example {self.example}")
+        for segment in schedule.segments:
+            self.check(self.name, segment.start_value)
+            self.check(self.name, segment.end_value)
+
+
+HYPERPARAMETERS = {
+    row.name: row
+    for row in (
+        HyperParameter(
+            "lr", "learning_rate", ("_learning_rate",), getter="_get_current_learning_rate"
+        ),
+        HyperParameter(
+            "momentum",
+            "momentum",
+            # Muon has one for each of its two rules.
+            ("momentum", "beta_1", "adam_beta_1"),
+            # One of 0 means that the optimizer keeps no moving average.
+            is_in_use=_is_positive_float,
+            wanted="a momentum > 0",
+            remedy="momentum=0.9",
+            check=check_momentum,
+            example="lrsched.one_cycle_momentum(...)",
+        ),
+    )
+}
 
 
 def leaf_optimizers(model: Any) -> list[Any]:
-    """The optimizers that update the weights of a compiled model, without their wrappers.
+    """Return the optimizers that update the weights of a compiled model, without their wrappers.
 
     Raises:
         TypeError: the model is not compiled with a Keras optimizer.
@@ -31,7 +119,7 @@ def leaf_optimizers(model: Any) -> list[Any]:
 
 
 def unbuilt_layers(model: Any) -> list[str]:
-    """Names of the layers, the model among them, whose weights are yet to be made.
+    """Return the names of layers, the model among them, whose weights are yet to be made.
 
     An optimizer that is built now would know nothing of those weights, and refuse to train them.
     """
@@ -52,39 +140,21 @@ def _leaves(optimizer: Any) -> Iterator[Any]:
         yield optimizer
 
 
-def momentum_floats(optimizer: Any) -> dict[str, float]:
-    """The momentum attributes of an optimizer, by name.
-
-    Raises:
-        ValueError: it has none, or was made with a momentum of 0 and so keeps no moving average.
-    """
-    held = {name: getattr(optimizer, name, None) for name in MOMENTUM_ATTRIBUTES}
-    floats = {name: value for name, value in held.items() if isinstance(value, float) and value > 0}
-    if floats:
-        return floats
-    name = type(optimizer).__name__
-    remedy = "pass momentum=None"
-    if held["momentum"] is not None:
-        remedy = f"compile with {name}(momentum=0.9), or {remedy}"
-    raise ValueError(f"optimizer must have a momentum > 0 to schedule, got {name} ({remedy})")
-
-
 def read(variable: Any) -> float:
-    """A scalar variable, from the device."""
-    return read_parts(variable)[0].item()  # type: ignore[no-any-return]
-
-
-def learning_rates(model: Any) -> list[keras.Variable]:
-    """The user's learning rates, of the optimizers that have numbers for it."""
-    rates = [optimizer.__dict__["_learning_rate"] for optimizer in leaf_optimizers(model)]
-    return [rate for rate in rates if isinstance(rate, keras.Variable)]
+    """Read a scalar variable from the device."""
+    value = variable.value
+    replicas = getattr(value, "values", None)  # of a tf.distribute strategy
+    first = replicas[0] if isinstance(replicas, tuple) else value
+    return ops.convert_to_numpy(first).item()  # type: ignore[no-any-return]
 
 
 class OwnRates:
     """The user's learning rates, which a schedule leaves as they are.
 
+    Made when a `fit` begins; asked after each epoch whether something else has set them.
+
     Args:
-        model: A compiled model, to which nothing has been done.
+        optimizers: Leaf optimizers to which nothing has been done.
     """
 
     overwritten = (
@@ -92,13 +162,17 @@ class OwnRates:
         "every update (remove the other callback)"
     )
 
-    def __init__(self, model: Any) -> None:
-        self._values = [read(rate) for rate in learning_rates(model)]
+    def __init__(self, optimizers: Iterable[Any]) -> None:
+        rates = [optimizer.__dict__["_learning_rate"] for optimizer in optimizers]
+        # Others have a schedule or a function, which nothing can set.
+        self._rates = [(rate, read(rate)) for rate in rates if isinstance(rate, keras.Variable)]
 
-    def put_back(self, model: Any) -> bool:
-        """Give the optimizer those where something has set others; whether it had."""
-        pairs = zip(learning_rates(model), self._values, strict=False)
-        changed = [(rate, own) for rate, own in pairs if read(rate) != own]
+    def restore(self) -> bool:
+        """Restore those that something has set; returns whether there were any.
+
+        On JAX, `callback.model` must have been asked for, which brings the state of a `fit` home.
+        """
+        changed = [(rate, own) for rate, own in self._rates if read(rate) != own]
         for rate, own in changed:
             rate.assign(own)
         return bool(changed)

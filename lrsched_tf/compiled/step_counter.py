@@ -1,4 +1,4 @@
-"""Steps of a schedule, counted by the optimizer."""
+"""Steps of a schedule, as the optimizer counts them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from lrsched_tf.compiled.optimizers import read
 
 class StepCounter:
     """Turns an optimizer's count of batches into steps of a schedule.
+
+    Made for each leaf optimizer when a schedule is about to be installed.
 
     Args:
         optimizer: A leaf optimizer.
@@ -30,20 +32,20 @@ class StepCounter:
         self.origin = 0 if first_batch is None else self.batches() - first_batch
 
     def batches(self) -> int:
-        """Batches that the optimizer has seen, read from the device."""
+        """Read the number of batches that the optimizer has seen from the device."""
         return int(read(self.optimizer._iterations))
 
     def step_at(self, batches: Any) -> Any:
-        """The step of the schedule at a count of batches, an int or a tensor."""
+        """Return the step of the schedule at a count of batches, an int or a tensor."""
         return batches // self.batches_per_step - self.origin // self.batches_per_step
 
     def traced(self, behind: int = 0) -> Any:
-        """The current step, or that of a batch so far behind, an integer tensor."""
+        """Return the current step, or that of a batch so far behind, as an integer tensor."""
         batches = ops.convert_to_tensor(self.optimizer._iterations) - behind
         return ops.maximum(self.step_at(batches), 0)
 
     def take_back(self, batches: int) -> None:
-        """Have the optimizer count `batches` where it counts one too many.
+        """Set the optimizer's count to `batches` where it counts one too many.
 
         Without XLA, TensorFlow counts a step that it does not make at the end of data of unknown
         length.

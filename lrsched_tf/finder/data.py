@@ -1,20 +1,20 @@
-"""What can be told of the `x` of `fit` without reading it."""
+"""Questions about the `x` of `fit`, answered without reading it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from types import GeneratorType
 from typing import Any
 
 import keras
 
+from lrsched_tf.rewind.roots import functions_of, pipeline
+
 GENERATOR = "The data is a generator: the batches that the range test reads are gone from it."
 RESHUFFLED = (
     "The data shuffles anew at each reading, from a seed: its order in a later training is another "
     "than without the range test (make the dataset anew)."
 )
-
 READ_AHEAD = (
     "Threads read the data ahead: how many random numbers they have drawn by the end of a fit "
     "differs from run to run, with and without the range test."
@@ -22,7 +22,7 @@ READ_AHEAD = (
 
 
 def is_empty(data: Any) -> bool:
-    """Whether there is no data, or data that knows its length has none."""
+    """Return whether there is no data, or data that knows its length has none."""
     if hasattr(data, "cardinality"):
         return cardinality(data) == 0
     if isinstance(data, keras.utils.PyDataset):
@@ -32,13 +32,13 @@ def is_empty(data: Any) -> bool:
 
 
 def cardinality(data: Any) -> int:
-    """Of a dataset of tf.data, or a distributed one; negative where it is unknown or endless."""
+    """Return the length of a dataset of tf.data; negative where it is unknown or endless."""
     found = data.cardinality
     return int(found() if callable(found) else found)
 
 
 def length_is_known(data: Any) -> bool:
-    """Whether `fit` can tell how many batches an epoch has."""
+    """Return whether `fit` can tell how many batches an epoch has."""
     if hasattr(data, "cardinality"):
         return cardinality(data) >= 0
     if isinstance(data, keras.utils.PyDataset):
@@ -51,47 +51,26 @@ def length_is_known(data: Any) -> bool:
 
 
 def lasting_change(data: Any) -> str | None:
-    """What the reading of the data changes for good, if anything."""
+    """Return a sentence on what reading the data changes for good, if anything."""
     if isinstance(data, GeneratorType):
         return GENERATOR
-    return RESHUFFLED if any(map(_reshuffles, _pipeline(data))) else None
+    return RESHUFFLED if any(map(_reshuffles, pipeline(data))) else None
 
 
 def is_drawn_ahead(data: Any) -> bool:
-    """Whether threads read the data ahead, with functions that may draw from a generator."""
+    """Return whether threads read the data ahead, with functions that may draw from a generator."""
     if isinstance(data, keras.utils.PyDataset):
         return bool(data.workers > 1)
-    return any(f.function_def.signature.is_stateful for f in _functions(_pipeline(data)))
-
-
-def variables_of_pipeline(data: Any) -> Iterator[tuple[str, Any]]:
-    """By name, the variables that functions of a tf.data pipeline use, random generators' too."""
-    for function in _functions(_pipeline(data)):
-        yield from ((f"data.{variable.name}", variable) for variable in function.variables)
-
-
-def _pipeline(data: Any) -> list[Any]:
-    """The dataset of tf.data that `data` is, and all that it is made of."""
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is None or not isinstance(data, tensorflow.data.Dataset):
-        return []
-    parts = [data]
-    for dataset in parts:
-        parts += dataset._inputs()
-    return parts
-
-
-def _functions(datasets: list[Any]) -> Iterator[Any]:
-    for dataset in datasets:
-        yield from (wrapper.function for wrapper in dataset._functions())
+    functions = functions_of(pipeline(data))
+    return any(function.function_def.signature.is_stateful for function in functions)
 
 
 def _reshuffles(dataset: Any) -> bool:
-    """Whether a dataset goes on from one reading to the next in an order drawn from a seed."""
+    """Return whether a dataset has another order at each reading, drawn from a seed."""
     again = ("_reshuffle_each_iteration", "_rerandomize")
     if any(getattr(dataset, name, False) for name in again) and _is_seeded(dataset):
         return True
-    captured = (part for f in _functions([dataset]) for part in f.captured_inputs)
+    captured = (part for f in functions_of([dataset]) for part in f.captured_inputs)
     return any(_shuffles_inside(part) for part in captured if part.dtype.name == "variant")
 
 
@@ -100,7 +79,7 @@ def _is_seeded(dataset: Any) -> bool:
 
 
 def _shuffles_inside(captured: Any) -> bool:
-    """Whether a dataset that a function of another one uses, known by its tensor, reshuffles."""
+    """Return whether a dataset in a function of another one, known by its tensor, reshuffles."""
     import tensorflow
 
     written = tensorflow.raw_ops.DatasetToGraphV2(input_dataset=captured, external_state_policy=1)

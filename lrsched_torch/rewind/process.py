@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
 
-from lrsched.rewind import generators
+from lrsched.rewind import generators, torch_values
 from lrsched.rewind.generators import Source
 
 # Before torch 2.4, autocast does not say how it is by device.
@@ -18,17 +17,7 @@ AUTOCAST_DEVICES = ("cpu", "cuda") if hasattr(torch, "get_autocast_dtype") else 
 def random_sources() -> Iterator[Source]:
     """Yield the generators of Python, NumPy, torch, and of every device in use."""
     yield from generators.PROCESS
-    yield Source("random numbers of torch", torch.get_rng_state, torch.set_rng_state)
-    for name in ("cuda", "xpu"):
-        module: Any = getattr(torch, name)
-        for index in range(module.device_count() if module.is_initialized() else 0):
-            yield Source(
-                f"random numbers of {name}:{index}",
-                partial(module.get_rng_state, index),
-                partial(module.set_rng_state, device=index),
-            )
-    if torch.backends.mps.is_available():
-        yield Source("random numbers of mps", torch.mps.get_rng_state, torch.mps.set_rng_state)
+    yield from torch_values.random_sources()
 
 
 def sources() -> Iterator[Source]:

@@ -174,3 +174,12 @@ def test_a_loop_needs_to_be_told_its_length(problem):
     with pytest.raises(ValueError, match="total_steps or steps_per_epoch must be given"):
         learning.applied_to(model).__enter__()
     assert np.isclose(float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)), 0.001)
+
+
+def test_there_is_no_schedule_before_its_length_is_known(problem):
+    callback = OneCycle(0.1, momentum=None)
+    with pytest.raises(AttributeError, match="must know the length of fit to have a schedule of"):
+        _ = callback.lr
+    problem.fit(problem.model(keras.optimizers.SGD()), callback)
+    assert callback.lr == lrsched.one_cycle(0.1, 64)
+    assert callback.momentum is None

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from lrsched_tf import LRFinder, OneCycle, lr_find
-from tests.lrsched_tf.backend.test_range_test import everything
+from tests.lrsched_tf.backend.training import state
 
 BACKEND = keras.backend.backend()
 X = np.random.default_rng(5).normal(size=(40, 4)).astype("float32")
@@ -133,10 +133,10 @@ def test_an_update_that_keeps_its_traces_is_refused(use, before, eager):
 
     def refused(model):
         model.optimizer.build(model.trainable_variables)
-        at_first = everything(model)
+        at_first = state(model)
         with pytest.raises(ValueError, match="train_step must make its update in plain functions"):
             use(model)
-        assert everything(model) == at_first
+        assert state(model) == at_first
 
     assert trained(refused) == trained(lambda model: None)
 

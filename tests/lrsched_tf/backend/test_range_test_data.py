@@ -1,22 +1,15 @@
 """Any data that `fit` takes, in a range test: what it keeps and draws is as if not read."""
 
-import dataclasses
-import gc
 import itertools
-import os
 import random
-import signal
-import threading
 import warnings
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-from lrsched.rewind import interrupt
-from lrsched_tf import LRFinder, lr_find
+from lrsched_tf import lr_find
 from tests.lrsched_tf.backend.training import (
     BATCH,
     SIZE,
@@ -42,96 +35,12 @@ def test_with_data_that_shuffles_itself():
     assert found == train(lambda model, data: None)
 
 
-RNG = np.random.default_rng(0)
-
-
-def noise():
-    return np.float32(RNG.normal())
-
-
-class OfTheModule(Shuffled):
-    """Draws from a generator of the module that it is in, as a script or notebook does."""
-
-    def __getitem__(self, index):
-        x, y = super().__getitem__(index)
-        return x + noise(), y
-
-
-def test_with_data_that_draws_from_a_generator_of_its_module():
-    def train(between):
-        RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
-        data = OfTheModule()
-        options = {"x": data, "y": None, "batch_size": None}
-        return training(dense, lambda model: between(model, data), **options)
-
-    assert train(lambda model, data: lr_find(model, data, **SWEEP)) == train(lambda *_: None)
-
-
-class Listed(keras.utils.PyDataset):
-    """Batches of a long list, or of what is in one, that it shuffles itself."""
-
-    def __init__(self, kind):
-        super().__init__()
-        self.samples = [kind(index) for index in range(20_000)]
-
-    def __len__(self):
-        return 5
-
-    def __getitem__(self, index):
-        part = self.samples[index * BATCH : (index + 1) * BATCH]
-        x = np.array([[float(str(sample).strip("(),")) / 20_000] * 3 for sample in part], "float32")
-        return x, x[:, :1]
-
-    def on_epoch_end(self):
-        random.shuffle(self.samples)
-
-
-@pytest.mark.parametrize("kind", [float, str, lambda index: (float(index),)])
-def test_with_data_that_shuffles_a_long_list(kind):
-    def train(between):
-        data = Listed(kind)
-        options = {"x": data, "y": None, "batch_size": None}
-        return training(dense, lambda model: between(model, data), **options), data.samples
-
-    assert train(lambda model, data: lr_find(model, data, **SWEEP)) == train(lambda *_: None)
-
-
 def test_a_real_ctrl_c_in_the_middle():
     def find(model):
         with pytest.raises(KeyboardInterrupt):
             lr_find(model, Shuffled(interrupt=True), num_steps=10_000)
 
     assert training(dense, find) == untouched()
-
-
-def test_a_second_ctrl_c_right_before_everything_is_put_back(monkeypatch):
-    whole = interrupt.deferred_interrupt
-    # Undone at the end; what is done from inside of the data would be put back, the note of it too.
-    monkeypatch.setattr(interrupt, "deferred_interrupt", whole)
-
-    def late():
-        os.kill(os.getpid(), signal.SIGINT)
-        return whole()
-
-    class Impatient(Shuffled):
-        def __getitem__(self, index):
-            if self.interrupt:
-                interrupt.deferred_interrupt = late
-            return super().__getitem__(index)
-
-    def train(between):
-        data = Impatient()
-        options = {"x": data, "y": None, "batch_size": None}
-        result = training(dense, lambda model: between(model, data), **options)
-        return result, data.order.tolist()
-
-    def find(model, data):
-        data.interrupt = True
-        with pytest.raises(KeyboardInterrupt):
-            lr_find(model, data, **SWEEP)
-        data.interrupt = False
-
-    assert train(find) == train(lambda model, data: None)
 
 
 class Augmented(keras.utils.PyDataset):
@@ -232,23 +141,6 @@ def drawing_pipeline(kind):
     return data.with_options(options)
 
 
-@dataclasses.dataclass(slots=True)
-class Place:
-    epoch: int = 0
-
-
-class Placed(Shuffled):
-    """Keeps its place in an object without a `__dict__`."""
-
-    def __init__(self):
-        super().__init__()
-        self.place = Place()
-
-    def on_epoch_end(self):
-        self.place.epoch += 1
-        self.order = np.random.default_rng(self.place.epoch).permutation(SIZE)
-
-
 DRAWING = {
     "arrays": arrays,
     "PyDataset": lambda: (Augmented(),),
@@ -265,55 +157,21 @@ KEEPING = {
     "stream": lambda: drawing_loader("stream"),
     "noise of tf.data": lambda: drawing_pipeline("noise"),
     "seeds of tf.data": lambda: drawing_pipeline("seeds"),
-    "slots": Placed,
 }
 
 
-def found_by(callback):
-    def find(model, data):
-        if callback:
-            finder, history = LRFinder(**SWEEP), vars(model).get("history")
-            model.fit(data, epochs=20, verbose=0, shuffle=False, callbacks=[finder])
-            model.history = history
-            return finder.curve
-        return lr_find(model, data, shuffle=False, **SWEEP)
-
-    return find
-
-
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # of Keras, in a plain fit
-@pytest.mark.parametrize("callback", [False, True])
 @pytest.mark.parametrize("kind", KEEPING)
-def test_with_data_that_keeps_what_it_draws_with(kind, callback):
-    if callback and (kind == "slots" or (BACKEND == "tensorflow" and "tf.data" not in kind)):
-        pytest.skip("fit reads the data, or tells it of the end of an epoch, before its callbacks")
-
+def test_with_data_that_keeps_what_it_draws_with(kind):
     def train(find):
         def between(model):
             if find:
-                assert len(found_by(callback)(model, data)) == SWEEP["num_steps"]
+                assert len(lr_find(model, data, shuffle=False, **SWEEP)) == SWEEP["num_steps"]
 
         data = KEEPING[kind]()
         return training(dense, between, x=data, y=None, batch_size=None, shuffle=False)
 
     assert train(find=True) == train(find=False)
-
-
-def test_what_a_fit_changes_of_the_data_before_its_callbacks_is_warned_of():
-    finder = LRFinder(**SWEEP)
-    with pytest.warns(UserWarning, match="The on_epoch_end of the data has been") as caught:
-        dense().fit(Placed(), epochs=20, verbose=0, callbacks=[finder])
-    assert {w.filename for w in caught if w.category is UserWarning} == {__file__}
-    assert any("lr_find undoes that" in note for note in finder.curve.notes)
-
-
-@pytest.mark.filterwarnings("ignore:The on_epoch_end of the data")
-def test_that_keras_has_read_the_data_before_is_in_the_notes():
-    finders = [LRFinder(**SWEEP), LRFinder(**SWEEP)]
-    for data, finder in zip(((Shuffled(),), arrays()), finders, strict=True):
-        dense().fit(*data, epochs=20, verbose=0, callbacks=[finder])
-    said = ["Keras read batches" in " ".join(finder.curve.notes) for finder in finders]
-    assert said == [BACKEND == "tensorflow", False]
 
 
 def test_a_place_in_the_data_that_cannot_be_put_back_is_named():
@@ -331,29 +189,8 @@ def test_a_place_in_the_data_that_cannot_be_put_back_is_named():
     assert {w.filename for w in caught if w.category is UserWarning} == {__file__}
 
 
-def test_many_arrays_in_a_list_are_data_and_not_copied():
-    class Images(Shuffled):
-        def __init__(self):
-            super().__init__()
-            self.images = [np.zeros(2**20, "uint8") for _ in range(20)]
-            self.rows = [SimpleNamespace(image=image) for image in self.images]
-            self.means = [np.zeros(3) for _ in range(20)]
-
-        def __getitem__(self, index):
-            for array in (*self.images, *self.means):
-                array[0] += 1
-            return super().__getitem__(index)
-
-    data, model = Images(), dense()
-    model.fit(*arrays(), verbose=0)
-    lr_find(model, data, **SWEEP)
-    assert all(image[0] for image in data.images)
-    assert not any(mean[0] for mean in data.means)
-
-
-@pytest.mark.parametrize("callback", [False, True])
 @pytest.mark.parametrize("kind", ["captured", "drawn"])
-def test_an_order_that_goes_on_inside_of_a_pipeline_is_warned_of(kind, callback):
+def test_an_order_that_goes_on_inside_of_a_pipeline_is_warned_of(kind):
     tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
     inner, one = datasets().shuffle(9, seed=2), tensorflow.data.Dataset.range(1)
     if kind == "captured":
@@ -363,7 +200,7 @@ def test_an_order_that_goes_on_inside_of_a_pipeline_is_warned_of(kind, callback)
         data = tensorflow.data.Dataset.zip((datasets(), drawn)).map(lambda batch, number: batch)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        curve = found_by(callback)(dense(), data)
+        curve = lr_find(dense(), data, shuffle=False, **SWEEP)
     assert any("shuffles anew at each reading" in str(warning.message) for warning in caught)
     assert any("shuffles anew at each reading" in note for note in curve.notes)
     inner = datasets()
@@ -438,43 +275,6 @@ def test_what_is_compiled_is_built_by_the_next_fit_if_it_was_not():
     if BACKEND != "tensorflow":  # which builds them in the first step
         assert [part.built for part in parts] == built == [False, False]
     assert set(model.fit(*arrays(), verbose=0).history) == {"loss", "mae"}
-
-
-class Breaking(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 1:
-            raise ZeroDivisionError
-
-
-@pytest.mark.filterwarnings("ignore:The on_epoch_end of the data")
-@pytest.mark.parametrize("breaks", [False, True])
-def test_nothing_goes_on_reading_ahead(breaks):
-    data, callbacks = Augmented(), [LRFinder(num_steps=12), *[Breaking()] * breaks]
-    with pytest.raises(ZeroDivisionError) if breaks else nullcontext():
-        dense().fit(data, verbose=0, epochs=20, shuffle=False, callbacks=callbacks)
-    reads = data.reads
-    gc.collect()  # waits for a thread that reads
-    assert data.reads == reads
-
-
-def test_no_worker_goes_on_reading():
-    class Counted(keras.utils.PyDataset):
-        read = 0
-
-        def __len__(self):
-            return 50
-
-        def __getitem__(self, index):
-            self.read += 1
-            return arrays()
-
-    model, data = dense(), Counted(workers=2)
-    model.fit(*arrays(), verbose=0)
-    before = set(threading.enumerate())
-    lr_find(model, data, **SWEEP)
-    running = {thread for thread in threading.enumerate() if "_run" in str(thread)}
-    assert not running - before
-    assert data.read == 0
 
 
 def datasets():

@@ -1,7 +1,10 @@
 """Threads that read ahead have ended before a range test restores what they draw from."""
 
+import os
 import random
+import signal
 import threading
+import time
 from contextlib import nullcontext
 
 import keras
@@ -15,8 +18,6 @@ BACKEND = keras.backend.backend()
 STEPS, BATCHES = SWEEP["num_steps"], 50
 # Where everything that reads is waited for, a slow read costs this time, in seconds.
 SLOW = 1.0
-# The last reads before the slow one.
-FAILING_READS = {"read": 1, "two reads": 2}
 
 
 class Progress:
@@ -43,17 +44,13 @@ def read(index):
     Its random numbers are drawn when the range test is over. Where the range test waits for the
     read, they are drawn at a time limit instead: the outcome depends on neither thread's speed.
     """
-    failing = FAILING_READS.get(PROGRESS.breaks, 0)
-    slow = STEPS + max(failing - 1, 0)
-    if index == STEPS - 1 and failing:
-        assert PROGRESS.is_ahead.wait(60)
-    if slow - failing <= index < slow:
-        raise ZeroDivisionError("on purpose")
-    if index == slow:
+    if index == STEPS - 1 and PROGRESS.breaks == "data":
+        break_in("data")
+    if index == STEPS:
         PROGRESS.is_ahead.set()
         PROGRESS.is_over.wait(SLOW)
     noise = np.float32(random.random() + np.random.random())
-    if index == slow:
+    if index == STEPS:
         PROGRESS.has_drawn.set()
     x = arrays()[0][:BATCH] + noise
     return x, x[:, :1]
@@ -63,10 +60,14 @@ def loss(y, outputs):
     """The mean squared error; the last step begins when the slow read has begun."""
     PROGRESS.steps += 1
     if PROGRESS.steps == STEPS:
-        assert PROGRESS.is_ahead.wait(60)
-        if PROGRESS.breaks == "step":
-            raise ZeroDivisionError("on purpose")
+        break_in("loss")
     return keras.ops.mean(keras.ops.square(y - outputs), axis=-1)
+
+
+def break_in(place):
+    assert PROGRESS.is_ahead.wait(60)
+    if PROGRESS.breaks == place:
+        raise ZeroDivisionError(place)
 
 
 class Batches(keras.utils.PyDataset):
@@ -115,19 +116,17 @@ def random_states():
     return random.getstate(), keys.tobytes(), position
 
 
-@pytest.mark.parametrize("breaks", [None, "step", *FAILING_READS])
+@pytest.mark.parametrize("breaks", [None, "loss", "data"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_reading_ahead_ends_before_anything_is_restored(source, breaks, progress):
     if BACKEND != "tensorflow" and source in ("PyDataset", "loader"):
         pytest.skip("fit reads such data ahead on TensorFlow only")
-    failing = FAILING_READS.get(breaks, 0)
-    if failing > {"PyDataset with workers": 2, "tf.data": 1}.get(source, 0):
-        pytest.skip("no more is read ahead of a read that fails")
+    if breaks == "data" and source in ("PyDataset", "loader"):
+        pytest.skip("one batch is read at a time, so that the error of one is the end of all")
     data, model = SOURCES[source](), dense(run_eagerly=True, loss=loss)
     model.fit(*arrays(), batch_size=BATCH, verbose=0)
     progress.steps, progress.breaks, before = 0, breaks, random_states()
-    # Out of a read of tf.data it comes as an error of TensorFlow.
-    with pytest.raises(Exception, match="on purpose") if breaks else nullcontext():
+    with pytest.raises(Exception, match=breaks) if breaks else nullcontext():
         lr_find(model, data, shuffle=False, **SWEEP)
     progress.is_over.set()
     assert progress.has_drawn.wait(60)
@@ -146,7 +145,57 @@ def plain():
 def test_that_threads_draw_ahead_in_any_fit_is_in_the_notes(source, named, progress):
     progress.is_ahead.set()
     progress.is_over.set()
-    model, finder = dense(loss="mse"), LRFinder(**SWEEP)
-    model.fit(source(), epochs=20, verbose=0, shuffle=False, callbacks=[finder])
-    for curve in finder.curve, lr_find(model, source(), shuffle=False, **SWEEP):
-        assert any("read the data ahead" in note for note in curve.notes) == named
+    curve = lr_find(dense(), source(), shuffle=False, **SWEEP)
+    assert any("read the data ahead" in note for note in curve.notes) == named
+
+
+def test_a_finder_in_a_fit_of_the_user_s_says_that_it_does_not_see_the_data():
+    finder = LRFinder(**SWEEP)
+    dense().fit(*arrays(), epochs=20, verbose=0, callbacks=[finder])
+    assert any("threads that read ahead" in note for note in finder.curve.notes)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_no_worker_goes_on_reading(shuffle):
+    class Counted(keras.utils.PyDataset):
+        read = 0
+
+        def __len__(self):
+            return BATCHES
+
+        def __getitem__(self, index):
+            self.read += 1
+            return arrays()
+
+    model, data = dense(), Counted(workers=2)
+    model.fit(*arrays(), verbose=0)
+    before = set(threading.enumerate())
+    lr_find(model, data, shuffle=shuffle, **SWEEP)
+    assert not set(threading.enumerate()) - before
+    assert data.read == 0
+
+
+def test_an_interrupt_while_a_worker_is_waited_for(progress):
+    """The batch that is waited for has left the queue of Keras."""
+
+    class Slow(Batches):
+        def __getitem__(self, index):
+            if index == 3:
+                while PROGRESS.steps < 3:
+                    time.sleep(0.01)
+                time.sleep(0.3)  # until the batch is waited for
+                os.kill(os.getpid(), signal.SIGINT)
+                PROGRESS.is_over.wait(SLOW)
+                random.random()
+                PROGRESS.has_drawn.set()
+            return arrays()
+
+    model = dense(run_eagerly=True, loss=loss)
+    progress.is_ahead.set()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    progress.steps, before = 0, random_states()
+    with pytest.raises(KeyboardInterrupt):
+        lr_find(model, Slow(workers=2), shuffle=False, **SWEEP)
+    progress.is_over.set()
+    assert progress.has_drawn.wait(60)
+    assert random_states() == before

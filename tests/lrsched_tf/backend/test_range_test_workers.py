@@ -7,7 +7,7 @@ import multiprocessing
 import keras
 import pytest
 
-from lrsched_tf import LRFinder, lr_find
+from lrsched_tf import lr_find
 from tests.lrsched_tf.backend.training import BATCH, SIZE, SWEEP, arrays, training
 
 torch = pytest.importorskip("torch", reason="the loader is of torch")
@@ -93,18 +93,6 @@ def find(model, data):
 def test_with_workers_that_persist(make, epochs_before):
     found = train(find, make, keras.Input((3,)), epochs_before=epochs_before)
     assert found == trained(make, epochs_before)
-
-
-@pytest.mark.skipif(BACKEND == "tensorflow", reason="fit reads the data before its callbacks")
-def test_with_workers_that_persist_and_the_callback():
-    def find(model, data):
-        before, history = workers(), model.history
-        finder = LRFinder(**SWEEP)
-        model.fit(data, epochs=20, verbose=0, shuffle=False, callbacks=[finder])
-        model.history = history
-        assert workers() == before
-
-    assert train(find, loader, keras.Input((3,))) == trained(loader, 1)
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="such a model is refused")

@@ -76,6 +76,16 @@ def training(build, between, *, epochs_before=1, **fit):
     return history, state(model), random.random(), np.random.random()
 
 
+def trained_with(find):
+    """Return a model that was trained, with `find(model)` in between."""
+    keras.utils.set_random_seed(1)
+    model = dense()
+    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    find(model)
+    model.fit(*arrays(), batch_size=BATCH, epochs=2, verbose=0)
+    return model
+
+
 def nothing(model):
     pass
 

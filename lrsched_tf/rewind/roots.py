@@ -1,0 +1,89 @@
+"""Where a training of Keras keeps its state."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import keras
+from keras.src.backend.common import global_state
+
+from lrsched.rewind.generators import PROCESS, Source
+from lrsched.rewind.kinds import Child
+from lrsched.rewind.snapshot import Snapshot
+from lrsched.rewind.torch_values import is_loader, random_sources
+from lrsched_tf.rewind.registry import REGISTRY
+
+SEEDS = "global_seed_generator"
+
+
+def snapshot_of(model: Any, data: Any = None) -> Snapshot:
+    """Capture the state of a model, of the random numbers of the process, and of data.
+
+    Args:
+        model: A compiled model.
+        data: The `x` of `fit`.
+    """
+    roots = [*roots_of_model(model), *_generators(), *roots_of_data(data)]
+    return Snapshot(roots, REGISTRY, sources=[*PROCESS, *_sources()])
+
+
+def roots_of_model(model: Any) -> Iterable[Child]:
+    """Return a model and all that belongs to it, by the names that users know."""
+    yield "model", model
+    for layer in model._flatten_layers(include_self=False):
+        yield f"layer {layer.name}", layer
+    yield "optimizer", model.optimizer
+    for metric in model.metrics:
+        yield f"metric {metric.name}", metric
+    listed = (*model.variables, *model.metrics_variables, *model.optimizer.variables)
+    yield from ((f"variable {variable.path}", variable) for variable in listed)
+    if keras.backend.backend() == "torch":
+        for name, module in model.named_modules():
+            yield f"module {name}", module
+
+
+def roots_of_data(data: Any) -> Iterable[Child]:
+    """Return what keeps state of the `x` of `fit`, and not samples alone."""
+    if isinstance(data, keras.utils.PyDataset) or is_loader(data):
+        yield "data", data
+    for function in functions_of(pipeline(data)):
+        yield from ((f"data.{variable.name}", variable) for variable in function.variables)
+
+
+def pipeline(data: Any) -> list[Any]:
+    """Return the dataset of tf.data that `data` is, and all that it is made of."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not isinstance(data, tensorflow.data.Dataset):
+        return []
+    parts = [data]
+    for dataset in parts:
+        parts += dataset._inputs()
+    return parts
+
+
+def functions_of(datasets: list[Any]) -> Iterator[Any]:
+    """Return the functions of the user's that datasets of tf.data call."""
+    for dataset in datasets:
+        yield from (wrapper.function for wrapper in dataset._functions())
+
+
+def _generators() -> Iterable[Child]:
+    """Return the random generators of the process that are objects."""
+    yield "random numbers of Keras", global_state.get_global_attribute(SEEDS)
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.eager import context
+        from tensorflow.python.ops import stateful_random_ops
+
+        yield "random numbers of TensorFlow", getattr(context.context(), "_rng", None)
+        yield "tf.random.get_global_generator()", stateful_random_ops.global_generator
+
+
+def _sources() -> Iterable[Source]:
+    # Made on first use, with a seed from `random`; made in between, it goes again.
+    get, put = global_state.get_global_attribute, global_state.set_global_attribute
+    yield Source("random numbers of Keras", partial(get, SEEDS), partial(put, SEEDS))
+    # A DataLoader draws from them, too, whatever the backend.
+    yield from random_sources()
