@@ -187,8 +187,8 @@ class Snapshot:
             try:
                 self._restores.append((path, kind.capture(value)))
                 done = True
-            except Exception:  # of any library, or of a class of the user's
-                self._refused.append(path)
+            except Exception:  # of any library, or of a class of the user's: watched, if possible
+                self._refused += [] if kind.digest else [path]
         if attributes is not None and kind.attributes is not None:
             restore = partial(restore_attributes, value, kind.attributes, attributes)
             self._restores.append((path, restore))
