@@ -16,6 +16,8 @@ from lrsched.rewind.interrupt import DeferredInterrupt
 
 # Where adapters of Keras keep what they iterate over, but for what TensorFlow reads by itself.
 SOURCES = ("_dataset", "_dataloader")
+# Stands for what TensorFlow reads.
+FIT = "fit"
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 
@@ -34,11 +36,12 @@ class DataReading:
 
     def __init__(self, **arguments: Any) -> None:
         self.adapter = get_data_adapter(**{"shuffle": True, **arguments})
-        self._iterators: list[Any] = []
+        # The last iterator of each source; Keras has let go of those before.
+        self._iterators: dict[str, Any] = {}
         attributes = vars(self.adapter)
         for name in SOURCES[ON_TENSORFLOW:]:
             if name in attributes:
-                attributes[name] = _Recorded(attributes[name], self._iterators)
+                attributes[name] = _Recorded(attributes[name], name, self._iterators)
         self._enqueuer, self._pools = attributes.get("enqueuer"), list[Any]()
         if self._enqueuer is not None:
             self._enqueuer.executor_fn = self._recorded(self._enqueuer.executor_fn)
@@ -56,8 +59,7 @@ class DataReading:
             return step
 
         def reading(iterator: Any) -> Any:
-            if not any(iterator is known for known in self._iterators):
-                self._iterators.append(iterator)
+            self._iterators[FIT] = iterator
             return step(iterator)
 
         return reading
@@ -74,19 +76,21 @@ class DataReading:
                 # They hold on to iterators.
                 traceback.clear_frames(error.__traceback__)
                 error = error.__context__
-            while self._iterators:
-                _end_reading(self._iterators.pop())
+            # On TensorFlow, threads of the first read from the others.
+            for name in (FIT, *SOURCES):
+                if name in self._iterators:
+                    _end_reading(self._iterators.pop(name))
 
 
 class _Recorded:
-    """Data whose iterators are taken note of."""
+    """Data whose last iterator is taken note of."""
 
-    def __init__(self, data: Any, iterators: list[Any]) -> None:
-        self._data, self._iterators = data, iterators
+    def __init__(self, data: Any, name: str, iterators: dict[str, Any]) -> None:
+        self._data, self._name, self._iterators = data, name, iterators
 
     def __iter__(self) -> Iterator[Any]:
         iterator: Iterator[Any] = iter(self._data)
-        self._iterators.append(iterator)
+        self._iterators[self._name] = iterator
         return iterator
 
     def __getattr__(self, name: str) -> Any:
