@@ -12,6 +12,7 @@ from tests.lrsched_tf.backend.training import (
     SWEEP,
     arrays,
     dense,
+    need_float16,
     nothing,
     state,
     training,
@@ -37,6 +38,7 @@ def own_step():
 
 
 def half_precision():
+    need_float16()
     layers = [keras.layers.Dense(4, dtype="mixed_float16"), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((3,)), *layers])
     optimizer = keras.optimizers.SGD(0.05, momentum=0.9)

@@ -10,6 +10,7 @@ import lrsched
 from lrsched_tf import CyclicalLR, OneCycle, ScheduleCallback
 from tests.lrsched_tf.backend import reference
 from tests.lrsched_tf.backend.test_weights import OPTIMIZERS
+from tests.lrsched_tf.backend.training import need_float16
 
 STEPS = 64
 MAX_LR = 0.03
@@ -63,6 +64,7 @@ def test_updates_that_loss_scaling_skips_are_no_steps(problem, same_weights):
 
 
 def test_half_precision_keeps_the_schedule_in_float32(problem):
+    need_float16()
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = problem.model(sgd())

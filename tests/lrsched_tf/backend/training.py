@@ -7,6 +7,7 @@ import signal
 
 import keras
 import numpy as np
+import pytest
 
 SWEEP = {"num_steps": 12, "start_lr": 1e-4, "end_lr": 0.3, "stop_factor": None}
 SIZE, BATCH = 24, 8
@@ -46,6 +47,17 @@ def dense(kind=keras.Sequential, **options):
     model = kind([keras.Input((3,)), *layers, keras.layers.Dense(1)])
     model.compile(**options)
     return model
+
+
+def need_float16():
+    """Skip a test where XLA cannot convert to float16, for want of instructions that do."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        try:
+            jax.jit(lambda x: x.astype("float16"))(np.ones(1, "float32"))
+        except jax.errors.JaxRuntimeError as error:
+            pytest.skip(f"needs float16, which XLA has not on this processor: {error}")
 
 
 def state(model):
