@@ -4,6 +4,7 @@ import argparse
 import array
 import itertools
 import random
+import weakref
 from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 
 import numpy as np
@@ -244,6 +245,12 @@ class TestLimits:
         held = snapshot([np.zeros(2**21 + 1), list(range(50))], limits=Limits(10, 100))
         held.restore()
         assert held.differences() == held.notes() == []
+
+
+def test_a_proxy_of_something_that_is_gone_is_left_alone():
+    held = snapshot([weakref.proxy(Bag())])
+    held.restore()
+    assert held.differences() == []
 
 
 def test_objects_that_refer_to_each_other_are_walked_once():
