@@ -20,7 +20,7 @@ def position(part: Any) -> Hashable:
     if isinstance(part, tuple):
         return tuple(map(position, part))
     if is_plain(part):
-        return part
+        return repr(part)
     if is_iterator(type(part)):
         return position(_parts(part)) or (repr(part) if isinstance(part, count) else UNKNOWN)
     return len(part) if isinstance(part, Sized) else None
