@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-gpu test-integrations lint format docs bench clean
+.PHONY: demo test test-gpu test-integrations test-elsewhere lint format docs bench lock clean
 
 $(VENV)/ready: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ test: $(VENV)/ready $(VENV)/integrations  ## all tests, those of the trainers in
 
 test-integrations: $(VENV)/integrations  ## only the trainers: Lightning, Transformers, Accelerate, ignite
 	$(BIN)/python -m pytest tests/lrsched_torch/integrations
+
+test-elsewhere: $(VENV)/ready  ## as on other machines, without the trainers; SEED=3 repeats a run, ARGS are pytest's
+	$(BIN)/python tests/elsewhere.py $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test-gpu: $(VENV)/ready  ## what needs a CUDA device; skips with a reason where there is none
 	$(BIN)/python -m pytest -m gpu
@@ -46,6 +49,16 @@ docs: $(VENV)/ready  ## the pages of docs/ and the docstrings as HTML, in site/
 bench: $(VENV)/ready $(VENV)/integrations  ## every benchmark, as ratios to the peers
 	for script in $$(ls benchmarks/*.py | grep -vE "timing|counts|suggestion_"); do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# One set of pins for all systems and Pythons; those of the last time stay, unless UPGRADE=--upgrade.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
+	--no-annotate --custom-compile-command "make lock" $(UPGRADE)
+
+lock: $(VENV)/ready  ## requirements-*.txt from requirements-*.in
+	for name in dev integrations; do \
+		$(LOCK) requirements-$$name.in --output-file requirements-$$name.txt || exit 1; done
+	# The CUDA libraries are left to the torch that is installed: each of its builds pins its own.
+	sed -i.bak -E '/^(cuda|nvidia|triton)-?[a-z0-9-]*==/d' requirements-*.txt && rm requirements-*.txt.bak
 
 clean:
 	rm -rf $(VENV) site demo-output build dist *.egg-info

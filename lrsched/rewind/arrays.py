@@ -10,30 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from lrsched.rewind.kinds import Kind, Registry, Restore
+from lrsched.rewind.kinds import Kind, Limits, Registry, Restore
 
 
 def capture(values: Any) -> Restore:
-    """Copy the elements; returns what writes them back."""
-    return partial(_write, values, values.copy())
+    """Copy the elements; returns what writes them back.
 
-
-def _write(values: Any, content: Any) -> None:
-    if values.flags.writeable or not _is_same(values, content):
-        np.copyto(values, content)
-
-
-def _is_same(values: Any, content: Any) -> bool:
-    return checksum(values) == checksum(content)
+    Raises:
+        ValueError: an array that cannot be written to.
+    """
+    if not values.flags.writeable:
+        raise ValueError("an array that cannot be written to")
+    return partial(np.copyto, values, values.copy())
 
 
 def digest(values: Any) -> Hashable:
-    """Return the shape of an array."""
-    return tuple(values.shape)
-
-
-def checksum(values: Any) -> int:
-    """Return a CRC of the elements of an array."""
+    """Return the shape of an array, and of a small one a CRC of the elements."""
+    if values.nbytes > Limits().bytes:
+        return tuple(values.shape)
     values = np.ascontiguousarray(values)
     return zlib.crc32(repr(values).encode() if values.dtype.hasobject else values.view(np.uint8))
 

@@ -7,7 +7,7 @@ from functools import partial
 from operator import is_
 from typing import Any
 
-from lrsched.rewind.kinds import PLAIN, Kind, Registry, Restore
+from lrsched.rewind.kinds import Kind, Registry, Restore, is_plain
 
 # What containers are read and refilled by, since a subclass may refuse or do more: the first that
 # fits.
@@ -18,11 +18,11 @@ def children(container: Any) -> list[tuple[str, Any]]:
     """Return the entries that are no plain values, by key or by number."""
     # A copy, since another thread may write to what is read here.
     items = list(container.items() if isinstance(container, dict) else enumerate(container))
-    return [(f"[{_label(key)}]", v) for key, v in items if not isinstance(v, PLAIN)]
+    return [(f"[{_label(key)}]", v) for key, v in items if not is_plain(v)]
 
 
 def _label(key: Any) -> str:
-    return repr(key) if isinstance(key, PLAIN) else type(key).__name__
+    return repr(key) if is_plain(key) else type(key).__name__
 
 
 def capture(container: Any) -> Restore:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-from lrsched.rewind.kinds import PLAIN, Child, Kind
+from lrsched.rewind.kinds import Child, Kind, is_plain
 
 # Of an iterator that does not tell where it is.
 UNKNOWN = "unknown"
@@ -19,8 +19,8 @@ def position(part: Any) -> Hashable:
     """Return how far an iterator, or a part of one, has got; `UNKNOWN` if it does not tell."""
     if isinstance(part, tuple):
         return tuple(map(position, part))
-    if isinstance(part, PLAIN):
-        return part
+    if is_plain(part):
+        return repr(part)
     if is_iterator(type(part)):
         return position(_parts(part)) or (repr(part) if isinstance(part, count) else UNKNOWN)
     return len(part) if isinstance(part, Sized) else None
@@ -43,7 +43,7 @@ def _children(iterator: Any) -> Iterable[Child]:
     for part in pending:
         if isinstance(part, tuple) or is_iterator(type(part)):
             pending += part if isinstance(part, tuple) else _parts(part)
-        elif not isinstance(part, (*PLAIN, type)):
+        elif not (is_plain(part) or isinstance(part, type)):
             yield ".source", part
 
 

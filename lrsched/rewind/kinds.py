@@ -125,6 +125,12 @@ def derives(of: Any, known: Any) -> bool:
     return issubclass(of, known)
 
 
+def is_plain(value: Any) -> bool:
+    """Return whether a value is one that cannot change; a proxy is not asked for its class."""
+    of: Any = type(value)
+    return issubclass(of, PLAIN)
+
+
 def is_a(value: Any, *known: type | str) -> bool:
     """Return whether a value is an instance of a class, or of one by its name."""
     of: Any = type(value)

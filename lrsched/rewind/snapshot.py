@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lrsched.rewind.generators import Source
 from lrsched.rewind.iterators import is_unknown
-from lrsched.rewind.kinds import PLAIN, Access, Child, Kind, Limits, Registry, Restore
+from lrsched.rewind.kinds import Access, Child, Kind, Limits, Registry, Restore, is_plain
 from lrsched.rewind.objects import is_training_loop, restore_attributes
 
 LIMITS = Limits()
@@ -61,7 +61,7 @@ def walk(roots: Iterable[Child], registry: Registry, limits: Limits = LIMITS) ->
     while queue:
         path, value, *given = queue.popleft()
         access = given[0] if given else Access.LIMITED
-        kind = None if isinstance(value, PLAIN) else registry.of(value)
+        kind = None if is_plain(value) else registry.of(value)
         if kind is None:
             continue
         is_variable = kind.entries is not None or kind.size is not None
@@ -92,7 +92,7 @@ def walk(roots: Iterable[Child], registry: Registry, limits: Limits = LIMITS) ->
 
 def _parts(path: str, attributes: dict[str, Any]) -> Iterator[Child]:
     for name, part in attributes.items():
-        if not isinstance(part, PLAIN):
+        if not is_plain(part):
             yield f"{path}.{name}", part
 
 
@@ -123,7 +123,7 @@ def is_small(container: Any, registry: Registry, limits: Limits) -> bool:
     """Return whether a container is state rather than data, with all that is in it."""
     entries, size, pending, seen = 0, 0, [container], set[int]()
     for value in pending:
-        kind = None if isinstance(value, PLAIN) else registry.of(value)
+        kind = None if is_plain(value) else registry.of(value)
         if kind is None or id(value) in seen:
             continue
         seen.add(id(value))
@@ -187,8 +187,8 @@ class Snapshot:
             try:
                 self._restores.append((path, kind.capture(value)))
                 done = True
-            except Exception:  # of any library, or of a class of the user's
-                self._refused.append(path)
+            except Exception:  # of any library, or of a class of the user's: watched, if possible
+                self._refused += [] if kind.digest else [path]
         if attributes is not None and kind.attributes is not None:
             restore = partial(restore_attributes, value, kind.attributes, attributes)
             self._restores.append((path, restore))

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from lrsched.rewind.generators import Source, capture_state
-from lrsched.rewind.kinds import Child, Kind, Registry, Restore, is_a
+from lrsched.rewind.kinds import Access, Child, Kind, Registry, Restore, is_a
 from lrsched.rewind.objects import attributes_of, without
 
 # Where a DataLoader keeps an epoch that is under way, and what it keeps there when none is.
@@ -35,22 +35,22 @@ def random_sources() -> Iterable[Source]:
 
 
 def capture_tensor(tensor: Any, device: Any = None) -> Restore:
-    """Copy a tensor, its gradient and whether it needs one; returns what writes them back.
+    """Copy a tensor, which gradient it has and whether it needs one; returns what restores them.
 
     Args:
-        tensor: Of any layout.
+        tensor: Of torch's own class, or made of tensors of that, and dense.
         device: Where the copy lives; None leaves it where the tensor is.
+
+    Raises:
+        TypeError: a tensor that cannot be written to in place.
     """
     values = _capture_values(tensor, device)
     if not tensor.is_leaf:
         return values
     gradient, needed = tensor.grad, tensor.requires_grad
-    of_gradient = None if gradient is None else _capture_values(gradient, device)
 
     def restore() -> None:
         values()
-        if of_gradient is not None:
-            of_gradient()
         if tensor.grad is not gradient:
             tensor.grad = gradient
         if tensor.requires_grad is not needed:
@@ -59,11 +59,17 @@ def capture_tensor(tensor: Any, device: Any = None) -> Restore:
     return restore
 
 
+def gradient_of(tensor: Any) -> Iterable[Child]:
+    """Return the gradient of a tensor, which is a tensor of its own."""
+    return [(".grad", tensor.grad, Access.WHOLE)] if tensor.is_leaf else ()
+
+
 def _capture_values(tensor: Any, device: Any) -> Restore:
     if tensor.is_meta:
         return lambda: None
-    if not is_dense(tensor) or not _is_known(tensor):
-        return _capture_as_it_is(tensor, device)
+    is_made_of_others = hasattr(tensor, "__tensor_flatten__") or hasattr(tensor, "to_local")
+    if not (is_dense(tensor) and (is_made_of_others or type(tensor) in _own_classes())):
+        raise TypeError("a tensor that cannot be written to in place")
     memory = _memory_of(tensor)
     content = memory.to(device or memory.device, copy=True)
     # A tensor made of others, such as a shard, has no memory of its own.
@@ -71,33 +77,14 @@ def _capture_values(tensor: Any, device: Any) -> Restore:
     return partial(_refill, tensor, view, memory, content)
 
 
+def _own_classes() -> tuple[type, ...]:
+    torch = sys.modules["torch"]
+    return torch.Tensor, torch.nn.Parameter
+
+
 def is_dense(tensor: Any) -> bool:
     """Return whether a tensor is elements at equal distances in memory."""
     return str(tensor.layout) == "torch.strided" and not (tensor.is_nested or tensor.is_quantized)
-
-
-def _is_known(tensor: Any) -> bool:
-    """Return whether a tensor is of torch's own class, or made of such, and not more than that."""
-    torch = sys.modules["torch"]
-    is_made_of_others = hasattr(tensor, "__tensor_flatten__") or hasattr(tensor, "to_local")
-    return is_made_of_others or type(tensor) in (torch.Tensor, torch.nn.Parameter)
-
-
-def _capture_as_it_is(tensor: Any, device: Any) -> Restore:
-    """Capture a tensor that can only be copied as a whole; one that has not changed is left."""
-    view, content, version = tensor.detach(), tensor.detach().clone(), version_of(tensor)
-    if device is not None:
-        content = content.to(device)
-
-    def restore() -> None:
-        if tensor.is_quantized:
-            tensor.data = view  # with its scale
-        if tensor.requires_grad or tensor.is_quantized or version_of(tensor) != version:
-            # Not detached: a sparse one would not share what it is refilled with.
-            with sys.modules["torch"].no_grad():
-                tensor.copy_(content)
-
-    return restore
 
 
 def version_of(tensor: Any) -> Hashable:
@@ -177,6 +164,7 @@ def _of_epoch(epoch: Any) -> Iterable[Child]:
 
 
 TENSOR = Kind(
+    gradient_of,
     capture=capture_tensor,
     digest=version_of,
     size=lambda tensor: tensor.nbytes if is_dense(tensor) and not tensor.is_meta else 0,

@@ -14,7 +14,7 @@ from lrsched.rewind.containers import children, is_same
 from lrsched.rewind.kinds import Access, Child, Kind, Registry, Restore
 from lrsched.rewind.objects import without
 from lrsched.rewind.registry import new_registry
-from lrsched.rewind.torch_values import capture_tensor
+from lrsched.rewind.torch_values import capture_tensor, gradient_of, version_of
 
 # What `fit` and the JAX trainer keep in a model for themselves.
 OF_FIT = ("history", "_eval_epoch_iterator", "_jax_state", "_jax_state_synced")
@@ -94,7 +94,8 @@ def registry_of_keras() -> Registry:
         variable = Kind(_value_of, attributes=settings_of)
     registry.add(variable, keras.Variable)
     registry.add(Kind(_of_module, attributes=attributes), "torch.nn:Module")
-    registry.add(Kind(capture=partial(capture_tensor, device="cpu")), "torch.nn:Parameter")
+    on_host = partial(capture_tensor, device="cpu")
+    registry.add(Kind(gradient_of, capture=on_host, digest=version_of), "torch.nn:Parameter")
     registry.add(Kind(capture=_capture_on_tensorflow), "tensorflow:Variable")
     generator = Kind(lambda generator: [(".state", generator.state)], draws=True)
     registry.add(generator, "tensorflow:random.Generator")

@@ -12,6 +12,7 @@ from torch import nn
 
 from lrsched.rewind import containers
 from lrsched.rewind.kinds import PLAIN, Access, Child, Kind, Restore
+from lrsched.rewind.torch_values import gradient_of
 
 # What every module has; restored as tables of the module, or set by torch alone.
 MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
@@ -131,6 +132,7 @@ def of_parameter(parameter: nn.Parameter) -> dict[str, Any]:
 
 
 def children_of_parameter(parameter: nn.Parameter) -> Iterator[Child]:
-    """Yield those as part of the model."""
+    """Yield those, and the gradient, as part of the model."""
+    yield from gradient_of(parameter)
     for name, value in of_parameter(parameter).items():
         yield f".{name}", value, Access.WHOLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import torch
@@ -22,18 +23,17 @@ from lrsched_torch.rewind.stateful import BY_STATE_DICT, ByStateDict
 def registry_for(device: Hashable) -> Registry:
     """Return the registry whose copies of tensors live on a device; None leaves each on its own."""
     registry, capture = new_registry(), partial(capture_tensor, device=device)
-    registry.add(Kind(capture=capture, digest=TENSOR.digest, size=TENSOR.size), torch.Tensor)
-    parameter = Kind(
-        children_of_parameter,
-        attributes=of_parameter,
-        capture=capture,
-        digest=TENSOR.digest,
-        size=TENSOR.size,
-    )
+    tensor = replace(TENSOR, capture=capture)
+    registry.add(tensor, torch.Tensor)
+    parameter = replace(tensor, children=children_of_parameter, attributes=of_parameter)
     registry.add(parameter, nn.Parameter)
     registry.add(MODULE, nn.Module)
     registry.add(OPTIMIZER, Optimizer)
     registry.add(BY_STATE_DICT, ByStateDict)
     # Its state dict leaves out what an interrupted update has left half done.
     registry.add(Kind(attributes=attributes_of), torch.amp.GradScaler)
+    # Holds the loader that it stands for, and is none by its type.
+    registry.add(
+        Kind(attributes=attributes_of, draws=True), "accelerate.data_loader:DataLoaderAdapter"
+    )
     return registry

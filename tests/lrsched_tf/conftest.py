@@ -27,12 +27,12 @@ class Run:
     """
 
     def __init__(self, backend):
+        two_devices = "--xla_force_host_platform_device_count=2"  # for tests of data parallelism
         environment = {
             "KERAS_BACKEND": backend,
             "LRSCHED_BACKEND_TESTS": "1",
             "TF_CPP_MIN_LOG_LEVEL": "2",
-            # Two devices, for the tests of data parallelism.
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {two_devices}",
         }
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5"]
         self._output = TemporaryFile("w+")  # noqa: SIM115 - closed by `end`

@@ -4,6 +4,7 @@ import argparse
 import array
 import itertools
 import random
+import weakref
 from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 
 import numpy as np
@@ -164,12 +165,16 @@ def test_what_cannot_be_written_any_more_is_named_and_keeps_nothing_else_from_it
     assert other == [1]
 
 
-def test_an_array_that_was_never_writable_is_left_alone():
-    values = np.zeros(2)
+def test_an_array_that_was_never_writable_is_named_if_it_has_changed():
+    owner = np.zeros(2)
+    values = owner.view()
     values.flags.writeable = False
     held = snapshot(values)
     held.restore()
     assert held.differences() == []
+    owner += 1
+    held.restore()
+    assert held.differences() == ["model.kept"]
 
 
 @pytest.mark.parametrize(
@@ -220,8 +225,8 @@ class TestLimits:
         assert held.differences() == ["model.kept"]
 
     def test_of_a_larger_array_only_the_shape_is_watched(self):
-        values = np.zeros(20)
-        held = snapshot(values, limits=Limits(10, 100))
+        values = np.zeros(2**21 + 1)
+        held = snapshot(values)
         values += 1
         held.restore()
         assert (values == 1).all()
@@ -237,9 +242,15 @@ class TestLimits:
         assert (arrays[0].x == 1).all()
 
     def test_nothing_is_said_of_what_has_not_changed(self):
-        held = snapshot([np.zeros(20), list(range(50))], limits=Limits(10, 100))
+        held = snapshot([np.zeros(2**21 + 1), list(range(50))], limits=Limits(10, 100))
         held.restore()
         assert held.differences() == held.notes() == []
+
+
+def test_a_proxy_of_something_that_is_gone_is_left_alone():
+    held = snapshot([weakref.proxy(Bag())])
+    held.restore()
+    assert held.differences() == []
 
 
 def test_objects_that_refer_to_each_other_are_walked_once():

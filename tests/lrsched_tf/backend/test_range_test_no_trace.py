@@ -12,6 +12,7 @@ from tests.lrsched_tf.backend.training import (
     SWEEP,
     arrays,
     dense,
+    need_float16,
     nothing,
     state,
     training,
@@ -37,6 +38,7 @@ def own_step():
 
 
 def half_precision():
+    need_float16()
     layers = [keras.layers.Dense(4, dtype="mixed_float16"), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((3,)), *layers])
     optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
@@ -144,8 +146,13 @@ def test_after_a_thousand_steps():
         assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 1008
         lr_find(model, x, y, batch_size=1, **SWEEP)
 
+    def build():  # with a step size that batches of one sample converge with
+        return dense(optimizer=keras.optimizers.SGD(0.005, momentum=0.9))
+
     options = {"epochs_before": 42, "batch_size": 1}
-    assert training(dense, find, **options) == training(dense, nothing, **options)
+    found, plain = training(build, find, **options), training(build, nothing, **options)
+    assert found == plain
+    assert plain[0]["loss"][-1] < 0.25  # the variance of the labels: it has learned something
 
 
 def test_twice_in_a_row_each_as_if_it_were_the_first():

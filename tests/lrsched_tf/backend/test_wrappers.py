@@ -10,6 +10,7 @@ import lrsched
 from lrsched_tf import CyclicalLR, OneCycle, ScheduleCallback
 from tests.lrsched_tf.backend import reference
 from tests.lrsched_tf.backend.test_weights import OPTIMIZERS
+from tests.lrsched_tf.backend.training import need_float16
 
 STEPS = 64
 MAX_LR = 0.03
@@ -63,6 +64,7 @@ def test_updates_that_loss_scaling_skips_are_no_steps(problem, same_weights):
 
 
 def test_half_precision_keeps_the_schedule_in_float32(problem):
+    need_float16()
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = problem.model(sgd())
@@ -299,4 +301,5 @@ def embedding_trained(by_hand):
 def test_an_embedding_with_sparse_gradients():
     """Rows that a batch does not use have no gradient; TensorFlow sends the others sparsely."""
     found, wanted = embedding_trained(by_hand=False), embedding_trained(by_hand=True)
-    np.testing.assert_allclose(found, wanted, atol=2e-6)
+    # Each step rounds each weight, by half a unit in its last place, in both.
+    assert abs(found - wanted).max() <= STEPS * np.finfo("float32").eps * abs(wanted).max()

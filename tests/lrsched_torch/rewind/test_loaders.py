@@ -11,13 +11,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, StackDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, StackDataset
 
 from tests.lrsched_torch.helpers import (
     data,
     find,
     left,
 )
+from tests.lrsched_torch.rewind.data_sets import Augmented, Generators, Noise, samples
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
 
@@ -51,25 +52,6 @@ class ShufflingDataset(IterableDataset):
         np.random.shuffle(self.order)
         for index in self.order:
             yield self.x[index], torch.ones(1)
-
-
-class Noise:
-    def __init__(self):
-        self.rng = np.random.default_rng(0)
-
-    def __call__(self, x):
-        return x + float(self.rng.random())
-
-
-class Augmented(Dataset):
-    def __init__(self, transform):
-        self.transform, self.x = transform, torch.randn(64, 4)
-
-    def __len__(self):
-        return 64
-
-    def __getitem__(self, index):
-        return self.transform(self.x[index]), torch.ones(1)
 
 
 class Compose:
@@ -129,17 +111,6 @@ class Epochs(ShufflingSampler):
         self.order = tuple(rng.sample(self.order, 64))
         self.epoch = (self.epoch[0] + 1,)
         return iter(self.order)
-
-
-class Generators(Dataset):
-    def __init__(self):
-        self.rngs = [random.Random(0), random.Random(1)]
-
-    def __len__(self):
-        return 64
-
-    def __getitem__(self, index):
-        return torch.full((4,), self.rngs[index % 2].random()), torch.ones(1)
 
 
 class Subclass(Generators):
@@ -248,10 +219,6 @@ def of_the_module():
     TORCH_RNG.manual_seed(0)
     vars(GLOBAL_NOISE).update(vars(Noise()))
     return DataLoader(OfTheModule(), batch_size=8)
-
-
-def samples():
-    return TensorDataset(torch.randn(64, 4), torch.randn(64, 1))
 
 
 LOADERS = {

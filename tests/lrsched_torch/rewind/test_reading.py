@@ -4,7 +4,6 @@ import functools
 import gc
 import itertools
 import multiprocessing
-import random
 import sys
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lrsched_torch import range_test
 from tests.lrsched_torch.helpers import (
@@ -22,12 +21,9 @@ from tests.lrsched_torch.helpers import (
     left,
     sgd,
 )
+from tests.lrsched_torch.rewind.data_sets import Augmented, Generators, Noise, samples
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
-
-
-def samples():
-    return TensorDataset(torch.randn(64, 4), torch.randn(64, 1))
 
 
 def endless():
@@ -136,25 +132,6 @@ def test_what_the_loop_itself_notes_stays():
     assert len(trainer.losses) == 12
 
 
-class Noise:
-    def __init__(self):
-        self.rng = np.random.default_rng(0)
-
-    def __call__(self, x):
-        return x + float(self.rng.random())
-
-
-class Augmented(Dataset):
-    def __init__(self, transform):
-        self.transform, self.x = transform, torch.randn(64, 4)
-
-    def __len__(self):
-        return 64
-
-    def __getitem__(self, index):
-        return self.transform(self.x[index]), torch.ones(1)
-
-
 def test_what_decides_the_batches_in_a_training_loop_is_restored():
     class Trainer:
         def __init__(self):
@@ -254,17 +231,6 @@ def test_what_an_iterator_reads_from_draws_as_before(kind):
     assert "The loader is an iterator: the batches that were read are gone from it." in (
         test.curve.notes
     )
-
-
-class Generators(Dataset):
-    def __init__(self):
-        self.rngs = [random.Random(0), random.Random(1)]
-
-    def __len__(self):
-        return 64
-
-    def __getitem__(self, index):
-        return torch.full((4,), self.rngs[index % 2].random()), torch.ones(1)
 
 
 def test_an_iterator_in_a_data_set_is_named():
