@@ -14,15 +14,18 @@ STEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
 
 @pytest.mark.parametrize("kind", TITLES)
 def test_stopping_changes_no_answer(tasks, stored, kind):
-    assert len(tasks[kind]) == NUMBERS[kind]
+    shortened = 0
     for task in tasks[kind]:
         for protocol, curves in task.curves.items():
             planned = stored.PROTOCOLS[protocol]
             for lr, loss in curves:
                 curve, _ = stopped(lr, loss, planned)
-                whole = LossCurve(lr, loss, num_steps=len(planned))
-                assert curve.suggest() == whole.suggest(), task.name
-                assert curve.cyclical_range() == whole.cyclical_range(), task.name
+                if len(curve) < len(lr):  # else there is nothing to compare
+                    whole = LossCurve(lr, loss, num_steps=len(planned))
+                    assert curve.suggest() == whole.suggest(), task.name
+                    assert curve.cyclical_range() == whole.cyclical_range(), task.name
+                    shortened += 1
+    assert shortened > 80
 
 
 @pytest.fixture(scope="module")
