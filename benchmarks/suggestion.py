@@ -1,6 +1,6 @@
 """What suggestions are worth: regret of training with them, ours and the peers', from stored runs.
 
-    python benchmarks/suggestion.py [--bench ../shared/suggestion_bench] [--plot regret.png]
+    python benchmarks/suggestion.py [--bench FOLDER] [--plot regret.png]
 
 Scores the public tasks of the benchmark's folder where it is there, the 16 tasks of other kinds and
 the ten fresh ones that are stored beside this file. Regret 0 is the loss that the best learning

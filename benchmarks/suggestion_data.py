@@ -1,6 +1,6 @@
 """Stored range tests and trainings of small tasks: what suggestions are scored on.
 
-The public tasks lie in a folder beside the repository. Those of other kinds lie next to this file,
+The public tasks are no part of the repository. Those of other kinds lie next to this file,
 where `suggestion_tasks.py` records them, as do the fresh ones, which had no part in any choice.
 NumPy is enough to read them. What the scripts that read them share is here too.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-PUBLIC = HERE.parents[1] / "shared" / "suggestion_bench"
+PUBLIC = HERE / "suggestion_bench"  # a folder, or a link to one, that need not be there
 NEW, FRESH = "suggestion_tasks", "suggestion_fresh"  # records: NAME.json and NAME.npz beside this
 
 SCHEDULES = {"onecycle": "one_cycle", "constant": "constant"}  # our names of them

@@ -1,6 +1,6 @@
 """Why the second look is as it is: its design chosen on other kinds of tasks.
 
-    python benchmarks/suggestion_design.py [--bench ../shared/suggestion_bench] [--record]
+    python benchmarks/suggestion_design.py [--bench FOLDER] [--record]
 
 Scores what `suggestion_probes.py` would say with other constants, and successive halving, on short
 trainings of the public tasks and the new kinds that are stored beside this file. `--record` runs

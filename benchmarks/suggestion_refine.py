@@ -1,6 +1,6 @@
 """What a second look would be worth: range tests and the probes of `suggestion_probes.py`, live.
 
-    python benchmarks/suggestion_refine.py [--bench ../shared/suggestion_bench] [--jobs 2]
+    python benchmarks/suggestion_refine.py [--bench FOLDER] [--jobs 2]
         [--tasks NAME,NAME]
 
 Three runs of every task for both schedules, 300 steps of sweep and 300 of probes each: about 15

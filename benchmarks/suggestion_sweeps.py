@@ -1,6 +1,6 @@
 """How the suggestion bears other sweeps than the stored ones: live, on twelve of the tasks.
 
-    python benchmarks/suggestion_sweeps.py [--bench ../shared/suggestion_bench]
+    python benchmarks/suggestion_sweeps.py [--bench FOLDER]
 
 One run each of sweeps of other lengths, other ends and on a linear scale, about a minute. Data sets
 and models are those of the benchmark's folder; regret is read from the stored trainings.

@@ -1,6 +1,6 @@
 """Sixteen tasks of other kinds than the public benchmark's: their definitions and their recording.
 
-    python benchmarks/suggestion_tasks.py [--bench ../shared/suggestion_bench] [--tasks NAME,NAME]
+    python benchmarks/suggestion_tasks.py [--bench FOLDER] [--tasks NAME,NAME]
 
 writes range tests and trainings on a grid of learning rates beside this file, for these and for the
 ten tasks of `suggestion_fresh.py`, about 30 minutes for all. Data sets, loaders and training loops

@@ -1,4 +1,4 @@
-"""Shared by all tests: where the optional data lies, and how hard hypothesis tries."""
+"""Shared by all tests: the root of the repository, and how hard hypothesis tries."""
 
 import os
 import signal
@@ -30,12 +30,3 @@ settings.load_profile("ci" if os.environ.get("CI") else "lrsched")
 def repo() -> Path:
     """Root of the repository."""
     return REPO
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of peers' data beside the repository; tests that need it skip without it."""
-    folder = REPO.parent / "shared"
-    if not folder.is_dir():
-        pytest.skip("needs the folder ../shared with the peers' data, which is not here")
-    return folder

@@ -1,10 +1,10 @@
-"""Write the answers of the peers' rules on a few stored range tests.
+"""Write the answers of the peers' rules on stored range tests.
 
-    python tests/golden/make_peer_rules.py ../shared/suggestion_bench tests/golden/peer_rules.json
+    python tests/golden/make_peer_rules.py BENCH tests/golden/peer_rules.json
 
-The rules are those of the benchmark's rules.py, which its rules_check.py compares with the
-installed peers (fastai 2.8.12, Lightning 2.6.6, ignite 0.5.5, torch-lr-finder 0.2.2). Every rule is
-given the same sweeps of 100 steps here.
+BENCH is a folder with the peers' rules, rules.py, and range tests that store.py reads. Its
+rules_check.py compares the rules with the installed peers (fastai 2.8.12, Lightning 2.6.6, ignite
+0.5.5, torch-lr-finder 0.2.2). Every rule is given the same sweeps here.
 """
 
 import json
@@ -40,6 +40,7 @@ NAMES = (
 PLATEAU = 2.3  # of equal losses: the rounding of their mean alone decides most rules
 OF_LOGARITHMS = "fastai_steep"  # there the last bit of np.log decides, which machines disagree on
 SWEEP = "e7_100"
+DIGITS = 10  # of an answer on the repository's tasks, whose lr are a percent or more apart
 
 
 def answer(rule, sweeps):
@@ -50,21 +51,39 @@ def answer(rule, sweeps):
     return None if lr is None or not math.isfinite(lr) else float(lr)
 
 
-def main(bench, out):
-    sys.path.insert(0, bench)
+def answers(bench, curve, planned):
+    """The lr of every rule; each reads the sweep of its owner's default plan: all are this one."""
+    rules, store = bench
+    store.PROTOCOLS.update(dict.fromkeys(store.PROTOCOLS, planned))
+    sweeps = dict.fromkeys(store.PROTOCOLS, curve)
+    with np.errstate(all="ignore"):
+        return {name: answer(rules.RULES[name], sweeps) for name in NAMES}
+
+
+def recorded_tasks(bench, data):
+    """{protocol: {task: {rule: lr}}} on the first sweep of each task stored in the repository."""
+    found = {}
+    for task in (*data.new_tasks(), *data.fresh_tasks()):
+        for protocol, ((lr, loss), *_) in task.curves.items():
+            lrs = answers(bench, {"lr": lr, "loss": loss}, data.PROTOCOLS[protocol])
+            found.setdefault(protocol, {})[task.name] = {
+                rule: None if lr is None else float(f"{lr:.{DIGITS}g}") for rule, lr in lrs.items()
+            }
+    return found
+
+
+def main(folder, out):
+    sys.path[:0] = [folder, str(Path(__file__).parents[2] / "benchmarks")]
     import rules
     import store
+    import suggestion_data
 
-    # Each rule reads the sweep of its owner's default plan: make all of them this one.
-    planned = store.PROTOCOLS[SWEEP]
-    store.PROTOCOLS.update(dict.fromkeys(store.PROTOCOLS, planned))
+    bench, planned = (rules, store), list(store.PROTOCOLS[SWEEP])
     curves = {task.name: store.curves(task)[SWEEP]["100"] for task in store.tasks(names=TASKS)}
     flat = {"lr": np.array(planned), "loss": np.full(len(planned), PLATEAU)}
     rows = []
     for name, curve in (*curves.items(), ("plateau", flat)):
-        sweeps = dict.fromkeys(store.PROTOCOLS, curve)
-        with np.errstate(all="ignore"):
-            lr = {rule: answer(rules.RULES[rule], sweeps) for rule in NAMES}
+        lr = answers(bench, curve, planned)
         if curve is flat:
             del lr[OF_LOGARITHMS]
         data = {
@@ -74,7 +93,8 @@ def main(bench, out):
             "num_steps": len(planned),
         }
         rows.append({"name": name, "curve": data, "lr": lr})
-    Path(out).write_text(json.dumps({"curves": rows}) + "\n", encoding="utf8")
+    text = json.dumps({"curves": rows, "tasks": recorded_tasks(bench, suggestion_data)})
+    Path(out).write_text(text + "\n", encoding="utf8")
 
 
 if __name__ == "__main__":
