@@ -33,7 +33,7 @@ class Comparison:
         """Overlay the curves; the arguments are those of `lrsched.curve.plot.plot_comparison`."""
         from lrsched.curve.plot import plot_comparison
 
-        return plot_comparison(self, ax, **options)
+        return plot_comparison(self.curves, self.labels, ax, **options)
 
     def __repr__(self) -> str:
         pairs = zip(self.labels, self.curves, strict=True)

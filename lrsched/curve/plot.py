@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import html as escaping
 import io
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ from lrsched.engine.plot import new_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lrsched.curve.comparison import Comparison
-    from lrsched.curve.loss_curve import LossCurve
 
 RAW_COLOR, SMOOTH_COLOR, SUGGESTION_COLOR = "0.6", "tab:blue", "tab:red"
 SCALES = ("log", "linear")
@@ -30,8 +28,26 @@ LABELS = {PLATEAU: "suggestion", FALLBACK: "fallback"}
 LARGEST = 1e306  # beyond, matplotlib overflows: losses are left out as infinite ones are
 
 
+class Drawn(Protocol):
+    """What draws itself, with the functions of this module."""
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes: ...
+
+
+class Curve(Drawn, Protocol):
+    """A LossCurve, of which this module knows what it draws."""
+
+    @property
+    def lr(self) -> NDArray[np.float64]: ...
+    @property
+    def loss(self) -> NDArray[np.float64]: ...
+    @property
+    def num_steps(self) -> int: ...
+    def suggest(self, *, schedule: str = "one_cycle") -> Suggestion: ...
+
+
 def plot_curve(
-    curve: LossCurve,
+    curve: Curve,
     ax: Axes | None = None,
     *,
     xscale: str = "log",
@@ -86,7 +102,8 @@ def plot_curve(
 
 
 def plot_comparison(
-    comparison: Comparison,
+    curves: Sequence[Curve],
+    labels: Sequence[str],
     ax: Axes | None = None,
     *,
     xscale: str = "log",
@@ -96,7 +113,8 @@ def plot_comparison(
     """Overlay several curves, smoothed over their raw losses, each with its suggestion as a dot.
 
     Args:
-        comparison: What `compare` returned.
+        curves: Loss curves.
+        labels: A name for each.
         ax: Matplotlib Axes to draw on; None makes a figure.
         xscale: "log" or "linear" axis of the lr.
         schedule: What the suggestions are for: "one_cycle" or "constant".
@@ -109,9 +127,9 @@ def plot_comparison(
         TypeError: an option of the wrong kind.
         ValueError: an unknown `xscale` or `schedule`, or an lr > 1e306.
     """
-    _check_options(comparison.curves, xscale, schedule, full_range)
+    _check_options(curves, xscale, schedule, full_range)
     ax = new_axes(ax)
-    for index, (label, curve) in enumerate(zip(comparison.labels, comparison.curves, strict=True)):
+    for index, (label, curve) in enumerate(zip(labels, curves, strict=True)):
         color = f"C{index}"
         loss = _drawable(curve.loss)
         ax.plot(curve.lr, loss, color=color, linewidth=0.7, alpha=0.4, label="_raw")
@@ -122,7 +140,7 @@ def plot_comparison(
         ax.plot(lr, smoothed, color=color, label=name)
         if best is not None:
             ax.plot(best, np.interp(best, lr, smoothed), "o", color=color, label="_dot")
-    losses = [_drawable(curve.loss) for curve in comparison.curves]
+    losses = [_drawable(curve.loss) for curve in curves]
     return _finished(ax, xscale, [] if full_range else losses)
 
 
@@ -137,7 +155,7 @@ def _finished(ax: Axes, xscale: str, losses: list[NDArray[np.float64]]) -> Axes:
     return ax
 
 
-def html(curve: LossCurve | Comparison) -> str:
+def html(curve: Drawn) -> str:
     """One curve, or several, for a notebook: sentences and, with matplotlib, a plot."""
     text = "<br>".join(escaping.escape(line) for line in str(curve).splitlines())
     try:
@@ -156,9 +174,7 @@ def html(curve: LossCurve | Comparison) -> str:
     return f'<p>{text}</p><img alt="loss against learning rate" src="data:image/png;base64,{data}">'
 
 
-def _check_options(
-    curves: Iterable[LossCurve], xscale: str, schedule: str, full_range: bool
-) -> None:
+def _check_options(curves: Iterable[Curve], xscale: str, schedule: str, full_range: bool) -> None:
     check_choice("xscale", xscale, SCALES)
     check_choice("schedule", schedule, SCHEDULE_FACTORS)
     check_bool("full_range", full_range)
@@ -170,16 +186,16 @@ def _drawable(loss: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.abs(loss) <= LARGEST, loss, np.nan)
 
 
-def _smoothed(curve: LossCurve) -> NDArray[np.float64]:
+def _smoothed(curve: Curve) -> NDArray[np.float64]:
     return _drawable(smooth_losses(curve.lr, curve.loss, curve.num_steps))
 
 
-def _shown(curve: LossCurve, skip_start: int, skip_end: int) -> slice:
+def _shown(curve: Curve, skip_start: int, skip_end: int) -> slice:
     start = check_int("skip_start", skip_start, 0)
-    stop = len(curve) - check_int("skip_end", skip_end, 0)
-    if stop - start < 1 and len(curve):
+    stop = curve.lr.size - check_int("skip_end", skip_end, 0)
+    if stop - start < 1 and curve.lr.size:
         raise ValueError(
-            f"skip_start + skip_end must be < {len(curve)} points, got {start} + {skip_end}"
+            f"skip_start + skip_end must be < {curve.lr.size} points, got {start} + {skip_end}"
         )
     return slice(start, stop)
 
