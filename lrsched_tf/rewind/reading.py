@@ -7,12 +7,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 import keras
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from lrsched.rewind.interrupt import DeferredInterrupt
+from lrsched.rewind.libraries import is_of_library
 
 # Where adapters of Keras keep what they iterate over, but for what TensorFlow reads by itself.
 SOURCES = ("_dataset", "_dataloader")
@@ -73,13 +75,23 @@ class DataReading:
             if self._enqueuer is not None:
                 _end_workers(self._enqueuer, self._pools)
             while self._iterators and error not in (None, self._handled):
-                # They hold on to iterators.
-                traceback.clear_frames(error.__traceback__)
+                _release(error.__traceback__)
                 error = error.__context__
             # On TensorFlow, threads of the first read from the others.
             for name in (FIT, *SOURCES):
                 if name in self._iterators:
                     _end_reading(self._iterators.pop(name))
+
+
+def _release(trace: TracebackType | None) -> None:
+    """Have the frameworks' frames in a traceback drop the iterators that they hold.
+
+    Those of the user's stay as they are, for a debugger.
+    """
+    for frame, _ in traceback.walk_tb(trace):
+        if is_of_library(frame.f_globals.get("__name__")):
+            with suppress(RuntimeError):  # of one that still runs
+                frame.clear()
 
 
 class _Recorded:

@@ -1,55 +1,40 @@
-"""What Accelerate counts outside of models, optimizers and loaders, as an object with a state."""
+"""What Accelerate counts outside of models, optimizers and loaders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
+from lrsched.rewind.kinds import Kind, Registry
+from lrsched.rewind.objects import attributes_of
 
-class AcceleratorAdapter:
-    """Gradient accumulation: how many batches have gone in, and which loader is being read.
-
-    Args:
-        owner: An Accelerator, or an optimizer that it has prepared, which knows less.
-    """
-
-    def __init__(self, owner: Any) -> None:
-        self._counts = [vars(owner.gradient_state)]
-        if counts_batches(owner):
-            self._counts.append(vars(owner))
-
-    def state_dict(self) -> dict[str, Any]:
-        shared, *own = self._counts
-        return {"shared": dict(shared), "step": [counts["step"] for counts in own]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        shared, *own = self._counts
-        shared.update(state["shared"])
-        for counts, step in zip(own, state["step"], strict=True):
-            counts["step"] = step
+ACCELERATOR = "accelerate:Accelerator"
 
 
-def states_of(optimizers: Iterable[Any]) -> Iterator[Any]:
-    """What the optimizers that Accelerate has prepared bring with them."""
-    for optimizer in optimizers:
-        if hasattr(optimizer, "gradient_state"):
-            yield AcceleratorAdapter(optimizer)
-        scaler = scaler_of(optimizer)
-        if scaler is not None:
-            yield scaler
+def _counts(accelerator: Any) -> dict[str, Any]:
+    """Return what gradient accumulation changes: how many batches have gone in, for one."""
+    return {name: vars(accelerator)[name] for name in ("step", "gradient_state")}
+
+
+def add_to(registry: Registry) -> None:
+    """Add the kinds of Accelerate, for when it is there."""
+    registry.add(Kind(attributes=_counts), ACCELERATOR)
+    registry.add(Kind(attributes=attributes_of), "accelerate.state:GradientState")
+    # Holds the loader that it stands for, and is none by its type.
+    loader = Kind(attributes=attributes_of, draws=True)
+    registry.add(loader, "accelerate.data_loader:DataLoaderAdapter")
 
 
 def scaler_of(optimizer: Any) -> torch.amp.GradScaler | None:
-    """The GradScaler of an optimizer that Accelerate has prepared, if it is enabled."""
+    """Return the GradScaler of an optimizer that Accelerate has prepared, if it is enabled."""
     scaler = vars(optimizer).get("scaler")
     enabled = isinstance(scaler, torch.amp.GradScaler) and scaler.is_enabled()
     return scaler if enabled else None
 
 
 def accumulated_gradients(optimizer: Any) -> Any:
-    """What says whether a batch ends an update, where Accelerate accumulates gradients, or None."""
+    """Return what says whether a batch ends an update, if Accelerate accumulates gradients."""
     state = vars(optimizer).get("gradient_state")
     return state if getattr(state, "num_steps", 1) > 1 else None
 
@@ -62,8 +47,3 @@ def begin_updates(optimizer: Any) -> None:
     state = accumulated_gradients(optimizer)
     if state is not None:
         state.sync_gradients = True
-
-
-def counts_batches(part: Any) -> bool:
-    """Whether something is an Accelerator."""
-    return hasattr(part, "gradient_state") and isinstance(vars(part).get("step"), int)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from types import GeneratorType
 from typing import Any
 
 from torch.utils.data import Dataset
 
-from lrsched.rewind.containers import children
-from lrsched.rewind.kinds import Child, Limits
 from lrsched.rewind.snapshot import Snapshot
 from lrsched.rewind.torch_values import end_reading
 from lrsched_torch.rewind.registry import registry_for
 
 GONE = "The loader is an iterator: the batches that were read are gone from it."
 READ_AGAIN = "The loader has fewer batches than the test has steps, and was read again."
-# Of a list of batches, nothing is copied; what changes batches in place, changes the first one.
-WATCHED = Limits(bytes=0)
 
 
 class Batches:
@@ -46,7 +42,9 @@ class Batches:
         # What knows its length, such as Lightning's CombinedLoader, begins anew with each iter().
         self._once = self._ends and not hasattr(type(loader), "__len__")
         self._loader = loader
-        self._snapshot = _snapshot(name, loader, verify)
+        # That an iterator has been read is said anyway.
+        watched = verify and not self._ends
+        self._snapshot = Snapshot([(name, loader)], registry_for(None), verify=watched)
         held = (value for value in self._snapshot.values() if value is not loader)
         self._holds_iterator = any(map(_is_iterator, held))
         self._begun_again = 0
@@ -115,24 +113,6 @@ class Batches:
         if self._begun_again:
             notes.append(READ_AGAIN)
         return notes
-
-
-def _snapshot(name: str, loader: Any, verify: bool) -> Snapshot:
-    registry = registry_for(None)
-    if isinstance(loader, (list, tuple)):
-        return Snapshot(_first_of(name, loader), registry, verify=verify, limits=WATCHED)
-    # That an iterator has been read is said anyway.
-    watched = verify and not isinstance(loader, Iterator)
-    return Snapshot([(name, loader)], registry, verify=watched)
-
-
-def _first_of(name: str, batches: Sequence[Any]) -> Iterator[Child]:
-    """Yield the parts of the first batch."""
-    for batch in batches[:1]:
-        if isinstance(batch, (list, tuple, dict)):
-            yield from ((f"{name}[0]{label}", part) for label, part in children(batch))
-        else:
-            yield f"{name}[0]", batch
 
 
 def _close(batches: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from torch.optim import Optimizer
@@ -41,14 +41,3 @@ def _capture(optimizer: Optimizer) -> Restore:
 
 
 OPTIMIZER = Kind(_children, attributes=_attributes, capture=_capture)
-
-
-def with_inner(optimizers: Iterable[Optimizer]) -> list[Optimizer]:
-    """Return optimizers, and those that they wrap, each once."""
-    found: dict[int, Optimizer] = {}
-    waiting = [*optimizers]
-    for optimizer in waiting:
-        if id(optimizer) not in found:
-            found[id(optimizer)] = optimizer
-            waiting += [part for part in vars(optimizer).values() if isinstance(part, Optimizer)]
-    return list(found.values())

@@ -14,6 +14,7 @@ from lrsched.rewind.kinds import Kind, Registry
 from lrsched.rewind.objects import attributes_of
 from lrsched.rewind.registry import new_registry
 from lrsched.rewind.torch_values import TENSOR, capture_tensor
+from lrsched_torch.rewind import accelerate
 from lrsched_torch.rewind.modules import MODULE, children_of_parameter, of_parameter
 from lrsched_torch.rewind.optimizers import OPTIMIZER
 from lrsched_torch.rewind.stateful import BY_STATE_DICT, ByStateDict
@@ -32,8 +33,5 @@ def registry_for(device: Hashable) -> Registry:
     registry.add(BY_STATE_DICT, ByStateDict)
     # Its state dict leaves out what an interrupted update has left half done.
     registry.add(Kind(attributes=attributes_of), torch.amp.GradScaler)
-    # Holds the loader that it stands for, and is none by its type.
-    registry.add(
-        Kind(attributes=attributes_of, draws=True), "accelerate.data_loader:DataLoaderAdapter"
-    )
+    accelerate.add_to(registry)
     return registry

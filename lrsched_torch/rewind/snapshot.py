@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -12,13 +12,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lrsched.rewind.kinds import Child
+from lrsched.rewind.kinds import is_a
 from lrsched.rewind.snapshot import Snapshot
-from lrsched_torch.rewind.accelerate import states_of
-from lrsched_torch.rewind.optimizers import with_inner
+from lrsched_torch.rewind.accelerate import ACCELERATOR
 from lrsched_torch.rewind.process import sources
 from lrsched_torch.rewind.registry import registry_for
-from lrsched_torch.rewind.stateful import ByStateDict, by_state_dict
+from lrsched_torch.rewind.stateful import by_state_dict
 
 
 class TrainingSnapshot(Snapshot):
@@ -49,9 +48,10 @@ class TrainingSnapshot(Snapshot):
         verify: bool = True,
         functions: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        roots = [*_stateful_roots(optimizer, stateful)]
+        # What else there is comes first, since loading a scheduler writes the lr.
+        roots = [(f"stateful[{index}]", _restorable(part)) for index, part in enumerate(stateful)]
         roots += [("model", model), ("optimizer", optimizer), *functions.items()]
-        modules = [part for _, part, *_ in roots if isinstance(part, nn.Module)]
+        modules = [part for _, part in roots if isinstance(part, nn.Module)]
         _check_values(modules)
         self._sharded = _sharded_in(modules)
         _reshard(self._sharded)
@@ -71,16 +71,10 @@ class TrainingSnapshot(Snapshot):
             self.restore_sources()  # grad mode is one of them
 
 
-def _stateful_roots(optimizer: Optimizer, stateful: Iterable[Any]) -> Iterator[Child]:
-    """Yield what else is restored; the first, since loading a scheduler writes the lr."""
-    optimizers = [optimizer]
-    for index, part in enumerate(stateful):
-        is_object = isinstance(part, (nn.Module, Optimizer, torch.amp.GradScaler))
-        yield f"stateful[{index}]", part if is_object else by_state_dict(part)
-        optimizers += [part] if isinstance(part, Optimizer) else []
-    for part in states_of(with_inner(optimizers)):
-        is_scaler = isinstance(part, torch.amp.GradScaler)
-        yield f"optimizer.{type(part).__name__}", part if is_scaler else ByStateDict(part)
+def _restorable(part: Any) -> Any:
+    """Return an entry of `stateful`, or what restores it by its state dict."""
+    known = (nn.Module, Optimizer, torch.amp.GradScaler, ACCELERATOR)
+    return part if is_a(part, *known) else by_state_dict(part)
 
 
 def _checked_device(device: Any) -> torch.device | None:

@@ -1,4 +1,4 @@
-"""What is restored by its state dict, or by an adapter that stands for one."""
+"""What is restored by its state dict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from lrsched.rewind.kinds import Kind, Restore
-from lrsched_torch.rewind.accelerate import AcceleratorAdapter, counts_batches
 
 
 class ByStateDict:
@@ -39,8 +38,6 @@ def by_state_dict(part: Any) -> ByStateDict:
     Raises:
         TypeError: it has none.
     """
-    if counts_batches(part):
-        return ByStateDict(AcceleratorAdapter(part))
     if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
         raise TypeError(
             "stateful must hold objects with state_dict and load_state_dict, "
