@@ -19,7 +19,7 @@ def _convolution(outputs: int) -> list[Any]:
 
 
 def compiled(data: Data, seed: int, lr: float = 0.01) -> Any:
-    """A seeded model, compiled with SGD with momentum."""
+    """Return a seeded model, compiled with SGD with momentum."""
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     model = keras.Sequential(

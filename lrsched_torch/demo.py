@@ -66,7 +66,7 @@ class Training:
 
     @torch.no_grad()
     def evaluate(self, x: object, y: object) -> tuple[float, float]:
-        """Loss and accuracy over a whole data set."""
+        """Return loss and accuracy over a whole data set."""
         self.model.eval()
         images = torch.as_tensor(x, device=self.device).permute(0, 3, 1, 2)
         labels = torch.as_tensor(y, device=self.device)

@@ -1,1 +1,1 @@
-"""Everything put back after a trial, whatever the framework."""
+"""One engine that restores everything after a trial, whatever the framework."""

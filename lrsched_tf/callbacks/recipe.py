@@ -86,7 +86,7 @@ class FitLength:
 
     @property
     def is_learning(self) -> bool:
-        """Whether the batches of the first epoch are to be counted."""
+        """Return whether the batches of the first epoch are to be counted."""
         return self._learn and self.epochs is not None and self.batches_per_epoch() is None
 
     def schedules(self, recipe: Recipe, length: RunLength) -> Schedules:

@@ -37,7 +37,7 @@ class KerasSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
         self.schedule = schedule
 
     def __call__(self, step: Any) -> Any:
-        """Learning rate at an integer step, or a tensor of integers of any shape.
+        """Return the learning rate at an integer step, or a tensor of integers of any shape.
 
         Raises:
             TypeError: `step` is not of integers.

@@ -20,7 +20,7 @@ REMEDY = " (pass what keeps it in stateful=[...])"
 
 
 def validation_batches(loader: Iterable[Any], verify: bool) -> Batches:
-    """The batches of a validation loader, which is read after every update."""
+    """Return the batches of a validation loader, which is read after every update."""
     if isinstance(loader, Iterator):
         raise TypeError(
             f"val_loader must be an iterable that can be read again and again, got {loader!r} "
@@ -30,7 +30,7 @@ def validation_batches(loader: Iterable[Any], verify: bool) -> Batches:
 
 
 def check_step(optimizer: Optimizer) -> None:
-    """An optimizer whose step evaluates a closure several times needs a loop that gives one."""
+    """Refuse an optimizer whose step evaluates a closure: it needs a loop of its own."""
     kind: Any = type(optimizer)
     if _needs_closure(kind):
         raise TypeError(
@@ -46,7 +46,7 @@ def _needs_closure(kind: type[Optimizer]) -> bool:
 
 
 def checked_place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:
-    """The device to train on, after a check that model and optimizer belong together."""
+    """Return the device to train on, if model and optimizer belong together."""
     check_type("model", model, nn.Module)
     check_type("optimizer", optimizer, Optimizer)
     parameters = {id(parameter): parameter for parameter in model.parameters()}
@@ -67,7 +67,7 @@ def checked_place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.
 
 
 def _device(name: str, device: Any) -> torch.device | None:
-    """A device by its name or number, as torch has it."""
+    """Return a device by its name or number, as torch has it."""
     if device is None:
         return None
     if not isinstance(device, (str, int, torch.device)):
@@ -81,7 +81,7 @@ def _device(name: str, device: Any) -> torch.device | None:
 
 
 def checked_device(name: str, device: Any) -> Any:
-    """The device as it was given, if it is there."""
+    """Return the device as it was given, if it is there."""
     try:
         torch.empty(0, device=_device(name, device))
     except (AssertionError, RuntimeError) as error:
@@ -92,7 +92,7 @@ def checked_device(name: str, device: Any) -> Any:
 
 
 def listed(stateful: Iterable[Any]) -> tuple[Any, ...]:
-    """The stateful objects, in a list and not one alone."""
+    """Return the stateful objects, in a list and not one alone."""
     if isinstance(stateful, Iterable) and not hasattr(stateful, "state_dict"):
         return tuple(stateful)
     raise TypeError(
@@ -102,7 +102,7 @@ def listed(stateful: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def enabled_scaler(stateful: Iterable[Any]) -> torch.amp.GradScaler | None:
-    """The enabled GradScaler among some objects."""
+    """Return the enabled GradScaler among some objects."""
     scalers = (part for part in stateful if isinstance(part, torch.amp.GradScaler))
     return next((scaler for scaler in scalers if scaler.is_enabled()), None)
 
@@ -110,7 +110,7 @@ def enabled_scaler(stateful: Iterable[Any]) -> torch.amp.GradScaler | None:
 def with_scaler(
     stateful: tuple[Any, ...], amp: Any, place: torch.device
 ) -> tuple[tuple[Any, ...], torch.amp.GradScaler | None]:
-    """The stateful objects, and the GradScaler among them; float16 gets one if it has none."""
+    """Return the stateful objects and the GradScaler in them; float16 gets one if it has none."""
     if amp not in (None, torch.bfloat16, torch.float16):
         raise ValueError(f"amp must be torch.bfloat16, torch.float16 or None, got {amp!r}")
     scaler = enabled_scaler(stateful)

@@ -69,7 +69,7 @@ class SweepDriver:
         self.overruled = False
 
     def updates(self, source: Iterable[Any]) -> Generator[Any]:
-        """Entries of `source`, as long as the test runs: what one update is made from.
+        """Yield entries of `source`, as long as the test runs: what one update is made from.
 
         Before the next, one loss must have been recorded.
         """
@@ -127,7 +127,7 @@ class SweepDriver:
         return self._test.running
 
     def had_ended(self) -> bool:
-        """Whether the losses end the test that come before an update which has raised an error.
+        """Return whether the losses before an update that has raised an error end the test.
 
         That update is in vain then: a loop that reads every loss at once does not make it. In
         several processes nobody can tell, since the others do not come here.
@@ -140,7 +140,7 @@ class SweepDriver:
             return False
 
     def _averaged(self, losses: Sequence[Any]) -> list[float]:
-        """The mean over the processes that train together, so that all of them stop together."""
+        """Return the mean over the processes that train together, so that all stop together."""
         device = self._optimizer.param_groups[0]["params"][0].device
         total = flat(list(map(torch.as_tensor, losses))).to(device, torch.float32)
         torch.distributed.all_reduce(total)
@@ -161,7 +161,7 @@ class SweepDriver:
 
 
 def _numbers(losses: list[Any]) -> list[float]:
-    """Losses as numbers, those on a device with one wait for all of them."""
+    """Return losses as numbers, those on a device with one wait for all of them."""
     kinds = set(map(type, losses))
     if kinds.isdisjoint(NUMBERS):
         numbers: list[float] = flat(losses).tolist()
@@ -171,7 +171,7 @@ def _numbers(losses: list[Any]) -> list[float]:
 
 
 def flat(losses: list[Tensor]) -> Tensor:
-    """Losses of shape () and (1,), and of several dtypes, in one tensor."""
+    """Return losses of shape () and (1,), and of several dtypes, in one tensor."""
     try:
         return torch.stack(losses).flatten()
     except RuntimeError:  # of several shapes
@@ -179,7 +179,7 @@ def flat(losses: list[Tensor]) -> Tensor:
 
 
 def shares(groups: Iterable[Group], how: str) -> list[float]:
-    """The lr of each group as a part of the highest, in [0, 1]."""
+    """Return the lr of each group as a part of the highest, in [0, 1]."""
     groups = list(groups)
     for index, group in enumerate(groups):
         if group["lr"] is None:
@@ -197,12 +197,12 @@ def shares(groups: Iterable[Group], how: str) -> list[float]:
 
 
 def _processes() -> int:
-    """Number of processes that train together."""
+    """Return the number of processes that train together."""
     distributed = torch.distributed
     training = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if training else 1
 
 
 def failed_in_vain(error: Exception) -> str:
-    """Of an error that a loop without lag would not have met: a loss that refuses NaN, mostly."""
+    """Return a note of an error that a loop without lag would not have met, mostly of a NaN."""
     return f"An update after the end of the sweep has raised {type(error).__name__}."

@@ -174,7 +174,7 @@ class _Finder:
     snapshot: TrainingSnapshot
 
     def sweep(self, tests: Sequence[RangeTest]) -> LossCurve:
-        """The mean curve of the tests, which read the loader one after the other."""
+        """Return the mean curve of the tests, which read the loader one after the other."""
         stream = iter(self.source)
         for index, test in enumerate(tests):
             if index:
@@ -206,7 +206,7 @@ class _Finder:
 
 
 def _mean(tests: Sequence[RangeTest]) -> LossCurve:
-    """The mean curve, without the sweeps that the end of the loader has cut short, if one is whole.
+    """Return the mean curve of the sweeps that the end of the loader has not cut short.
 
     They would shorten those that it has not. Without a whole one, those that have points count.
     """

@@ -22,7 +22,7 @@ def objective(
     forward: Callable[[Any, Any], Any] | None,
     loss: Callable[[Any, Any], Tensor] | None,
 ) -> Objective:
-    """A function from a batch to its loss.
+    """Return a function from a batch to its loss.
 
     Args:
         model: The model.
@@ -75,7 +75,7 @@ def objective(
 
 
 def _whole(batch: Any) -> tuple[Any, Mapping[str, Any]]:
-    """Positional inputs, and inputs by name, that are the whole batch."""
+    """Return positional inputs, and inputs by name, that are the whole batch."""
     if isinstance(batch, Mapping):
         return (), batch
     return (batch if isinstance(batch, (tuple, list)) else (batch,)), {}
@@ -95,7 +95,7 @@ def _call(model: nn.Module, batch: Any, inputs: Any, named: Mapping[str, Any]) -
 
 
 def split(batch: Any) -> tuple[Any, Mapping[str, Any], Any]:
-    """Positional inputs, inputs by name, and the target.
+    """Return positional inputs, inputs by name, and the target.
 
     The last entry of a tuple or list is the target. A dict, and an object with attributes, has
     it under one of the usual names; a dict's other entries are inputs by their names, unless
@@ -129,7 +129,7 @@ def _described(batch: Any) -> str:
 
 
 def own_loss(outputs: Any) -> Tensor:
-    """The loss that a model has computed itself: its output, or what that holds as `loss`."""
+    """Return the loss that a model has computed: its output, or what that holds as `loss`."""
     if isinstance(outputs, Tensor):
         return outputs
     held = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
@@ -142,7 +142,7 @@ def own_loss(outputs: Any) -> Tensor:
 
 
 def one_number(loss: Any) -> Tensor:
-    """The loss as a tensor of shape (), or an error that says what it is instead."""
+    """Return the loss as a tensor of shape (), or raise an error that says what it is."""
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         shape = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
         raise TypeError(f"the loss must be a tensor with one element, got {shape}")
@@ -150,7 +150,7 @@ def one_number(loss: Any) -> Tensor:
 
 
 def check_trainable(loss: Any) -> None:
-    """One number that gradients can flow from, or an error that says what it is instead."""
+    """Check that a loss is one number that gradients can flow from."""
     if not one_number(loss).requires_grad:
         raise ValueError(
             "the loss must depend on parameters that require a gradient, got one that does not "
@@ -159,7 +159,7 @@ def check_trainable(loss: Any) -> None:
 
 
 def mover(device: torch.device) -> Callable[[Any], Any]:
-    """A function that moves the tensors of a batch to a device, whatever holds them."""
+    """Return a function that moves the tensors of a batch to a device, whatever holds them."""
 
     def move(batch: Any) -> Any:
         if isinstance(batch, Tensor):

@@ -24,7 +24,7 @@ def training_step(
     scaler: torch.amp.GradScaler | None = None,
     validation: Batches | None = None,
 ) -> Callable[[Sequence[Any]], Tensor]:
-    """A function that makes one update and gives back its loss, still on the device.
+    """Return a function that makes one update and returns its loss, still on the device.
 
     Args:
         model: The model.

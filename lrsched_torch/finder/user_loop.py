@@ -44,7 +44,7 @@ class UserLoop:
         self._parts: list[Tensor] = []
 
     def batches(self, source: Iterable[Any]) -> Generator[Any]:
-        """Batches of `source`, as long as the test runs.
+        """Yield batches of `source`, as long as the test runs.
 
         Raises:
             RuntimeError: no loss was recorded for the last batch, or somebody else has begun to
@@ -97,13 +97,13 @@ class UserLoop:
         self.driver.record(loss)
 
     def _is_update(self) -> bool:
-        """Whether the batch handed out last is the last one of an update."""
+        """Return whether the batch handed out last is the last one of an update."""
         if self._gradients is not None:
             return bool(self._gradients.sync_gradients)
         return len(self._parts) == self._accumulate
 
     def _check_accumulating(self) -> None:
-        """Without the Accelerator's `accumulate`, no batch would be the last one of an update."""
+        """Check that the loop uses the `accumulate` of the Accelerator, which ends updates."""
         if self._gradients is not None and len(self._parts) >= self._gradients.num_steps:
             raise RuntimeError(
                 "the loop must use `with accelerator.accumulate(model):`, got "
@@ -117,7 +117,7 @@ class UserLoop:
         )
 
     def was_in_vain(self) -> bool:
-        """Whether the update that has raised an error is one after the end of the test."""
+        """Return whether the update that has raised an error is one after the end of the test."""
         return self._losses < self._batches and self.driver.had_ended()
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class UserLoop:
         self._counter.detach()
 
     def missed_updates(self) -> str | None:
-        """A sentence where the loop has made updates, but by far fewer than the curve has points.
+        """Return a sentence if the loop has made by far fewer updates than the curve has points.
 
         One may be missing, of a loop that was left before its last, and a few more, which a
         GradScaler has skipped that nobody has told of; where one is known, its skips are no points.

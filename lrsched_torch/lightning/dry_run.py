@@ -31,7 +31,7 @@ PLACES = ("log_dir", "name", "root_dir", "save_dir", "sub_dir", "version")
 
 
 def find_lightning() -> ModuleType:
-    """Lightning, under either of its names; the one that is in use where both are installed.
+    """Return Lightning, under either of its names; of both, the one that is in use.
 
     Raises:
         ImportError: it is not installed.
@@ -153,7 +153,7 @@ def restored_attributes(*owners: Any) -> Iterator[None]:
 
 
 def _part(name: str) -> Any:
-    """A part of Lightning."""
+    """Return a part of Lightning."""
     return import_module(f"{find_lightning().__name__}.{name}")
 
 
@@ -205,28 +205,28 @@ class MutedProxy:
 
 
 def _of_callback(callback: Any, name: str) -> Any:
-    """What a callback holds, and in the place of its hooks a function that does nothing."""
+    """Return what a callback holds, and in place of its hooks a function that does nothing."""
     is_hook = hasattr(find_lightning().Callback, name) and name not in CALLBACK_STATE
     return _ignore if is_hook else getattr(callback, name)
 
 
 def _of_logger(logger: Any, name: str) -> Any:
-    """Where a logger writes, and of anything else what does nothing."""
+    """Return where a logger writes, and for anything else what does nothing."""
     return getattr(logger if name in PLACES else _part("loggers.logger").DummyLogger(), name)
 
 
 def _ignore(*arguments: Any, **options: Any) -> None:
-    """In the place of a hook."""
+    """Do nothing, in place of a hook."""
 
 
 def _log(logged: dict[str, Tensor], name: str, value: Any, **options: Any) -> None:
-    """In the place of `LightningModule.log`: keeps the last number of each name."""
+    """Keep the last number of each name, in place of `LightningModule.log`."""
     if isinstance(value, (Number, Tensor)):
         logged[name] = torch.as_tensor(value).detach().clone()
 
 
 def _log_all(logged: dict[str, Tensor], values: Mapping[str, Any], **options: Any) -> None:
-    """In the place of `LightningModule.log_dict`."""
+    """Keep several, in place of `LightningModule.log_dict`."""
     for name, value in values.items():
         _log(logged, name, value)
 

@@ -144,7 +144,7 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
             return test.curve
 
     def _places(self, trainer: Any, module: Any) -> list[Place]:
-        """What holds the lr, each with the name that it has there."""
+        """Return what holds the lr, each with the name that it has there."""
         if self._attr is not None:
             return _find(module, self._attr)
         if any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs):
@@ -155,7 +155,7 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         return []
 
     def _judge(self, found: Suggestion) -> float | None:
-        """The lr to set, or None."""
+        """Return the lr to set, or None."""
         if found.confident or (self._on_doubt == "use" and found.lr is not None):
             _say(str(found))
             return found.lr
@@ -187,7 +187,7 @@ def _check_supported(trainer: Any, module: Any) -> None:
 
 
 def _find(module: Any, attr: str) -> list[Place]:
-    """Where an attribute is: in the hyper-parameters, in the module, or in both."""
+    """Return where an attribute is: in the hyper-parameters, in the module, or in both."""
     places = []
     *path, name = attr.split(".")
     for root in (module.hparams, module):
@@ -236,7 +236,7 @@ def _set_in_places(trainer: Any, attr: str | None, places: list[Place], lr: floa
 
 
 def _settings(trainer: Any) -> str:
-    """All numbers of the optimizer and its schedulers."""
+    """Return all numbers of the optimizer and its schedulers."""
     groups = [dict(group, params=None) for o in trainer.optimizers for group in o.param_groups]
     states = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
     return repr((groups, states))
