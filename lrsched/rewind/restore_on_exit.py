@@ -39,12 +39,13 @@ class RestoreOnExit:
         return self
 
     def __exit__(self, *error: object) -> None:
+        # Not kept, for the copies in them.
+        parts, self.parts = self.parts, []
         with DeferredInterrupt(), ExitStack() as end:
-            for part in self.parts:
+            for part in parts:
                 end.callback(part.restore)
-        left = dict.fromkeys(path for part in self.parts for path in part.differences())
-        self.notes += dict.fromkeys(note for part in self.parts for note in part.notes())
-        self.parts.clear()  # for the copies in them
+        left = dict.fromkeys(path for part in parts for path in part.differences())
+        self.notes += dict.fromkeys(note for part in parts for note in part.notes())
         if left:
             text = f"The range test could not put back: {', '.join(left)}."
             self.notes.append(text)

@@ -1,4 +1,4 @@
-"""LR range test for PyTorch: in one call, or around any training loop."""
+"""LR range test for PyTorch, in one call."""
 
 from __future__ import annotations
 
