@@ -35,7 +35,8 @@ def older_processor():
 
 def number_of_threads(count):
     names = "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
-    return dict.fromkeys(names, str(count))
+    # Threads that wait for others would keep the cores from them.
+    return {**dict.fromkeys(names, str(count)), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def order_of_tests(seed):
