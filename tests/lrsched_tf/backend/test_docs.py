@@ -9,6 +9,9 @@ import matplotlib
 import numpy as np
 import pytest
 
+import lrsched
+import lrsched_tf
+
 pytest.importorskip("sklearn", reason="needs scikit-learn and its digits, of the all extra")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("run once, on the default backend", allow_module_level=True)
@@ -29,7 +32,9 @@ def reader():
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     x = np.random.default_rng(0).normal(size=(512, 4)).astype("float32")
-    return {"model": model, "x": x, "y": (x.sum(1) > 0).astype("int64")}
+    # The first snippets import the packages; each test must hold alone.
+    packages = {"lrsched": lrsched, "lrsched_tf": lrsched_tf}
+    return {**packages, "model": model, "x": x, "y": (x.sum(1) > 0).astype("int64")}
 
 
 @pytest.mark.filterwarnings("ignore:OneCycle. the (lr|momentum) ends", "ignore:`shuffle=True`")
