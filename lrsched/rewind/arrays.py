@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from lrsched.rewind.kinds import Kind, Limits, Registry, Restore
+from lrsched.rewind.kinds import Kind, Limits, NotWritableError, Registry, Restore
 
 
 def capture(values: Any) -> Restore:
     """Copy the elements; returns what writes them back.
 
     Raises:
-        ValueError: an array that cannot be written to.
+        NotWritableError: an array that is read-only.
     """
     if not values.flags.writeable:
-        raise ValueError("an array that cannot be written to")
+        raise NotWritableError("an array that is read-only")
     return partial(np.copyto, values, values.copy())
 
 

@@ -19,6 +19,10 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None))
 MAX_TYPES = 4096
 
 
+class NotWritableError(Exception):
+    """A value has no content that could be written back in place; raised by a `capture`."""
+
+
 class Access(IntEnum):
     """What may be done with a value, by the way that a walk has come to it.
 
@@ -59,7 +63,8 @@ class Kind:
         children: The values that one leads to, beside its attributes.
         attributes: Reads those attributes of an object that are state; None leaves them alone.
         capture: Copies the content and returns a function that writes it back in place; None where
-            nothing can be written, or nothing changes.
+            nothing can be written, or nothing changes. Raises NotWritableError where that goes for
+            one value; any other error is the user's, before anything has changed.
         digest: What tells whether a value that is not captured has changed, in short; None where
             that is not looked at.
         entries: Counts the entries of a container.

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from lrsched.rewind.generators import Source
 from lrsched.rewind.iterators import is_unknown
-from lrsched.rewind.kinds import Access, Child, Kind, Limits, Registry, Restore, is_plain
+from lrsched.rewind.kinds import (
+    Access,
+    Child,
+    Kind,
+    Limits,
+    NotWritableError,
+    Registry,
+    Restore,
+    is_plain,
+)
 from lrsched.rewind.objects import is_training_loop, restore_attributes
 
 LIMITS = Limits()
@@ -170,7 +180,6 @@ class Snapshot:
         self._suspendable: list[tuple[str, Any, Callable[[Any], Restore]]] = []
         self._resumes: list[tuple[str, Restore]] = []
         self._failed: list[str] = []
-        self._refused: list[str] = []
         self._values: dict[int, Any] = {}
         for node in walk(roots, registry, limits):
             self._values[id(node.value)] = node.value
@@ -184,11 +193,9 @@ class Snapshot:
         path, value, kind, attributes, permitted = node
         done = False
         if kind.capture is not None and permitted:
-            try:
+            with suppress(NotWritableError):
                 self._restores.append((path, kind.capture(value)))
                 done = True
-            except Exception:  # of any library, or of a class of the user's: watched, if possible
-                self._refused += [] if kind.digest else [path]
         if attributes is not None and kind.attributes is not None:
             restore = partial(restore_attributes, value, kind.attributes, attributes)
             self._restores.append((path, restore))
@@ -248,7 +255,4 @@ class Snapshot:
     def notes(self) -> list[str]:
         """Return sentences on what may have changed and does not tell."""
         unknown = (watched.path for watched in self._watched if is_unknown(watched.before))
-        notes = [f"{path} is an iterator: what was read from it is gone." for path in unknown]
-        return notes + [
-            f"{path} cannot be copied: what has changed in it stays." for path in self._refused
-        ]
+        return [f"{path} is an iterator: what was read from it is gone." for path in unknown]

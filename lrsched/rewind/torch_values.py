@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from lrsched.rewind.generators import Source, capture_state
-from lrsched.rewind.kinds import Access, Child, Kind, Registry, Restore, is_a
+from lrsched.rewind.kinds import Access, Child, Kind, NotWritableError, Registry, Restore, is_a
 from lrsched.rewind.objects import attributes_of, without
 
 # Where a DataLoader keeps an epoch that is under way, and what it keeps there when none is.
@@ -38,11 +38,11 @@ def capture_tensor(tensor: Any, device: Any = None) -> Restore:
     """Copy a tensor, which gradient it has and whether it needs one; returns what restores them.
 
     Args:
-        tensor: Of torch's own class, or made of tensors of that, and dense.
+        tensor: Dense, of any class.
         device: Where the copy lives; None leaves it where the tensor is.
 
     Raises:
-        TypeError: a tensor that cannot be written to in place.
+        NotWritableError: a tensor of another layout, or without memory.
     """
     values = _capture_values(tensor, device)
     if not tensor.is_leaf:
@@ -68,18 +68,13 @@ def _capture_values(tensor: Any, device: Any) -> Restore:
     if tensor.is_meta:
         return lambda: None
     is_made_of_others = hasattr(tensor, "__tensor_flatten__") or hasattr(tensor, "to_local")
-    if not (is_dense(tensor) and (is_made_of_others or type(tensor) in _own_classes())):
-        raise TypeError("a tensor that cannot be written to in place")
+    if not (is_dense(tensor) and (is_made_of_others or tensor.data_ptr() or not tensor.numel())):
+        raise NotWritableError("a tensor without elements in memory of its own")
     memory = _memory_of(tensor)
     content = memory.to(device or memory.device, copy=True)
     # A tensor made of others, such as a shard, has no memory of its own.
     view = None if hasattr(tensor, "__tensor_flatten__") else tensor.detach()
     return partial(_refill, tensor, view, memory, content)
-
-
-def _own_classes() -> tuple[type, ...]:
-    torch = sys.modules["torch"]
-    return torch.Tensor, torch.nn.Parameter
 
 
 def is_dense(tensor: Any) -> bool:

@@ -50,6 +50,33 @@ def test_tied_weights_stay_tied():
     assert torch.equal(model[0].weight, before)
 
 
+class OwnParameter(nn.Parameter):
+    """A parameter of a class of the user's."""
+
+
+def test_a_parameter_of_a_class_derived_from_torchs_is_restored():
+    model = nn.Linear(2, 1)
+    model.weight = weight = OwnParameter(torch.ones(1, 2))
+    snapshot = TrainingSnapshot(model, sgd(model))
+    with torch.no_grad():
+        weight += 1
+    snapshot.restore()
+    assert snapshot.differences() == []
+    assert weight.tolist() == [[1.0, 1.0]]
+
+
+def test_a_copy_that_fails_ends_the_test_before_anything_has_changed():
+    class Full(nn.Parameter):
+        def detach(self):
+            raise torch.OutOfMemoryError
+
+    model = nn.Linear(4, 1)
+    model.weight = Full(torch.ones(1, 4))
+    with pytest.raises(torch.OutOfMemoryError):
+        find(model)
+    assert model.weight.tolist() == [[1.0] * 4]
+
+
 def conjugate():
     return torch.complex(torch.arange(6.0), torch.ones(6)).conj()
 
