@@ -8,20 +8,49 @@ argument, rule, value and, where there is one, the remedy.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+# Ints beyond do not fit the int64 of NumPy.
+MAX_INT = 2**63 - 1
+# More, and it should be a table: some 100 MB, and some seconds to build.
+MAX_SEGMENTS = 2**18
+MAX_SHOWN = 200  # characters
+_REPR = reprlib.Repr()
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = _REPR.maxfrozenset = 20
+_REPR.maxlevel, _REPR.maxother = 3, MAX_SHOWN
+_REPR.maxstring = _REPR.maxlong = MAX_SHOWN
+
+
+def shown(value: object) -> str:
+    """The repr of a value, of a long one only the beginning; data may be large, or hold itself."""
+    if isinstance(value, int) and value.bit_length() > MAX_SHOWN:
+        return f"an int of {value.bit_length()} bits"
+    text = _REPR.repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
 
 def _fail(kind: type[Exception], name: str, rule: str, value: object, hint: str = "") -> Exception:
     remedy = f" ({hint})" if hint else ""
-    return kind(f"{name} must be {rule}, got {value!r}{remedy}")
+    return kind(f"{name} must be {rule}, got {shown(value)}{remedy}")
+
+
+def _scalar(value: Any) -> Any:
+    """The number in an array or tensor of shape (); anything else as it is."""
+    if isinstance(value, (int, float)) or getattr(value, "shape", None) != ():
+        return value
+    if hasattr(value, "__array__") and not hasattr(value, "item"):  # a tensor of TensorFlow
+        value = np.asarray(value)
+    return value.item() if hasattr(value, "item") else value
 
 
 def check_real(name: str, value: Any, rule: str = "a finite number", hint: str = "") -> float:
-    """A finite real number; bool, strings, arrays and tensors are `TypeError`."""
+    """A finite real number, also as an array or tensor of shape (); bool and text are TypeError."""
+    value = _scalar(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise _fail(TypeError, name, rule, value, hint)
     try:
@@ -65,22 +94,34 @@ def check_momentum(name: str, value: Any) -> float:
     return number
 
 
-def check_gamma(name: str, value: Any) -> float:
-    """A decay factor in (0, 1]."""
-    number = check_positive(name, value)
-    if number > 1:
-        raise _fail(ValueError, name, "in (0, 1]", value, "for growth use exponential_sweep")
+def check_int(name: str, value: Any, minimum: int | None, hint: str = "") -> int:
+    """An int >= `minimum` and < 2**63, also as an array of shape (); never bool or 10.0."""
+    rule = "an int" if minimum is None else f"an int >= {minimum}"
+    value = _scalar(value)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
+        raise _fail(TypeError, name, rule, value, hint)
+    number = int(value)
+    if minimum is not None and number < minimum:
+        raise _fail(ValueError, name, rule, value, hint)
+    if number > MAX_INT:
+        raise _fail(ValueError, name, "< 2**63", value, hint)
     return number
 
 
-def check_int(name: str, value: Any, minimum: int, hint: str = "") -> int:
-    """An int >= `minimum`; Python and NumPy ints, never bool or 10.0."""
-    rule = f"an int >= {minimum}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
-        raise _fail(TypeError, name, rule, value, hint)
-    if value < minimum:
-        raise _fail(ValueError, name, rule, value, hint)
-    return int(value)
+def grown(name: str, factor: float, times: int) -> float:
+    """`factor ** times`, which must be one that a float can hold."""
+    try:
+        return factor**times
+    except OverflowError:
+        rule = f"small enough for a float after growing {times} times"
+        raise _fail(ValueError, name, rule, factor) from None
+
+
+def check_number_of_segments(name: str, number: int) -> None:
+    """A number of segments that is neither 0 nor too large."""
+    if not 1 <= number <= MAX_SEGMENTS:
+        rule = f"from 1 to {MAX_SEGMENTS} segments"
+        raise _fail(ValueError, name, rule, number, "what is finer should be computed or looked up")
 
 
 def check_bool(name: str, value: Any, hint: str = "") -> bool:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-import yaml
 from rich.console import Console
 
 from lrsched import demo as demonstration
+from lrsched._load import load_json, load_yaml
+from lrsched._validate import shown
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.schedules.config import from_config
+
+# More values than this are a mistake in the arguments.
+MAX_VALUES = 10_000_000
+# In the files that are written here, and nowhere else.
+MARK = "made by lrsched"
 
 app = typer.Typer(
     name="lrsched",
@@ -75,6 +80,7 @@ def plot(
     out: Annotated[Path, typer.Option(help="PNG, PDF or SVG file to write.")] = Path(
         "schedule.png"
     ),
+    force: Annotated[bool, typer.Option("--force", help="Replace any file.")] = False,
 ) -> None:
     """Draw a schedule.
 
@@ -82,9 +88,13 @@ def plot(
     """
     built = _schedule(schedule, arguments)
     try:
-        figure = built.plot(num_steps=num_steps).get_figure(root=True)
+        _check_replaceable(out, force)
+        axes = built.plot(num_steps=_checked_length(built, num_steps))
+        figure = axes.get_figure(root=True)
         assert figure is not None  # Schedule.plot has made one
-        figure.savefig(out, dpi=150)
+        is_png = out.suffix.lower() not in (".pdf", ".svg")
+        key = "Software" if is_png else "Creator"
+        figure.savefig(out, dpi=150, metadata={key: MARK})
     except (ImportError, ValueError, OSError) as error:
         _fail(error)
     typer.echo(f"{built}\nplot: {out}")
@@ -98,7 +108,7 @@ def values(schedule: ScheduleName, arguments: Arguments = None, num_steps: NumSt
     """
     built = _schedule(schedule, arguments)
     try:
-        numbers = built.values(num_steps)
+        numbers = built.values(_checked_length(built, num_steps))
     except ValueError as error:
         _fail(error)
     typer.echo("step,value")
@@ -156,29 +166,41 @@ def _schedule(name: str, arguments: Sequence[str] | None) -> Schedule:
     try:
         if Path(name).suffix in (".yaml", ".yml", ".json"):
             if arguments:
-                raise ValueError(f"{name} brings its own arguments, got {arguments[0]!r} too")
+                raise ValueError(f"{name} brings its own arguments, got {shown(arguments[0])} too")
             return from_config(_load(Path(name)))
         given = [_argument(text) for text in arguments or ()]
         names = [argument for argument, _ in given]
         if len(set(names)) < len(names):
-            raise ValueError(f"each argument must be given once, got {', '.join(names)}")
+            raise ValueError(f"each argument must be given once, got {shown(names)}")
         return from_config({name: dict(given)})
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (OSError, TypeError, ValueError) as error:
         _fail(error)
 
 
 def _load(path: Path) -> Any:
     text = path.read_text()
-    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    return load_json(text) if path.suffix == ".json" else load_yaml(text)
+
+
+def _checked_length(schedule: Schedule, num_steps: int | None) -> int | None:
+    length = schedule.total_steps if num_steps is None else num_steps
+    if length is not None and length > MAX_VALUES:
+        raise ValueError(f"num_steps must be at most {MAX_VALUES:,} here, got {length:,}")
+    return length
+
+
+def _check_replaceable(path: Path, force: bool) -> None:
+    if path.exists() and not force and MARK.encode() not in path.read_bytes():
+        raise ValueError(f"--out must not name another's file, got {path} (--force replaces it)")
 
 
 def _argument(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"an argument must be NAME=VALUE, got {text!r}")
-    return name, yaml.safe_load(value)
+        raise ValueError(f"an argument must be NAME=VALUE, got {shown(text)}")
+    return name, load_yaml(value)
 
 
 def _fail(error: Exception) -> NoReturn:
     typer.echo(f"error: {error}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(2)

@@ -12,6 +12,7 @@ from lrsched._validate import (
     check_fraction,
     check_int,
     check_momentum,
+    check_number_of_segments,
     check_positive,
     check_sequence,
 )
@@ -78,6 +79,7 @@ def fastai_fit_sgdr(n_cycles: int, cycle_len: int, lr_max: float, cycle_mult: in
     lr_max = check_positive("lr_max", lr_max)
     n_cycles, cycle_len = check_int("n_cycles", n_cycles, 1), check_int("cycle_len", cycle_len, 1)
     cycle_mult = check_int("cycle_mult", cycle_mult, 1)
+    check_number_of_segments("n_cycles", n_cycles)
     segments, start = [], 0
     for cycle in range(n_cycles):
         end = start + cycle_len * cycle_mult**cycle

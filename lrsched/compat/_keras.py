@@ -12,7 +12,7 @@ from lrsched._validate import (
 )
 from lrsched.compat._restarts import endless_cosine_restarts
 from lrsched.engine.schedule import HORIZON, Schedule
-from lrsched.engine.segment import Segment
+from lrsched.engine.segment import Segment, polynomial_segment
 
 # How often a schedule that slows down for ever is written out before it holds.
 CYCLES = 1000
@@ -63,7 +63,6 @@ def keras_cosine_decay_restarts(
     t_mul = check_positive("t_mul", t_mul)
     check_at_most("1", 1, "t_mul", t_mul, "cycles may grow, not shrink")
     m_mul = check_positive("m_mul", m_mul)
-    check_at_most("m_mul", m_mul, "1", 1)
     alpha = check_fraction("alpha", alpha)
     return endless_cosine_restarts(lr, lr * alpha, steps, t_mul, gamma=m_mul)
 
@@ -83,16 +82,15 @@ def keras_polynomial_decay(
     """
     start = check_positive("initial_learning_rate", initial_learning_rate)
     end = check_non_negative("end_learning_rate", end_learning_rate)
-    steps, power = check_int("decay_steps", decay_steps, 1), check_positive("power", power)
-    shape = "linear" if power == 1.0 else "poly"
-    segments = [Segment(0, steps, start, end, shape, power)]
+    steps = check_int("decay_steps", decay_steps, 1)
+    segments = [polynomial_segment(0, steps, start, end, power)]
     if check_bool("cycle", cycle) and steps > 1:
         # Cycle k is the last k-th of a decay over k * steps; its first step still ends the one
         # before, so it begins a step later.
         for k in range(2, CYCLES + 1):
             value = end + (start - end) * ((steps - 1) / (steps * k)) ** power
             first = (k - 1) * steps + 1
-            segments.append(Segment(first, k * steps, value, end, shape, power))
+            segments.append(polynomial_segment(first, k * steps, value, end, power))
     return Schedule(tuple(segments))
 
 

@@ -8,14 +8,13 @@ from lrsched._validate import (
     check_bool,
     check_choice,
     check_fraction,
-    check_gamma,
     check_int,
     check_non_negative,
     check_positive,
 )
 from lrsched.compat._restarts import endless_cosine_restarts
 from lrsched.engine.schedule import Schedule
-from lrsched.engine.segment import Segment
+from lrsched.engine.segment import Segment, polynomial_segment
 from lrsched.schedules import (
     cyclical,
     cyclical_momentum,
@@ -173,7 +172,7 @@ def torch_linear(
 
 
 def torch_exponential(base_lr: float, gamma: float) -> Schedule:
-    """ExponentialLR: times `gamma` in (0, 1] at every step, for ever.
+    """ExponentialLR: times `gamma` > 0 at every step, for ever.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -189,10 +188,8 @@ def torch_polynomial(base_lr: float, total_iters: int = 5, power: float = 1.0) -
         TypeError: an argument of the wrong kind.
         ValueError: a value outside its range.
     """
-    base_lr, power = check_positive("base_lr", base_lr), check_positive("power", power)
-    shape = "linear" if power == 1.0 else "poly"
-    steps = check_int("total_iters", total_iters, 1)
-    return Schedule((Segment(0, steps, base_lr, 0.0, shape, power),))
+    base_lr, steps = check_positive("base_lr", base_lr), check_int("total_iters", total_iters, 1)
+    return Schedule((polynomial_segment(0, steps, base_lr, 0.0, power),))
 
 
 def torch_step(base_lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
@@ -212,4 +209,4 @@ def torch_multi_step(base_lr: float, milestones: Sequence[int], gamma: float = 0
         TypeError: an argument of the wrong kind.
         ValueError: a value outside its range.
     """
-    return multi_step(base_lr, milestones, check_gamma("gamma", gamma))
+    return multi_step(base_lr, milestones, gamma)

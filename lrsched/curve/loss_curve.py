@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lrsched._load import load_json
 from lrsched._validate import (
     check_at_most,
     check_int,
@@ -21,6 +22,7 @@ from lrsched._validate import (
     check_real,
     check_sequence,
     check_type,
+    shown,
 )
 from lrsched.curve.peer_rules import PEERS
 from lrsched.curve.suggestion import (
@@ -148,7 +150,7 @@ class LossCurve:
             ValueError: a newer format, a missing or unknown key, or a bad value.
         """
         if not isinstance(data, Mapping):
-            raise TypeError(f"data must be a mapping as to_dict writes, got {data!r}")
+            raise TypeError(f"data must be a mapping as to_dict writes, got {shown(data)}")
         values = dict(data)
         if check_int("format", values.get("format", FORMAT), 1) > FORMAT:
             raise ValueError(
@@ -160,7 +162,7 @@ class LossCurve:
         if not needed <= set(values) <= known:
             raise ValueError(
                 f"data must have keys among {sorted(known)}, and {sorted(needed)}, "
-                f"got {sorted(map(str, values))}"
+                f"got {shown(sorted(map(str, values)))}"
             )
         del values["format"]
         for name in ("lr", "loss"):
@@ -175,7 +177,7 @@ class LossCurve:
     @classmethod
     def from_json(cls, text: str) -> LossCurve:
         """The curve that `to_json` wrote; raises as `from_dict` does."""
-        return cls.from_dict(json.loads(text))
+        return cls.from_dict(load_json(text))
 
     def to_csv(self) -> str:
         """The points as CSV text with the header `lr,loss`; every float survives the round trip."""
@@ -265,7 +267,7 @@ def _number(name: str, value: Any) -> float:
 def _points(reader: csv.DictReader[str]) -> list[tuple[float, float]]:
     if not {"lr", "loss"} <= set(reader.fieldnames or ()):
         raise ValueError(
-            f"text must have a header with the columns lr and loss, got {_short(reader.fieldnames)}"
+            f"text must have a header with the columns lr and loss, got {shown(reader.fieldnames)}"
         )
     points = []
     for row in reader:
@@ -273,12 +275,7 @@ def _points(reader: csv.DictReader[str]) -> list[tuple[float, float]]:
             points.append((float(row["lr"]), math.nan if row["loss"] == "" else float(row["loss"])))
         except (TypeError, ValueError):
             raise ValueError(
-                f"lr and loss must be numbers, got {row['lr']!r} and {row['loss']!r} "
+                f"lr and loss must be numbers, got {shown(row['lr'])} and {shown(row['loss'])} "
                 f"in line {reader.line_num}"
             ) from None
     return points
-
-
-def _short(value: object, most: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."

@@ -42,3 +42,17 @@ class ArrayAPI:
 
     def floating(self, steps: Any) -> Any:
         return self._library.astype(steps, self._library.asarray(0.0).dtype)
+
+    def largest(self, steps: Any) -> int:
+        return int(self._library.iinfo(steps.dtype).max)
+
+    def count_up_to(self, firsts: NDArray[np.int64], steps: Any) -> Any:
+        firsts, flat = self._library.asarray(firsts, dtype=steps.dtype), steps.reshape(-1)
+        counts = self._library.searchsorted(firsts, flat, side="right")
+        return self._library.astype(counts.reshape(steps.shape), steps.dtype)
+
+    def take(self, numbers: NDArray[Any], indices: Any) -> Any:
+        is_int = numbers.dtype == np.int64
+        dtype = indices.dtype if is_int else self._library.asarray(0.0).dtype
+        table = self._library.asarray(numbers, dtype=dtype)
+        return self._library.take(table, indices.reshape(-1)).reshape(indices.shape)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -13,13 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from lrsched._load import load_json
 from lrsched._validate import (
-    check_gamma,
     check_int,
     check_non_negative,
+    check_number_of_segments,
     check_positive,
     check_sequence,
     check_type,
+    shown,
 )
 from lrsched.engine import evaluate
 from lrsched.engine.namespaces import ArrayAPI
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FORMAT = 1
+# Of the segments of a schedule, so many are printed.
+MAX_SHOWN = 20
 # The last step that an endless segment is written out to: the largest that an int32 counter
 # holds with room for the step after it.
 HORIZON = 2**31 - 2
@@ -43,7 +49,7 @@ class Schedule:
     Call it with an int, or an integer array of any shape, and it returns a float, or a float64
     array of that shape. An array of another library that follows the array API standard, traced
     or not, is evaluated in that library, so a Schedule is an optax schedule as it stands. Before
-    the first knot and after the last one the value holds.
+    the first knot and after the last one the value holds, and a step before 0 is step 0.
 
     The functions `one_cycle`, `cosine`, `cyclical` ... build schedules; this class is what they
     have in common.
@@ -54,7 +60,7 @@ class Schedule:
         total_steps: Number of optimiser updates, or None for an endless schedule.
         loop_from: First step of the part that repeats for ever, or None.
         period: Length of the part that repeats, in steps; given with `loop_from`.
-        gamma: Damping of a loop, in (0, 1]: the distance from `floor` is multiplied by
+        gamma: Damping of a loop, > 0: the distance from `floor` is multiplied by
             `gamma ** ((step - loop_from) // every)`.
         every: Number of steps between two dampings, >= 1.
         floor: Value that a damped loop decays to, >= 0.
@@ -75,8 +81,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         segments = tuple(check_sequence("segments", self.segments, "a sequence of Segment"))
-        if not segments:
-            raise ValueError("segments must hold at least one Segment, got none")
+        check_number_of_segments("segments", len(segments))
         for segment in segments:
             check_type("segments", segment, Segment)
         for before, after in pairwise(segments):
@@ -90,7 +95,7 @@ class Schedule:
 
     def _check_loop(self) -> None:
         set_field = object.__setattr__
-        set_field(self, "gamma", check_gamma("gamma", self.gamma))
+        set_field(self, "gamma", check_positive("gamma", self.gamma))
         set_field(self, "every", check_int("every", self.every, 1))
         set_field(self, "floor", check_non_negative("floor", self.floor))
         if self.total_steps is not None:
@@ -153,8 +158,9 @@ class Schedule:
         """Value at `step`: the number of optimiser updates already made.
 
         Raises:
-            TypeError: `step` is a bool, a float, a list, or not of integers.
-            ValueError: a negative step, or one of 2**63 and more.
+            TypeError: `step` is a bool, a float, a list, or not of integers. Arrays of floats are
+                taken from other libraries than NumPy, whole numbers where they are not traced.
+            ValueError: a step of 2**63 and more, or one that is not whole.
         """
         # The common case first: a scheduler asks for one int per update.
         if step.__class__ is int and 0 <= step <= evaluate.MAX_STEP:
@@ -168,18 +174,20 @@ class Schedule:
             library = step.__array_namespace__()
             return self.evaluate_in(ArrayAPI(library), _checked_tensor(step, library))
         hint = "wrap a list in np.asarray" if isinstance(step, (list, tuple)) else ""
-        checked = check_int("step", step, 0, hint)
-        if checked > evaluate.MAX_STEP:
-            raise ValueError(f"step must be < 2**63, got {checked}")
-        return evaluate.at(self._plan, checked)
+        return evaluate.at(self._plan, max(check_int("step", step, None, hint), 0))
 
     def evaluate_in(self, xp: Any, step: Any) -> Any:
         """Value at an integer tensor, computed with the namespace `xp` of another library.
 
-        For adapters: `xp` holds `where clip sin exp sqrt expm1 log1p power floating`, the last
-        of which turns an integer tensor into a floating one. `step` may be traced.
+        For adapters: `xp` is a namespace as in `lrsched.engine.namespaces`, and `step` of int32 or
+        int64. It may be traced.
         """
         return evaluate.within(self._plan, step, xp)
+
+    @property
+    def holds_from(self) -> int | None:
+        """First step from which the value holds for ever; None for a loop."""
+        return self._plan.firsts[-1] if self.loop_from is None else None
 
     def values(self, num_steps: int | None = None) -> NDArray[np.float64]:
         """Values at the steps 0, 1, ... as a float64 array of shape [num_steps].
@@ -201,25 +209,24 @@ class Schedule:
 
         Raises:
             TypeError: `other` is not a Schedule.
-            ValueError: this schedule is endless.
+            ValueError: this schedule is endless, or both are too long.
         """
-        check_type("other", other, Schedule)
-        offset = self.total_steps
-        if offset is None:
-            raise ValueError("then must follow a schedule with total_steps, got an endless one")
-        before = [segment for segment in self.segments if segment.first < offset]
-        moved = [
-            segment.shifted(offset)
-            for segment in other._from_step_zero()
-            # a stretch so short that the shift rounds it away is left out
-            if segment.start + offset < segment.end + offset
-        ]
-        return dataclasses.replace(
-            other,
-            segments=(*before, *moved),
-            total_steps=None if other.total_steps is None else offset + other.total_steps,
-            loop_from=None if other.loop_from is None else offset + other.loop_from,
-        )
+        return joined([self, other])
+
+    def _shifted(self, offset: int) -> Sequence[Segment]:
+        """The segments `offset` steps later, those that come into force within `total_steps`."""
+        segments = self.segments
+        if offset > 0:
+            segments = tuple(
+                segment.shifted(offset)
+                for segment in self._from_step_zero()
+                # a stretch so short that the shift rounds it away is left out
+                if segment.start + offset < segment.end + offset
+            )
+        if self.total_steps is None:
+            return segments
+        end = offset + self.total_steps
+        return segments[: bisect_left(segments, end, key=lambda segment: segment.first)]
 
     def _from_step_zero(self) -> Iterable[Segment]:
         """The segments, with the value that holds before a late first one as a segment too."""
@@ -243,7 +250,7 @@ class Schedule:
         """The schedule repeated for ever, every `total_steps` steps.
 
         Args:
-            gamma: Damping in (0, 1]; the distance from `floor` shrinks by it ...
+            gamma: Damping, > 0; the distance from `floor` is multiplied by it ...
             every: ... each so many steps; None stands for once a cycle.
             floor: Value that the cycles decay to.
 
@@ -278,7 +285,7 @@ class Schedule:
             ValueError: a newer format, a missing or unknown key, or a bad value.
         """
         if not isinstance(data, Mapping):
-            raise TypeError(f"data must be a mapping as to_dict writes, got {data!r}")
+            raise TypeError(f"data must be a mapping as to_dict writes, got {shown(data)}")
         fields = dict(data)
         version = check_int("format", fields.pop("format", None), 1, "as Schedule.to_dict writes")
         if version > FORMAT:
@@ -296,7 +303,7 @@ class Schedule:
     @classmethod
     def from_json(cls, text: str) -> Schedule:
         """The schedule that `to_json` wrote; raises as `from_dict` does."""
-        return cls.from_dict(json.loads(text))
+        return cls.from_dict(load_json(text))
 
     def plot(self, ax: Axes | None = None, *, num_steps: int | None = None, **line: Any) -> Axes:
         """Draw the values against the step.
@@ -315,12 +322,14 @@ class Schedule:
 
     def __repr__(self) -> str:
         text, last = "", None
-        for s in self.segments:
+        for s in self.segments[:MAX_SHOWN]:
             if (s.start, s.start_value) != last:
                 text += f"{'; ' if text else ''}{s.start_value:.6g} at {s.start:.6g}"
             shape = s.shape if s.power == 1.0 else f"{s.shape} {s.power:g}"
             text += f" -{shape}-> {s.end_value:.6g} at {s.end:.6g}"
             last = (s.end, s.end_value)
+        if len(self.segments) > MAX_SHOWN:
+            text += f"; {len(self.segments) - MAX_SHOWN} more segments"
         if self.loop_from is not None:
             text += f"; repeats every {self.period} steps from {self.loop_from}"
         if self.gamma != 1.0:
@@ -335,6 +344,39 @@ class Schedule:
         self.__dict__.update(state)
 
 
+def joined(schedules: Sequence[Schedule]) -> Schedule:
+    """The schedules one after the other, as `Schedule.then` has it; at least one.
+
+    Raises:
+        TypeError: not a Schedule.
+        ValueError: one before the last is endless, or together they are too long.
+    """
+    segments: list[Segment] = []
+    offset = 0
+    for schedule in schedules[:-1]:
+        if schedule.total_steps is None:
+            raise ValueError("then must follow a schedule with total_steps, got an endless one")
+        segments += schedule._shifted(offset)
+        offset += schedule.total_steps
+    last = schedules[-1]
+    check_type("other", last, Schedule)
+    segments += last._shifted(offset)
+    check_number_of_segments("segments", len(segments))
+    end = offset + (last.total_steps or last.loop_from or 0)
+    check_int("total_steps", end, 0)
+    # All of it has been checked before, and to do so at each link of a chain would add up.
+    chain = Schedule.__new__(Schedule)
+    chain.__setstate__(
+        {
+            **last.__getstate__(),
+            "segments": tuple(segments),
+            "total_steps": None if last.total_steps is None else end,
+            "loop_from": None if last.loop_from is None else end,
+        }
+    )
+    return chain
+
+
 def _takes_power(shape: str) -> bool:
     return shape in POWER_SHAPES
 
@@ -342,32 +384,39 @@ def _takes_power(shape: str) -> bool:
 def _build(kind: type[T], fields: Any) -> T:
     """`kind(**fields)`, with an error that names a missing or unknown key."""
     if not isinstance(fields, Mapping):
-        raise TypeError(f"{kind.__name__} must be a mapping, got {fields!r}")
+        raise TypeError(f"{kind.__name__} must be a mapping, got {shown(fields)}")
     known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(fields) - set(known))
+    unknown = sorted(map(str, set(fields) - set(known)))
     needed = [n for n, field in known.items() if field.default is dataclasses.MISSING]
     missing = [name for name in needed if name not in fields]
     if unknown or missing:
         raise ValueError(
             f"{kind.__name__} must have the keys {', '.join(known)}, "
-            f"got unknown {unknown} and missing {missing}"
+            f"got unknown {shown(unknown)} and missing {missing}"
         )
     return kind(**fields)
 
 
-def _checked_steps(steps: NDArray[Any]) -> NDArray[np.integer[Any]]:
+def _checked_steps(steps: NDArray[Any]) -> NDArray[np.int64]:
     if steps.dtype.kind not in "iu":
         raise TypeError(f"step must be an array of integers, got dtype {steps.dtype}")
-    if steps.size and (int(steps.min()) < 0 or int(steps.max()) > evaluate.MAX_STEP):
-        raise ValueError(
-            f"step must be >= 0 and < 2**63, got values from {steps.min()} to {steps.max()}"
-        )
+    if steps.size and int(steps.max()) > evaluate.MAX_STEP:
+        raise ValueError(f"step must be < 2**63, got values up to {steps.max()}")
     return steps
 
 
 def _checked_tensor(step: Any, library: Any) -> Any:
-    """An integer tensor wide enough for the subtraction of knots; values may be traced."""
+    """A tensor of int32 or int64; values may be traced."""
+    if library.isdtype(step.dtype, "real floating"):
+        whole = library.floor(step)
+        with suppress(TypeError):  # traced, it has no value yet
+            if not bool(library.all(whole == step)):
+                raise ValueError(f"step must be whole, got {shown(step)}")
+        step = library.astype(whole, library.int32)
     if not library.isdtype(step.dtype, "integral"):
         raise TypeError(f"step must be an array of integers, got dtype {step.dtype}")
-    wide = step.dtype in (library.int32, library.int64)
-    return step if wide else library.astype(step, library.int32)
+    if step.dtype in (library.int32, library.int64):
+        return step
+    if step.dtype in (library.uint32, library.uint64):
+        raise TypeError(f"step must be of int32 or int64, got dtype {step.dtype} (use astype)")
+    return library.astype(step, library.int32)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from lrsched._validate import check_choice, check_non_negative, check_positive, check_real
 from lrsched.engine.shapes import POSITIVE_SHAPES, POWER_SHAPES, SHAPES
 
+# Steps are of int64, and so are differences of steps and knots.
+MAX_KNOT = 2.0**62
 # A ratio of ends beyond this leaves no float for the shapes that divide by it.
 MAX_RATIO = 1e150
 
@@ -18,7 +20,7 @@ class Segment:
     """A stretch of a schedule between two knots.
 
     Args:
-        start: Step of the first knot, a real number.
+        start: Step of the first knot, a real number from -2**62 to 2**62, as are all steps.
         end: Step of the last knot, > `start` and > 0.
         start_value: Value at `start`, >= 0.
         end_value: Value at `end`, >= 0.
@@ -28,8 +30,9 @@ class Segment:
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: `end` <= `start`, `enters` outside of them, a negative value, an unknown
-            shape, or a value of 0 in a shape that needs both > 0 ("exp", "rsqrt", "inverse").
+        ValueError: `end` <= `start`, `enters` outside of them, a knot that int64 cannot hold, a
+            negative value, an unknown shape, or a value of 0 in a shape that needs both > 0
+            ("exp", "rsqrt", "inverse").
     """
 
     start: float
@@ -45,8 +48,8 @@ class Segment:
         positive = self.shape in POSITIVE_SHAPES
         check_value = check_positive if positive else check_non_negative
         set_field = object.__setattr__
-        set_field(self, "start", check_real("start", self.start))
-        set_field(self, "end", check_real("end", self.end))
+        set_field(self, "start", _check_knot("start", self.start))
+        set_field(self, "end", _check_knot("end", self.end))
         set_field(self, "start_value", check_value("start_value", self.start_value))
         set_field(self, "end_value", check_value("end_value", self.end_value))
         set_field(self, "power", check_positive("power", self.power))
@@ -80,3 +83,20 @@ class Segment:
         if enters is None and start < offset:
             enters = float(offset)
         return dataclasses.replace(self, start=start, end=end, enters=enters)
+
+
+def polynomial_segment(
+    start: float, end: float, start_value: float, end_value: float, power: float
+) -> Segment:
+    """Segment of the values `end_value + (start_value - end_value) * left**power`, power >= 0."""
+    if check_non_negative("power", power) == 0.0:  # left**0 is 1
+        end_value = start_value
+    shape = "linear" if power in (0.0, 1.0) else "poly"
+    return Segment(start, end, start_value, end_value, shape, power or 1.0)
+
+
+def _check_knot(name: str, step: float) -> float:
+    step = check_real(name, step)
+    if abs(step) > MAX_KNOT:
+        raise ValueError(f"{name} must be from -2**62 to 2**62, got {step:g}")
+    return step

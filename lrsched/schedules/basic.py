@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from lrsched._validate import (
     check_below,
-    check_gamma,
     check_int,
     check_non_negative,
+    check_number_of_segments,
     check_positive,
     check_sequence,
+    grown,
 )
 from lrsched.engine.schedule import Schedule
-from lrsched.engine.segment import Segment
+from lrsched.engine.segment import Segment, polynomial_segment
 
 
 def constant(value: float) -> Schedule:
@@ -42,11 +43,11 @@ def linear(start: float, end: float, total_steps: int) -> Schedule:
     Args:
         start: First value, >= 0.
         end: Last value, >= 0.
-        total_steps: Number of optimiser updates, int >= 2.
+        total_steps: Number of optimiser updates, int >= 1; a single one gets `start`.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a negative or infinite value, or `total_steps` < 2.
+        ValueError: a negative or infinite value, or `total_steps` < 1.
 
     Example:
         >>> linear(0.0, 1.0, 5).values().tolist()
@@ -63,11 +64,11 @@ def cosine(start: float, end: float, total_steps: int) -> Schedule:
     Args:
         start: First value, >= 0.
         end: Last value, >= 0.
-        total_steps: Number of optimiser updates, int >= 2.
+        total_steps: Number of optimiser updates, int >= 1; a single one gets `start`.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a negative or infinite value, or `total_steps` < 2.
+        ValueError: a negative or infinite value, or `total_steps` < 1.
 
     Example:
         >>> cosine(1.0, 0.0, 5).values().round(3).tolist()
@@ -84,11 +85,11 @@ def exponential(start: float, end: float, total_steps: int) -> Schedule:
     Args:
         start: First value, > 0.
         end: Last value, > 0.
-        total_steps: Number of optimiser updates, int >= 2.
+        total_steps: Number of optimiser updates, int >= 1; a single one gets `start`.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a value that is not > 0, or `total_steps` < 2.
+        ValueError: a value that is not > 0, or `total_steps` < 1.
 
     Example:
         >>> round(exponential(1.0, 0.01, 3)(1), 12)
@@ -107,30 +108,31 @@ def polynomial(start: float, end: float, total_steps: int, power: float = 1.0) -
     Args:
         start: First value, >= 0.
         end: Last value, >= 0.
-        total_steps: Number of optimiser updates, int >= 2.
-        power: Exponent, > 0.
+        total_steps: Number of optimiser updates, int >= 1; a single one gets `start`.
+        power: Exponent, >= 0.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: a negative value, `power` <= 0, or `total_steps` < 2.
+        ValueError: a negative value, `power` < 0, or `total_steps` < 1.
 
     Example:
         >>> polynomial(1.0, 0.0, 5, power=2.0)(2)
         0.25
     """
-    power = check_positive("power", power)
-    if power == 1.0:
-        return linear(start, end, total_steps)
-    return _one_segment(start, end, total_steps, "poly", power)
+    last = _last_step(start, end, total_steps)
+    return Schedule((polynomial_segment(0, last, start, end, power),), total_steps)
 
 
-def _one_segment(
-    start: float, end: float, total_steps: int, shape: str, power: float = 1.0
-) -> Schedule:
-    start, end = check_non_negative("start", start), check_non_negative("end", end)
-    total_steps = check_int("total_steps", total_steps, 2, "both ends are steps of their own")
-    segment = Segment(0, total_steps - 1, start, end, shape, power)
-    return Schedule((segment,), total_steps)
+def _one_segment(start: float, end: float, total_steps: int, shape: str) -> Schedule:
+    last = _last_step(start, end, total_steps)
+    return Schedule((Segment(0, last, start, end, shape),), total_steps)
+
+
+def _last_step(start: float, end: float, total_steps: int) -> int:
+    """Step that gets `end`, after checks by the names that the arguments have here."""
+    check_non_negative("start", start)
+    check_non_negative("end", end)
+    return max(check_int("total_steps", total_steps, 1) - 1, 1)
 
 
 def step_decay(base_lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
@@ -139,7 +141,7 @@ def step_decay(base_lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
     Args:
         base_lr: First lr, > 0.
         step_size: Number of steps between two drops, int >= 1.
-        gamma: Factor of each drop, in (0, 1].
+        gamma: Factor of each drop, > 0.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -151,7 +153,7 @@ def step_decay(base_lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
     """
     base_lr = check_positive("base_lr", base_lr)
     step_size = check_int("step_size", step_size, 1)
-    gamma = check_gamma("gamma", gamma)
+    gamma = check_positive("gamma", gamma)
     segments = constant(base_lr).segments
     return Schedule(segments, loop_from=0, period=step_size, gamma=gamma, every=step_size)
 
@@ -162,25 +164,24 @@ def multi_step(base_lr: float, milestones: Sequence[int], gamma: float = 0.1) ->
     Args:
         base_lr: First lr, > 0.
         milestones: Steps of the drops, ints >= 0 in any order; one named twice drops twice.
-        gamma: Factor of each drop, in (0, 1].
+        gamma: Factor of each drop, > 0.
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: no milestones, or a value outside its range.
+        ValueError: a value outside its range, or more than 2**18 milestones.
 
     Example:
         >>> multi_step(0.5, [10, 20], gamma=0.5)(20)
         0.125
     """
     base_lr = check_positive("base_lr", base_lr)
-    gamma = check_gamma("gamma", gamma)
+    gamma = check_positive("gamma", gamma)
     steps = [
         check_int("milestones", step, 0)
         for step in check_sequence("milestones", milestones, "a list of ints")
     ]
-    if not steps:
-        raise ValueError("milestones must hold at least one step, got none (use constant)")
-    values = [base_lr * gamma**drops for drops in range(len(steps) + 1)]
+    check_number_of_segments("milestones", len(steps) + 1)
+    values = [base_lr * grown("gamma", gamma, drops) for drops in range(len(steps) + 1)]
     starts = [0, *sorted(steps)]
     return Schedule(tuple(Segment(s, s + 1, v, v) for s, v in zip(starts, values, strict=True)))
 

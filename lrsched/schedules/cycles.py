@@ -10,11 +10,12 @@ from lrsched._validate import (
     check_bool,
     check_choice,
     check_fraction,
-    check_gamma,
     check_int,
     check_momentum,
     check_non_negative,
+    check_number_of_segments,
     check_positive,
+    grown,
 )
 from lrsched.engine.schedule import Schedule
 from lrsched.engine.segment import Segment
@@ -171,7 +172,7 @@ def cyclical(
         step_size_down: Steps of the way down, int >= 0; None stands for `step_size_up`.
         mode: "triangular" keeps the height, "triangular2" halves it after every cycle,
             "exp_range" multiplies it by `gamma` at every step.
-        gamma: Factor of mode "exp_range", in (0, 1].
+        gamma: Factor of mode "exp_range", > 0.
 
     Returns:
         An endless Schedule; defined, and above or at `base_lr`, at any step.
@@ -189,7 +190,7 @@ def cyclical(
     """
     base_lr = check_non_negative("base_lr", base_lr)
     max_lr = check_positive("max_lr", max_lr)
-    check_below("base_lr", base_lr, "max_lr", max_lr)
+    check_at_most("base_lr", base_lr, "max_lr", max_lr)
     return _triangles(base_lr, max_lr, step_size_up, step_size_down, mode, gamma)
 
 
@@ -227,7 +228,7 @@ def cyclical_momentum(
     """
     base_momentum = check_momentum("base_momentum", base_momentum)
     max_momentum = check_momentum("max_momentum", max_momentum)
-    check_below("base_momentum", base_momentum, "max_momentum", max_momentum)
+    check_at_most("base_momentum", base_momentum, "max_momentum", max_momentum)
     return _triangles(max_momentum, base_momentum, step_size_up, step_size_down, mode, gamma)
 
 
@@ -237,7 +238,7 @@ def _triangles(
     up = check_int("step_size_up", step_size_up, 1)
     down = up if step_size_down is None else check_int("step_size_down", step_size_down, 0)
     mode = check_choice("mode", mode, MODES)
-    gamma = check_gamma("gamma", gamma)
+    gamma = check_positive("gamma", gamma)
     if gamma != 1.0 and mode != "exp_range":
         raise ValueError(f"gamma must be 1 with mode {mode!r}, got {gamma:g} (use 'exp_range')")
     segments = [Segment(0, up, rest, peak)]
@@ -271,7 +272,7 @@ def cosine_restarts(
         min_lr: Lr that each cycle ends at, in [0, `max_lr`); its last step gets it exactly.
         cycle_mult: Each cycle is this many times as long as the one before, >= 1, rounded to
             whole steps.
-        gamma: Factor of `max_lr` from one cycle to the next, in (0, 1].
+        gamma: Factor of `max_lr` from one cycle to the next, > 0.
 
     Returns:
         A Schedule whose `total_steps` is the sum of the cycles.
@@ -289,14 +290,16 @@ def cosine_restarts(
     max_lr = check_positive("max_lr", max_lr)
     first_cycle_steps = check_int("first_cycle_steps", first_cycle_steps, 2)
     num_cycles = check_int("num_cycles", num_cycles, 1)
+    check_number_of_segments("num_cycles", num_cycles)
     min_lr = check_non_negative("min_lr", min_lr)
     cycle_mult = check_positive("cycle_mult", cycle_mult)
     check_at_most("1", 1, "cycle_mult", cycle_mult, "cycles may grow, not shrink")
-    gamma = check_gamma("gamma", gamma)
-    check_below("min_lr", min_lr, "the last peak", max_lr * gamma ** (num_cycles - 1))
+    gamma = check_positive("gamma", gamma)
+    last_peak = max_lr * grown("gamma", gamma, num_cycles - 1)
+    check_below("min_lr", min_lr, "the last peak", last_peak)
     segments, start = [], 0
     for cycle in range(num_cycles):
-        steps = round(first_cycle_steps * cycle_mult**cycle)
+        steps = round(first_cycle_steps * grown("cycle_mult", cycle_mult, cycle))
         segments.append(Segment(start, start + steps - 1, max_lr * gamma**cycle, min_lr, "cos"))
         start += steps
     return Schedule(tuple(segments), start)

@@ -34,15 +34,15 @@ MAX_TABLE = 2**22
 def compiled(schedule: Schedule | NDArray[np.float64]) -> Callable[[Any], Any]:
     """Return a schedule, or its values, as a function of an integer tensor, for use in a step.
 
-    A schedule with an end is written out: one lookup is faster than its segments wherever a step
-    is not compiled as a whole. The table is made here, outside of any trace, since a constant
-    inside of one would be copied at every step.
+    A schedule that does not repeat is written out to its last knot, after which it holds: one
+    lookup is faster than its segments wherever a step is not compiled as a whole. The table is
+    made here, outside of any trace, since a constant inside of one would be copied at every step.
     """
     if isinstance(schedule, Schedule):
-        length = schedule.total_steps
-        if length is None or length > MAX_TABLE:
+        last = schedule.holds_from
+        if last is None or last >= MAX_TABLE:
             return functools.partial(schedule.evaluate_in, KerasOps)
-        schedule = schedule.values()
+        schedule = schedule.values(last + 1)
     last = len(schedule) - 1
     table = ops.convert_to_tensor(schedule.astype(float_type()))
     return lambda step: lookup(table, ops.minimum(step, last))

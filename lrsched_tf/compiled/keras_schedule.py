@@ -43,8 +43,11 @@ class KerasSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
             TypeError: `step` is not of integers.
         """
         step = ops.convert_to_tensor(step)
-        if "int" not in keras.backend.standardize_dtype(step.dtype):
-            raise TypeError(f"step must be of integers, got dtype {step.dtype}")
+        dtype = keras.backend.standardize_dtype(step.dtype)
+        if "int" not in dtype or dtype in ("uint32", "uint64"):
+            raise TypeError(f"step must be of integers, as int32 or int64, got dtype {dtype}")
+        if dtype not in ("int32", "int64"):
+            step = ops.cast(step, "int32")
         return self.schedule.evaluate_in(KerasOps, step)
 
     def get_config(self) -> dict[str, Any]:

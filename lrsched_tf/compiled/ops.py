@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 
 def float_type() -> str:
@@ -27,6 +29,20 @@ class KerasOps:
     @staticmethod
     def floating(steps: Any) -> Any:
         return ops.cast(steps, float_type())
+
+    @staticmethod
+    def largest(steps: Any) -> int:
+        return int(np.iinfo(keras.backend.standardize_dtype(steps.dtype)).max)
+
+    @staticmethod
+    def count_up_to(firsts: NDArray[np.int64], steps: Any) -> Any:
+        counts = ops.searchsorted(ops.convert_to_tensor(firsts, steps.dtype), steps, side="right")
+        return ops.cast(counts, steps.dtype)
+
+    @staticmethod
+    def take(numbers: NDArray[Any], indices: Any) -> Any:
+        dtype = indices.dtype if numbers.dtype == np.int64 else float_type()
+        return ops.take(ops.convert_to_tensor(numbers, dtype), indices)
 
 
 def lookup(table: Any, index: Any) -> Any:

@@ -122,8 +122,8 @@ def test_a_malformed_csv_says_where(text, message):
         ({"end_lr": -1.0}, "end_lr must be > 0"),
         ({"end_lr": 0.15}, r"the last lr must be <= end_lr \(0.15\), got 0.2"),
         ({"start_lr": 0.15}, r"start_lr must be <= the first lr \(0.1\), got 0.15"),
-        ({"loss": [1.0, 10**400]}, "loss must be a list of numbers, got 1000"),
-        ({"lr": [0.1, 10**400]}, "lr must be a list of numbers, got 1000"),
+        ({"loss": [1.0, 10**400]}, "loss must be a list of numbers, got an int of 1329 bits"),
+        ({"lr": [0.1, 10**400]}, "lr must be a list of numbers, got an int of 1329 bits"),
     ],
 )
 def test_a_malformed_json_is_refused(change, message):
