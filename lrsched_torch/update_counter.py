@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,7 +32,7 @@ class UpdateCounter:
     """
 
     def __init__(self) -> None:
-        self.made = self.width = 0
+        self.made = self.width = self._depth = 0
         self.seen = self.compiled = self.captured = self.hooked = False
         # Verdicts of GradScaler that nobody has waited for yet; true ones are skipped updates.
         self._skips: list[torch.Tensor] = []
@@ -39,13 +40,15 @@ class UpdateCounter:
 
     def attach(self, optimizer: Optimizer, on_new_group: Callable[[], None] | None = None) -> None:
         """Start to count; the method `on_new_group` runs before the first update of new groups."""
-        target = _with_hooks(optimizer)
-        if target is None:
-            return
-        self.hooked = True
-        self._handles.append(target.register_step_post_hook(self._after))
-        if on_new_group is not None:
-            self._watch_groups(target, weakref.WeakMethod(on_new_group))
+        targets = _with_hooks(optimizer)
+        self.hooked = bool(targets)
+        for target in targets:
+            if len(targets) > 1:
+                self._handles.append(target.register_step_pre_hook(self._before))
+            after = self._after if len(targets) == 1 else self._after_inner
+            self._handles.append(target.register_step_post_hook(after))
+        if on_new_group is not None and targets:
+            self._watch_groups(targets[0], weakref.WeakMethod(on_new_group))
 
     def _watch_groups(self, target: Any, adopt: weakref.WeakMethod[Callable[[], None]]) -> None:
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -64,10 +67,12 @@ class UpdateCounter:
         after: Callable[[Optimizer], None],
     ) -> None:
         """Call these around `optimizer.load_state_dict`, which replaces the groups."""
-        target = _with_hooks(optimizer)
-        if target is not None:
-            self._handles.append(target.register_load_state_dict_pre_hook(before))
-            self._handles.append(target.register_load_state_dict_post_hook(after))
+        for target in _with_hooks(optimizer):
+            # Wrappers that do not call Optimizer.__init__ may have hooks around step alone.
+            if hasattr(target, "_optimizer_load_state_dict_pre_hooks"):
+                self._handles.append(target.register_load_state_dict_pre_hook(before))
+                self._handles.append(target.register_load_state_dict_post_hook(after))
+                return
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.seen = True
@@ -85,6 +90,17 @@ class UpdateCounter:
         else:
             self.made = self.made + 1 if self.made != COMPILED else 2
 
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self._depth += 1
+
+    def _after_inner(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Count an update of an optimizer within another only where that does not count it."""
+        if not torch.compiler.is_compiling():
+            self._depth -= 1
+        if self._depth <= 0:
+            self._after(optimizer, args, kwargs)
+
     def pending(self) -> int:
         """Return the number of updates since the last `take`."""
         made = 1 if self.made == COMPILED else self.made
@@ -95,7 +111,8 @@ class UpdateCounter:
     def take(self) -> int:
         """Return the number of updates since the last call."""
         made = self.pending()
-        self.made = 0
+        # The depth too, since a step that has raised has not ended.
+        self.made = self._depth = 0
         return made
 
     def hold(self) -> Callable[[], None]:
@@ -118,16 +135,36 @@ class UpdateCounter:
 
 def counters_of(optimizer: Optimizer) -> Iterator[UpdateCounter]:
     """Return the counters of all schedulers that drive an optimizer."""
-    for hook in getattr(_with_hooks(optimizer), "_optimizer_step_post_hooks", {}).values():
-        owner = getattr(hook, "__self__", None)
-        if isinstance(owner, UpdateCounter):
-            yield owner
+    for target in _with_hooks(optimizer)[:1]:
+        for hook in target._optimizer_step_post_hooks.values():
+            owner = getattr(hook, "__self__", None)
+            if isinstance(owner, UpdateCounter):
+                yield owner
 
 
-def _with_hooks(optimizer: Any) -> Any:
-    """Return the optimizer that runs step hooks: this one, the one that it wraps, or None."""
-    while isinstance(optimizer, Optimizer):
-        if hasattr(optimizer, "_optimizer_step_post_hooks"):
-            return optimizer
-        optimizer = getattr(optimizer, "optimizer", None)
-    return None
+def _with_hooks(optimizer: Optimizer) -> list[Any]:
+    """Return the optimizers with step hooks among one and those in it, the outer ones first."""
+    found, parameters = [optimizer], _parameters_of(optimizer)
+    for outer in found:
+        for value in vars(outer).values():
+            inner = [one for one in _listed(value) if isinstance(one, Optimizer)]
+            found += [
+                one
+                for one in inner
+                if not any(one is other for other in found) and parameters & _parameters_of(one)
+            ]
+    return [one for one in found if hasattr(one, "_optimizer_step_post_hooks")]
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _parameters_of(optimizer: Optimizer) -> set[int]:
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def calls_per_update() -> int:
+    """Return how often a scheduler is stepped for an update: in Accelerate, once a process."""
+    state = sys.modules.get("accelerate.state")
+    return 1 if state is None else int(state.PartialState._shared_state.get("num_processes", 1))

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch.optim import Optimizer
 
+from lrsched._warn import warn_user
 from lrsched_torch.param_groups import HYPERPARAMETERS, Group, HyperParameter, unalias
-from lrsched_torch.schedulers.group_schedules import GroupSchedules, ScaledByFunction, Schedules
+from lrsched_torch.schedulers.group_schedules import (
+    GroupSchedules,
+    Multiple,
+    ScaledByFunction,
+    Schedules,
+)
 from lrsched_torch.schedulers.value_cache import Values
+
+# Of a group that was added with an lr of its own: that lr, and the one that the schedule gave then.
+Factor = tuple[float, float]
+
+ADDED = (
+    "a parameter group was added with an lr of its own, {lr:g}: from here on it gets that multiple "
+    "of the schedule, {lr:g} where the first group gets {of:g} (reschedule gives it another "
+    "schedule; added without an lr, it would follow that of the others)"
+)
 
 
 class InitialValues(NamedTuple):
@@ -16,11 +33,11 @@ class InitialValues(NamedTuple):
 
     Attributes:
         values: The values of all hyper-parameters that it has, by their names.
-        marks: Keys that it got then.
+        marks: What it held, if anything, under keys that were written then.
     """
 
     values: dict[str, float]
-    marks: list[str]
+    marks: dict[str, Any]
 
 
 class Binding:
@@ -36,6 +53,7 @@ class Binding:
         schedules: Schedules by the names of hyper-parameters, as they were asked for.
         columns: Of those hyper-parameters that any group follows, the schedule of each group that
             has joined; None where it is left alone.
+        factors: Factors of groups that were added with an lr of their own, by their numbers.
         overwritten: What `optimizer.load_state_dict` brought before the scheduler set its own
             values again; None once it has moved on.
     """
@@ -45,6 +63,7 @@ class Binding:
         self.schedules: Schedules = {}
         self.columns: dict[str, list[Any]] = {}
         self.overwritten: Values | None = None
+        self.factors: dict[int, Factor] = {}
         self._initial: list[InitialValues] = []
         self._joined: list[Group] | None = None
 
@@ -81,19 +100,31 @@ class Binding:
         """Number of updates that the schedules of the lr plan; None if one is endless."""
         return self.schedules["lr"].total_steps
 
-    def join(self) -> bool:
+    @property
+    def end(self) -> int | None:
+        """Number of updates that the longest schedule plans; None if one is endless."""
+        totals = [each.total_steps for each in self.schedules.values()]
+        finite = [total for total in totals if total is not None]
+        return max(finite) if len(finite) == len(totals) else None
+
+    def join(self, step: int) -> bool:
         """Take in new groups, or all of them after the optimizer has replaced them.
+
+        Args:
+            step: Of the schedules, for the factor of a new group with an lr of its own.
 
         Returns:
             Whether there was anything to do.
 
         Raises:
-            ValueError: there is no schedule for a new group; nothing has changed then.
+            ValueError: there is no schedule for a new group, or no factor; nothing has changed.
         """
         groups = self.optimizer.param_groups
         if groups is self._joined and len(groups) == self.width:
             return False
         self._check(self.schedules)
+        if self._initial:
+            self.factors |= self._new_factors(step)
         self._initial += [_join_group(group) for group in groups[self.width :]]
         columns = {name: self._column(name, each) for name, each in self.schedules.items()}
         self.columns = {
@@ -105,12 +136,63 @@ class Binding:
         self._joined = groups
         return True
 
+    def _new_factors(self, step: int) -> dict[int, Factor]:
+        """Return the factors of the groups that are about to join."""
+        schedules, default = self.schedules["lr"], self.optimizer.defaults.get("lr")
+        if not schedules.shared:
+            return {}
+        of = float(schedules.schedules[0](np.array([step]))[0])
+        factors = {}
+        for number, group in enumerate(self.optimizer.param_groups[self.width :], self.width):
+            lr = HYPERPARAMETERS["lr"].read(group)
+            if lr == of or (default is not None and lr == float(default)):
+                continue
+            if of == 0.0:
+                raise ValueError(
+                    f"the lr of a group that is added must be that of the others, got {lr:g} where "
+                    "the schedule is 0 (reschedule gives the group a schedule of its own)"
+                )
+            factors[number] = lr, of
+            warn_user(ADDED.format(lr=lr, of=of))
+        return factors
+
     def _column(self, name: str, schedules: GroupSchedules) -> list[Any]:
         off = HYPERPARAMETERS[name].off if self.only_in_use else None
-        return [
+        column = [
             None if off is not None and initial.values.get(name) == off else schedule
             for initial, schedule in zip(self._initial, schedules.expand(self.width), strict=True)
         ]
+        if name == "lr" and schedules.shared:
+            for number, (lr, of) in self.factors.items():
+                column[number] = Multiple(schedules.schedules[0], lr, of)
+        return column
+
+    def resume_factors(self, factors: dict[int, Factor]) -> None:
+        """Take over the factors of a saved state.
+
+        Raises:
+            ValueError: one is of a group that the optimizer has not; nothing has changed then.
+        """
+        width = len(self.optimizer.param_groups)
+        if max(factors, default=0) >= width:
+            raise ValueError(
+                f"state_dict must be of at most {width} parameter groups, got a factor of group "
+                f"{max(factors)} (add the groups before it is loaded)"
+            )
+        if factors != self.factors:
+            self.factors, self._joined = dict(factors), None
+
+    def mark_first(self, lrs: Sequence[Any], *, replace: bool) -> None:
+        """Leave the first lrs of the groups as `initial_lr`, as some schedulers of torch do.
+
+        Args:
+            lrs: One per group.
+            replace: Also where a scheduler before this one has left it.
+        """
+        for group, initial, lr in zip(self.optimizer.param_groups, self._initial, lrs, strict=True):
+            if replace or initial.marks.get("initial_lr", lr) is None:
+                initial.marks.setdefault("initial_lr", group["initial_lr"])
+                group["initial_lr"] = lr
 
     def initial_values(self) -> Values:
         """Return what the groups held when they joined."""
@@ -142,8 +224,10 @@ class Binding:
     def unmark(self) -> None:
         """Remove the keys that the groups got when they joined."""
         for group, initial in zip(self.optimizer.param_groups, self._initial, strict=False):
-            for key in initial.marks:
-                group.pop(key, None)
+            for key, before in initial.marks.items():
+                group[key] = before
+                if before is None:
+                    del group[key]
 
     def holds(self, values: Values) -> bool:
         """Return whether the groups have the lrs of `values`: nobody else has set them since."""
@@ -167,7 +251,7 @@ def _join_group(group: Group) -> InitialValues:
     values = {row.name: row.read(group) for row in present}
     marks = {row.mark: values[row.name] for row in present if row.mark and row.mark not in group}
     group.update(marks)
-    return InitialValues(values, list(marks))
+    return InitialValues(values, dict.fromkeys(marks))
 
 
 def _check_schedule(row: HyperParameter, schedule: Any, optimizer: Optimizer, group: Group) -> None:

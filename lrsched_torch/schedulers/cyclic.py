@@ -99,6 +99,8 @@ class CyclicLR(ScheduleLR):
             max_momentum=max_momentum,
         )
         super().__init__(optimizer, lr, momentum, last_epoch, count=count, on_mismatch=on_mismatch)
+        if last_epoch == -1:
+            self._binding.mark_first(self.base_lrs, replace=False)
 
 
 def _cyclic(

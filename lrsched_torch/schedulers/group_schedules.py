@@ -51,6 +51,22 @@ ScheduleLike = Schedule | ScaledByFunction
 
 
 @dataclass(frozen=True)
+class Multiple:
+    """Multiple of a schedule that is exactly `value` where that is `of`.
+
+    Made for a parameter group that is added with an lr of its own.
+    """
+
+    schedule: ScheduleLike
+    value: float
+    of: float
+
+    def __call__(self, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = self.schedule(steps) / self.of * self.value
+        return values
+
+
+@dataclass(frozen=True)
 class GroupSchedules:
     """Schedules of one hyper-parameter: one per parameter group, or one for all of them.
 
@@ -91,13 +107,15 @@ class GroupSchedules:
         if not self.shared and len(self.schedules) != width:
             raise ValueError(
                 f"{name} must hold one schedule per parameter group ({width}), "
-                f"got {len(self.schedules)} (or one schedule, not in a list, for all groups)"
+                f"got {len(self.schedules)} (reschedule gives a new group one; one schedule, not "
+                "in a list, is for all groups)"
             )
 
     @property
     def total_steps(self) -> int | None:
         """Length of the longest schedule; None if any is endless."""
-        totals = [s.total_steps if isinstance(s, Schedule) else None for s in self.schedules]
+        asked = [each for each in self.schedules if each is not None]
+        totals = [s.total_steps if isinstance(s, Schedule) else None for s in asked] or [0]
         finite = [total for total in totals if total is not None]
         return max(finite) if len(finite) == len(totals) else None
 

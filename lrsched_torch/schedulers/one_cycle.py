@@ -106,3 +106,6 @@ class OneCycleLR(ScheduleLR):
             count=count,
             on_mismatch=on_mismatch,
         )
+        if last_epoch == -1:
+            # As torch does, so a scheduler before this one in a SequentialLR starts from there.
+            self._binding.mark_first(self.base_lrs, replace=True)

@@ -14,7 +14,7 @@ from lrsched._validate import check_bool, check_choice, check_int
 from lrsched_torch.schedulers.binding import Binding
 from lrsched_torch.schedulers.group_schedules import GroupSchedules, ScheduleLike
 from lrsched_torch.schedulers.state import State
-from lrsched_torch.schedulers.step_policy import COUNTS, StepPolicy
+from lrsched_torch.schedulers.step_policy import COUNTS, OVERWRITTEN, StepPolicy, is_part
 from lrsched_torch.schedulers.value_cache import ValueCache, Values
 from lrsched_torch.update_counter import UpdateCounter
 
@@ -36,12 +36,12 @@ class ScheduleLR(LRScheduler):
         momentum: The same for the momentum, or beta_1 where a group has betas; None, also in
             the list, leaves it alone.
         last_epoch: The step before the one to start at; -1 starts at step 0.
-        after_end: When stepped on after `total_steps` updates: "hold" the last values, "warn"
-            once and hold, or "raise" ValueError; "restore" restores the lr and momentum found at
-            construction as soon as the last update is made.
+        after_end: After `total_steps` updates, "hold" sets the last values once and leaves them
+            alone from then on; "warn" does the same with a warning when stepped on, "raise"
+            raises ValueError then; "restore" restores the lr and momentum found at construction.
         count: What a call of `step()` does if the optimizer has made no update since the last
             one. "updates": stay. "calls": move on, as torch does. "auto": stay; but in a dry
-            run, with no update, gradient or forward pass yet, move on, with torch's warning.
+            run, with no forward pass since either, move on, with torch's warning.
         on_mismatch: What `load_state_dict` does about another schedule than this one: "keep"
             this one and take only the step, "override" it with the saved one, or "raise".
 
@@ -101,7 +101,8 @@ class ScheduleLR(LRScheduler):
 
         def after_load(optimizer: Optimizer) -> None:
             scheduler = me()
-            if scheduler is not None and was_in_charge:
+            # After its end, what the optimizer has loaded is of whoever came then.
+            if scheduler is not None and was_in_charge and not scheduler._has_ended():
                 loaded = scheduler._binding.present_values()
                 scheduler._apply(scheduler.last_epoch)
                 scheduler._binding.overwritten = loaded
@@ -116,8 +117,13 @@ class ScheduleLR(LRScheduler):
 
     def _adopt(self) -> None:
         """Set the values of groups that were added since, just before their first update."""
-        if self._in_charge():
+        if self._has_ended() or not self._in_charge():
+            return
+        try:
             self._apply(self.last_epoch)
+        except ValueError:
+            # Raised by the next `step`, and not from inside of `optimizer.step`.
+            self._cache.forget()
 
     def _in_charge(self) -> bool:
         """Return whether the optimizer holds what this scheduler set last.
@@ -177,26 +183,42 @@ class ScheduleLR(LRScheduler):
     def _update_lr(self, epoch: int | None = None) -> None:
         # SequentialLR calls this, too, to start a scheduler at 0 when its turn has come.
         step = self.last_epoch + 1 if epoch is None else check_int("epoch", epoch, 0)
-        self._apply(step)
+        if epoch is None and self._has_ended():
+            self.last_epoch = step
+        else:
+            if step == self._cache.ahead_end and epoch is None:
+                self._warn_of_others()
+            self._apply(step)
         self._counter.take()
+
+    def _has_ended(self) -> bool:
+        """Return whether the values after the end are written, and the lr is left to others."""
+        end = self._binding.end
+        return end is not None and self.last_epoch >= end
+
+    def _warn_of_others(self) -> None:
+        """Warn if something else has set the lr since the last step, which is about to be lost."""
+        if not self._in_charge() and not is_part(self):
+            self._step_policy.warn_once(OVERWRITTEN)
 
     def _apply(self, step: int) -> None:
         """Set the values of `step` in all groups, whatever has happened to them since."""
-        self._join()
+        self._join(step)
         if self._is_restored(step):
             self._binding.restore(self._binding.initial_values())
         else:
             self._cache.write(self.optimizer.param_groups, self._cache.row(step))
         self.last_epoch, self._binding.overwritten = step, None
 
-    def _join(self) -> None:
-        if self._binding.join():
+    def _join(self, step: int) -> None:
+        if self._binding.join(step):
             self._cache = self._new_cache()
             self._counter.width = self._binding.width
             self.base_lrs = self._cache.at(0)["lr"]
 
     def _new_cache(self) -> ValueCache:
-        end = None if self._after_end == "hold" else self._binding.total_steps
+        ends = [end for end in (self._binding.end, self._binding.total_steps) if end is not None]
+        end = min(ends, default=None)
         return ValueCache(self.optimizer.param_groups, self._binding.columns, end)
 
     def _is_restored(self, step: int) -> bool:
@@ -205,8 +227,10 @@ class ScheduleLR(LRScheduler):
 
     def _values(self) -> Values:
         """Return the values of the present step, by hyper-parameter and group."""
-        step = max(self.last_epoch, 0)
-        return self._binding.initial_values() if self._is_restored(step) else self._cache.at(step)
+        step, end = max(self.last_epoch, 0), self._binding.end
+        if self._is_restored(step):
+            return self._binding.initial_values()
+        return self._cache.at(step if end is None else min(step, end))
 
     def _follow(self, policy: Mapping[str, Any], *, only_in_use: bool) -> None:
         """Check the schedules of a policy, and follow them from the next `_apply` on.
@@ -250,6 +274,13 @@ class ScheduleLR(LRScheduler):
         self._counter.detach()
         self._counter.take()
         self._closed = True
+
+    def __repr__(self) -> str:
+        each = (f"{name}={schedules}" for name, schedules in self._binding.schedules.items())
+        values = (f"{name}={values}" for name, values in self._values().items())
+        return (
+            f"{type(self).__name__}(step {self.last_epoch}: {', '.join(values)}; {'; '.join(each)})"
+        )
 
     @property
     def total_steps(self) -> int:
@@ -301,6 +332,7 @@ class ScheduleLR(LRScheduler):
             in_charge=self._in_charge(),
             pending=self._counter.pending(),
             seen=self._counter.seen,
+            factors=self._binding.factors,
         ).to_dict()
 
     def load_state_dict(
@@ -325,8 +357,12 @@ class ScheduleLR(LRScheduler):
             on_mismatch = self._on_mismatch
         check_choice("on_mismatch", on_mismatch, MISMATCH)
         state = State.from_dict(state_dict)
-        self._reconcile(state, on_mismatch)
-        self._join()
+        width = len(self.optimizer.param_groups)
+        schedules = state.schedules_for(self._binding.schedules, width, on_mismatch)
+        if schedules is not self._binding.schedules:
+            self._binding.follow(schedules, only_in_use=self._binding.only_in_use)
+        self._binding.resume_factors(state.factors)
+        self._join(max(state.step, 0))
         self._counter.made, self._counter.seen = state.pending, state.seen
         self.last_epoch = state.step
         if state.in_charge:
@@ -334,30 +370,6 @@ class ScheduleLR(LRScheduler):
         elif self._binding.overwritten is not None:
             # The optimizer's state came first, and with it the lr of the scheduler in charge.
             self._binding.restore(self._binding.overwritten)
-
-    def _reconcile(self, state: State, on_mismatch: str) -> None:
-        """Choose between the schedules of this scheduler and those of a saved state."""
-        mine, saved = self._binding.schedules, state.schedules
-        names, width = {**mine, **saved}, len(self.optimizer.param_groups)
-        same = set(mine) == set(saved) and all(saved[n].matches(mine[n], width) for n in names)
-        if same or on_mismatch == "keep":
-            return
-        if on_mismatch == "raise":
-            others = ", ".join(f"{n} {saved.get(n)} against {mine.get(n)}" for n in names)
-            raise ValueError(
-                "state_dict must hold the schedules of this scheduler, got others: "
-                f"{others} (on_mismatch='keep' goes on with this scheduler's at step "
-                f"{state.step}, on_mismatch='override' with the saved ones)"
-            )
-        functions = (schedules.function_name() for schedules in saved.values())
-        function = next(filter(None, functions), None)
-        if function is not None:
-            raise ValueError(
-                f"state_dict must hold whole schedules, got one with the scale_fn {function}, "
-                "which is code and not saved (build the scheduler with it, and load with "
-                "on_mismatch='keep')"
-            )
-        self._binding.follow(saved, only_in_use=self._binding.only_in_use)
 
     def __getstate__(self) -> dict[str, Any]:
         derived = ("_counter", "_step_policy", "_cache")

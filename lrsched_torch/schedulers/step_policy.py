@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
+import gc
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 
-from lrsched_torch.update_counter import UpdateCounter
+from lrsched._warn import warn_user
+from lrsched_torch.schedulers.unseen_updates import UnseenUpdates
+from lrsched_torch.update_counter import UpdateCounter, calls_per_update
 
 COUNTS = ("auto", "updates", "calls")
 # So many updates between two calls of step(), twice in a row, look like one call per epoch.
@@ -19,8 +23,8 @@ MANY_UPDATES = 10
 forward_passes = getattr(torch.autograd, "_get_sequence_nr", lambda: 0)
 
 DRY_RUN = (
-    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Without an update, a "
-    "gradient or a forward pass this is taken for a dry run, which moves the schedule on "
+    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Without an update or a "
+    "forward pass since the last call this is taken for a dry run, which moves the schedule on "
     "(count='updates' counts updates only; schedule.values() needs no dry run)"
 )
 BURSTS = (
@@ -28,6 +32,19 @@ BURSTS = (
     "scheduler.step(), and each call is one step of the schedule (call it after every update, in "
     "Lightning with interval='step'; count='calls' says that a call per epoch is meant)"
 )
+
+OVERWRITTEN = (
+    "the lr was set by something else since the last step of this scheduler, which sets it anew "
+    "at every step until its end (use one scheduler at a time, or SequentialLR; after its end "
+    "this one leaves the lr alone)"
+)
+
+
+def is_part(scheduler: LRScheduler) -> bool:
+    """Return whether a SequentialLR or a ChainedScheduler steps a scheduler."""
+    kinds = SequentialLR, ChainedScheduler
+    wholes: Any = (each for each in gc.get_objects() if issubclass(type(each), kinds))
+    return any(part is scheduler for whole in wholes for part in whole._schedulers)
 
 
 class StepPolicy:
@@ -47,6 +64,8 @@ class StepPolicy:
         self._burst_before: int | None = None
         self._compiled_before = False
         self._passes = forward_passes()
+        self._unseen = UnseenUpdates(optimizer)
+        self._idle_calls = 0
 
     def moves_on(self, step: int) -> bool:
         """Return whether a call of `scheduler.step()` at `step` leads to the next one."""
@@ -54,27 +73,28 @@ class StepPolicy:
         made = counter.take()
         if self._count == "calls" or counter.captured or not counter.hooked:
             return True
+        before, self._passes = self._passes, forward_passes()
         if made:
+            self._idle_calls = 0
+            self._unseen.forget()
             if self._is_second_burst(made, step):
                 self.warn_once(BURSTS.format(many=MANY_UPDATES))
             return True
-        if self._count == "updates" or self._is_training():
+        if before == self._passes:
+            return self._is_dry_run()
+        self._idle_calls = 0
+        moves, text = self._unseen.look(counter.seen)
+        if text is not None:
+            self.warn_once(text)
+        return moves
+
+    def _is_dry_run(self) -> bool:
+        """Return whether a call with no update and no forward pass before it moves on."""
+        self._idle_calls += 1
+        if self._count == "updates" or self._idle_calls < calls_per_update():
             return False
         self.warn_once(DRY_RUN)
         return True
-
-    def _is_training(self) -> bool:
-        """Return whether a call without an update belongs to a training, not to a dry run.
-
-        The optimizer may not have been stepped yet: its first updates may have been skipped, or
-        gradients may be accumulating, and it is common to clear them before this call.
-        """
-        before, self._passes = self._passes, forward_passes()
-        return (
-            self._counter.seen
-            or self._passes != before
-            or any(p.grad is not None for g in self._optimizer.param_groups for p in g["params"])
-        )
 
     def _is_second_burst(self, made: int, step: int) -> bool:
         if made < MANY_UPDATES:
@@ -94,4 +114,4 @@ class StepPolicy:
         """Warn the caller of `scheduler.step()`, once for each text."""
         if text not in self._warned:
             self._warned.add(text)
-            warnings.warn(text, UserWarning, stacklevel=5)
+            warn_user(text)

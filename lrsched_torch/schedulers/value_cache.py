@@ -13,6 +13,8 @@ from lrsched_torch.param_groups import Group
 from lrsched_torch.schedulers.group_schedules import ScaledByFunction, ScheduleLike
 
 MIN_ROWS, MAX_ROWS = 64, 2048
+# Steps that the fast path of `scheduler.step` leads over between two looks at the optimizer.
+STRETCH = 512
 # Values held at most, where that leaves MIN_ROWS: a few MiB of Python floats.
 MAX_VALUES = 2**18
 
@@ -36,11 +38,13 @@ class ValueCache:
 
     Attributes:
         ahead: Rows that the fast path of `scheduler.step` may lead to, by their steps.
+        ahead_end: First step that it may not lead to.
         write: Writes a row in the groups.
     """
 
     def __init__(self, groups: Sequence[Group], columns: Columns, end: int | None) -> None:
         self.ahead: dict[int, Row] = {}
+        self.ahead_end = 0
         self.write = writer_for(groups, columns)
         self._columns, self._end = columns, end
         self._rows: dict[int, Row] = {}
@@ -52,9 +56,13 @@ class ValueCache:
             first = step - step % self._length
             steps = np.arange(first, first + self._length)
             columns = [_values(column, steps) for column in self._columns.values()]
-            self._rows = self.ahead = dict(zip(steps.tolist(), zip(*columns), strict=True))  # noqa: B905
-            if self._end is not None:
-                self.ahead = {k: row for k, row in self._rows.items() if k < self._end}
+            self._rows = dict(zip(steps.tolist(), zip(*columns), strict=True))  # noqa: B905
+            self.ahead = {}
+        if step not in self.ahead:
+            last = step - step % STRETCH + STRETCH
+            self.ahead_end = last if self._end is None else min(last, self._end)
+            steps_ahead = range(step, self.ahead_end)
+            self.ahead = {k: self._rows[k] for k in steps_ahead if k in self._rows}
         return self._rows[step]
 
     def at(self, step: int) -> Values:
