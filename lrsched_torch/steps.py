@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sized
 
-from lrsched._validate import check_bool, check_int
+from torch.utils.data import Dataset
+
+from lrsched._validate import check_bool, check_int, shown
 
 
 def steps_for(
@@ -22,7 +24,7 @@ def steps_for(
             loader leaves out a batch of too few samples shows in its `len`.)
 
     Raises:
-        TypeError: an argument of the wrong kind, or a loader without a length.
+        TypeError: an argument of the wrong kind, a loader without a length, or a data set.
         ValueError: `epochs` or `accumulate` < 1, or no update at all.
 
     Example:
@@ -45,6 +47,11 @@ def steps_for(
 def _batches(loader: Sized | int) -> int:
     if not isinstance(loader, Sized):
         return check_int("loader", loader, 0, "a loader without a length: pass the batches in it")
+    if isinstance(loader, Dataset):
+        raise TypeError(
+            f"loader must give batches, got the data set {shown(loader)}, whose length counts "
+            "samples (pass the DataLoader)"
+        )
     try:
         return len(loader)
     except TypeError as error:

@@ -8,10 +8,9 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from lrsched import Schedule, constant
-from lrsched._validate import check_bool, check_choice, check_momentum
+from lrsched._validate import check_bool, check_choice
 from lrsched.compat import torch_cyclic
-from lrsched_torch.schedulers.group_schedules import ScaledByFunction, pair_per_group
+from lrsched_torch.schedulers.group_schedules import ScaledByFunction, pair_per_group, per_group
 from lrsched_torch.schedulers.schedule_lr import ScheduleLR
 
 
@@ -26,12 +25,12 @@ class CyclicLR(ScheduleLR):
     Args:
         optimizer: The optimizer to drive.
         base_lr: Lower bound, >= 0, or a list of one per parameter group.
-        max_lr: Upper bound, > `base_lr`, or a list of one per group.
+        max_lr: Upper bound, >= `base_lr`, or a list of one per group.
         step_size_up: Steps of the way up, int >= 1.
         step_size_down: Steps of the way down, int >= 0; None stands for `step_size_up`.
         mode: "triangular", "triangular2" (half the height after each cycle) or "exp_range"
             (`gamma ** step` of the height).
-        gamma: Factor of "exp_range", in (0, 1].
+        gamma: Factor of "exp_range", > 0.
         scale_fn: A function for the height, in place of `mode`. It is called when a step comes,
             never ahead. It is code, not data: a state holds its name only, so a run is resumed
             by building the scheduler with it again.
@@ -43,6 +42,11 @@ class CyclicLR(ScheduleLR):
         last_epoch: The step before the one to start at; -1 starts at step 0.
         count: As for `ScheduleLR`.
         on_mismatch: As for `ScheduleLR`.
+
+    Attributes:
+        max_lrs, base_momentums, max_momentums: Bounds, one per group of the construction; the lower
+            bounds of the lr are `base_lrs`.
+        mode, gamma, scale_mode, cycle_momentum, total_size, step_ratio: As torch's has them.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -101,6 +105,26 @@ class CyclicLR(ScheduleLR):
         super().__init__(optimizer, lr, momentum, last_epoch, count=count, on_mismatch=on_mismatch)
         if last_epoch == -1:
             self._binding.mark_first(self.base_lrs, replace=False)
+        width = len(optimizer.param_groups)
+        self.max_lrs = per_group(max_lr, width)
+        self.mode, self.gamma, self._scale_fn = mode, gamma, scale_fn
+        by_step = scale_fn is None and mode == "exp_range"
+        self.scale_mode = "iterations" if by_step else scale_mode
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum:
+            self.base_momentums = per_group(base_momentum, width)
+            self.max_momentums = per_group(max_momentum, width)
+        down = step_size_up if step_size_down is None else step_size_down
+        self.total_size = float(step_size_up + down)
+        self.step_ratio = step_size_up / self.total_size
+
+    def scale_fn(self, x: float) -> float:
+        """Return the factor of the height at a cycle, counted from 1, or at a step."""
+        if self._scale_fn is not None:
+            return self._scale_fn(x)
+        if self.mode == "triangular2":
+            return float(0.5 ** (x - 1))
+        return float(self.gamma**x) if self.mode == "exp_range" else 1.0
 
 
 def _cyclic(
@@ -113,19 +137,16 @@ def _cyclic(
     **rates: Any,
 ) -> tuple[Any, Any]:
     """Return the lr and the momentum of a group."""
-    if cycle_momentum and base_momentum == max_momentum:
-        # Equal bounds, which torch allows, are no cycle.
-        lr, _ = torch_cyclic(**rates, cycle_momentum=False)
-        momentum: Schedule | None = constant(check_momentum("base_momentum", base_momentum))
-    else:
-        bounds: dict[str, Any] = {"base_momentum": base_momentum, "max_momentum": max_momentum}
-        lr, momentum = torch_cyclic(**rates, **bounds, cycle_momentum=cycle_momentum)
+    lr, momentum = torch_cyclic(
+        **rates,
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
+        cycle_momentum=cycle_momentum,
+    )
     by_cycle = check_choice("scale_mode", scale_mode, ("cycle", "iterations")) == "cycle"
     if scale_fn is None:
         return lr, momentum
     if not callable(scale_fn):
         raise TypeError(f"scale_fn must be a function of one number, or None, got {scale_fn!r}")
     scaled = ScaledByFunction(lr, scale_fn, by_cycle)
-    if momentum is None or not momentum.period:
-        return scaled, momentum
-    return scaled, ScaledByFunction(momentum, scale_fn, by_cycle)
+    return scaled, momentum and ScaledByFunction(momentum, scale_fn, by_cycle)

@@ -206,3 +206,9 @@ def pair_per_group(
     own = ({name: values[i] for name, values in lists.items()} for i in range(width))
     lr, momentum = zip(*(make(**{**arguments, **each}) for each in own), strict=True)
     return lr, momentum
+
+
+def per_group(value: float | Sequence[float], width: int) -> list[float]:
+    """Return a checked number, or list of one per group, as a list of one per group."""
+    values: Any = value if isinstance(value, (list, tuple)) else [value] * width
+    return [float(each) for each in values]

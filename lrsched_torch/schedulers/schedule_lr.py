@@ -186,7 +186,7 @@ class ScheduleLR(LRScheduler):
         if epoch is None and self._has_ended():
             self.last_epoch = step
         else:
-            if step == self._cache.ahead_end and epoch is None:
+            if epoch is None and step == self._cache.ahead_end:
                 self._warn_of_others()
             self._apply(step)
         self._counter.take()
