@@ -155,6 +155,7 @@ LOADERS = {
     "two streams": TwoStreams,
     "sampler": lambda: DataLoader(samples(), 8, sampler=ShufflingSampler()),
     "batch sampler": lambda: DataLoader(samples(), batch_sampler=Buckets()),
+    "worker": lambda: DataLoader(samples(), 8, sampler=ShufflingSampler(), num_workers=1),
     "iterable data set": lambda: DataLoader(ShufflingDataset(), 8),
     "transforms": lambda: DataLoader(Augmented(Noise(), Noise()), 8),
     "module": lambda: DataLoader(Augmented(nn.Sequential(NoiseLayer())), 8),
