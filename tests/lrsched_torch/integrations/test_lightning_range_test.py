@@ -50,7 +50,6 @@ KINDS = {
     "workers at work already": {"make": Planned, "batches": lambda: working_loader(5)},
     "shuffled by its own generator": {"batches": lambda: loader(2)},
     "two loaders": {"batches": lambda: {"a": loader(3), "b": loader()}},
-    "workers": {"batches": lambda: working_loader(4)},
     "a stream without a length": {"batches": lambda: DataLoader(Stream(), 16)},
     "bfloat16": {"precision": "bf16-mixed"},
     "float16 with a GradScaler": {"plugins": [float16]},

@@ -1,16 +1,10 @@
-"""One of several processes that train together, with range tests in the middle of the training.
-
-Run by test_distributed_range_test.py as `python range_worker.py ddp fsdp accelerate`, or some of
-them, with the environment that torchrun sets. Prints as JSON what is left after each range test.
-"""
+"""Trainings in one of several processes, with range tests in their middle."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
-import sys
 import warnings
 from typing import Any
 
@@ -19,7 +13,6 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lrsched_torch import OneCycleLR, range_test
-from tests.lrsched_torch.integrations.processes import leave
 
 SAMPLES, BATCH, WIDTH = 96, 4, 8
 
@@ -300,26 +293,17 @@ def trace(make: Any, between: Any, first: bool) -> dict[str, Any]:
     return found
 
 
-def main(kinds: list[str]) -> None:
-    if "RANK" in os.environ:
-        torch.distributed.init_process_group("gloo")
-    makes = {"ddp": Training, "fsdp": Sharded, "accelerate": Accelerated}
-    report = {}
-    for kind in kinds:
+def report(kind: str) -> dict[str, Any]:
+    """What is left after each range test."""
+    make = {"ddp": Training, "fsdp": Sharded, "accelerate": Accelerated}[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         found = {
-            between.__name__: trace(makes[kind], between, first=False)
+            between.__name__: trace(make, between, first=False)
             for between in BETWEEN
             # DDP itself does not survive it.
             if kind == "fsdp" or between is not error_in_backward
         }
-        found["nothing at the start"] = trace(makes[kind], nothing, first=True)
-        found["at the start"] = trace(makes[kind], twice, first=True)
-        report[kind] = found
-    print("REPORT" + json.dumps(report))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    warnings.simplefilter("error", UserWarning)
-    main(sys.argv[1:])
-    leave()
+        found["nothing at the start"] = trace(make, nothing, first=True)
+        found["at the start"] = trace(make, twice, first=True)
+    return found
