@@ -116,7 +116,7 @@ SILENT = {
     ),
     "rising late": (
         (LR, np.r_[noisy(2.3)[:250], 2.3 * 1.5 ** np.arange(50)]),
-        "from lr 0.48 on.*use more steps or larger batches",
+        "from lr 0.49 on.*use more steps or larger batches",
     ),
     "noise": ((LR, noisy(2.3)), "sweep to a higher end_lr"),
     "never lower": ((np.geomspace(1e-7, 10, 50), np.repeat([1.0, 2.0], 25)), "never fell"),

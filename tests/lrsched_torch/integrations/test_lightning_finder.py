@@ -108,23 +108,18 @@ def test_without_an_attribute_the_groups_keep_their_ratios(tmp_path):
 FLAT = {"start_lr": 1e-9, "end_lr": 1e-8}
 
 
-def test_in_doubt_the_lr_stays_and_a_warning_says_so(tmp_path):
-    ours = LearningRateFinder(num_steps=40, **FLAT)
+@pytest.mark.parametrize("on_doubt", ["warn", "use"])
+def test_without_a_lr_the_old_one_stays_and_a_warning_says_so(on_doubt, tmp_path):
+    ours = finder(on_doubt=on_doubt, num_steps=40, **FLAT)
     with pytest.warns(UserWarning, match="No learning rate .* left as it was"):
         module, _, _ = fit(tmp_path, callbacks=[ours], max_steps=1)
     assert module.lr == 0.01
     assert ours.suggestion.lr is None
 
 
-def test_no_lr_at_all_is_never_set(tmp_path):
-    with pytest.warns(UserWarning, match="No learning rate .* left as it was"):
-        module, _, _ = fit(tmp_path, callbacks=[finder(**FLAT)], max_steps=1)
-    assert module.lr == 0.01
-
-
 def test_doubt_can_be_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="No learning rate suggested"):
-        fit(tmp_path, callbacks=[finder(on_doubt="raise", **FLAT)])
+        fit(tmp_path, callbacks=[finder(on_doubt="raise", num_steps=40, **FLAT)])
 
 
 def test_the_suggestion_is_printed(tmp_path, caplog):

@@ -1,7 +1,7 @@
 """One of several processes that train together; prints as JSON what happened in it.
 
-Run by test_two_processes.py as `python worker.py schedule:ddp range_test:fsdp lightning:ddp`, with
-any such parts, and with the environment that torchrun sets.
+Run by test_two_processes.py as `python worker.py range_test:fsdp lightning:ddp`, with any such
+parts, and with the environment that torchrun sets.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-from tests.lrsched_torch.integrations import worker_range_test, worker_schedule
+from tests.lrsched_torch.integrations import worker_range_test
 from tests.lrsched_torch.integrations.processes import leave
 
 
@@ -21,11 +21,7 @@ def lightning(kind):
     return worker_lightning.report(kind)
 
 
-PARTS = {
-    "schedule": worker_schedule.report,
-    "range_test": worker_range_test.report,
-    "lightning": lightning,
-}
+PARTS = {"range_test": worker_range_test.report, "lightning": lightning}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
