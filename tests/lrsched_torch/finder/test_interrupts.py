@@ -159,10 +159,21 @@ class InterruptingPart:
             raise OSError("cannot load")
 
 
+def find_in_a_block(model, optimizer, criterion, stateful):
+    with range_test(model, optimizer, num_steps=20, stateful=stateful) as test:
+        for inputs, target in test.batches(data()):
+            loss = criterion(model(inputs), target)
+            loss.backward()
+            optimizer.step()
+            test.record(loss)
+    return test.curve
+
+
+@pytest.mark.parametrize("search", [find, find_in_a_block])
 @pytest.mark.parametrize("how", ["sigint", "raise"])
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.filterwarnings("ignore:The range test could not")
-def test_a_restoring_that_is_interrupted_or_fails_is_whole(how, first):
+def test_a_restoring_that_is_interrupted_or_fails_is_whole(search, how, first):
     """Also where it is itself the consequence of a first Ctrl-C."""
 
     def criterion(outputs, target):
@@ -176,14 +187,15 @@ def test_a_restoring_that_is_interrupted_or_fails_is_whole(how, first):
     state, part = torch.get_rng_state(), InterruptingPart(how)
     if first or how == "sigint":
         with pytest.raises(KeyboardInterrupt):
-            find(model, optimizer, criterion, stateful=[part])
+            search(model, optimizer, criterion, stateful=[part])
     else:
-        curve = find(model, optimizer, criterion, stateful=[part])
+        curve = search(model, optimizer, criterion, stateful=[part])
         assert left(curve) == ["The range test could not put back: stateful[0]."]
     assert torch.equal(model.weight, before)
     assert torch.equal(torch.get_rng_state(), state)
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert not optimizer.state
+    assert not optimizer._optimizer_step_post_hooks
     assert signal.getsignal(signal.SIGINT) is handler
 
 

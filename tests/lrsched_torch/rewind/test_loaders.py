@@ -1,6 +1,5 @@
 """Loaders: what decides their batches is restored, and what reads ahead has ended before."""
 
-import functools
 import gc
 import itertools
 import multiprocessing
@@ -41,15 +40,6 @@ class ShufflingSampler:
         return 64
 
 
-class ShufflingLoader:
-    def __init__(self):
-        self.batches = data()
-
-    def __iter__(self):
-        random.shuffle(self.batches)
-        return iter(self.batches)
-
-
 class ShufflingDataset(IterableDataset):
     def __init__(self):
         self.order, self.x = np.arange(64), torch.randn(64, 4)
@@ -58,23 +48,6 @@ class ShufflingDataset(IterableDataset):
         np.random.shuffle(self.order)
         for index in self.order:
             yield self.x[index], torch.ones(1)
-
-
-class Buckets:
-    """Shuffles lists in a dict in place, and counts its epochs in a tuple."""
-
-    def __init__(self):
-        self.buckets = {length: list(range(length, 64, 2)) for length in (0, 1)}
-        self.epoch = (0,)
-
-    def __iter__(self):
-        rng, self.epoch = random.Random(self.epoch[0]), (self.epoch[0] + 1,)
-        for bucket in self.buckets.values():
-            rng.shuffle(bucket)
-            yield from (bucket[start : start + 8] for start in range(0, 32, 8))
-
-    def __len__(self):
-        return 8
 
 
 class Augmented(Dataset):
@@ -114,22 +87,6 @@ class NoiseLayer(nn.Module):
         return x + torch.rand(4, generator=self.generator)
 
 
-def collate_with(samples, noise):
-    x, y = stacked(samples)
-    return x + noise[0].random(), y
-
-
-class TwoStreams:
-    def __init__(self):
-        options = {"batch_size": 8, "shuffle": True}
-        self.labelled = DataLoader(samples(), **options, generator=torch.Generator())
-        self.unlabelled = DataLoader(samples(), **options, generator=torch.Generator())
-
-    def __iter__(self):
-        for (x, y), (more, _) in zip(self.labelled, self.unlabelled, strict=True):
-            yield x + more, y
-
-
 GENERATOR = torch.Generator()
 NOISE = Noise()
 
@@ -151,18 +108,12 @@ def of_the_module():
 
 
 LOADERS = {
-    "loader": ShufflingLoader,
-    "two streams": TwoStreams,
     "sampler": lambda: DataLoader(samples(), 8, sampler=ShufflingSampler()),
-    "batch sampler": lambda: DataLoader(samples(), batch_sampler=Buckets()),
     "worker": lambda: DataLoader(samples(), 8, sampler=ShufflingSampler(), num_workers=1),
     "iterable data set": lambda: DataLoader(ShufflingDataset(), 8),
     "transforms": lambda: DataLoader(Augmented(Noise(), Noise()), 8),
     "module": lambda: DataLoader(Augmented(nn.Sequential(NoiseLayer())), 8),
     "method": lambda: DataLoader(samples(), 8, collate_fn=Noise().collate),
-    "partial": lambda: DataLoader(
-        samples(), 8, collate_fn=functools.partial(collate_with, noise=[random.Random(0)])
-    ),
     "globals": of_the_module,
 }
 
@@ -314,29 +265,17 @@ def test_an_iterator_that_begins_anew_is_no_iterator():
     )
 
 
-class Wrapped:
-    """Reads another loader, as one that prefetches does."""
-
-    def __init__(self, loader):
-        self.loader = loader
-
-    def __iter__(self):
-        yield from self.loader
-
-
-@pytest.mark.parametrize("wrap", [lambda loader: loader, Wrapped])
-def test_workers_that_persist_and_the_epoch_under_way_go_on(wrap):
+def test_workers_that_persist_and_the_epoch_under_way_go_on():
     def batches(with_test):
         model = nn.Linear(4, 1)
         torch.manual_seed(0)
-        inner = DataLoader(samples(), 8, shuffle=True, num_workers=1, persistent_workers=True)
-        loader = wrap(inner)
+        loader = DataLoader(samples(), 8, shuffle=True, num_workers=1, persistent_workers=True)
         epoch = iter(loader)
         seen = [next(epoch)[0]]
-        workers = inner._iterator._workers
+        workers = loader._iterator._workers
         if with_test:
             assert not left(find(model, loader=loader))
-        assert inner._iterator._workers is workers
+        assert loader._iterator._workers is workers
         return torch.cat([*seen, *(x for x, _ in epoch), *(x for x, _ in loader)])
 
     assert torch.equal(batches(True), batches(False))

@@ -20,20 +20,15 @@ from tests.lrsched_torch.helpers import (
 )
 
 
-class Sam(torch.optim.Optimizer):
-    """Makes its steps with another optimizer, as Sharpness-Aware Minimization does."""
-
-    def __init__(self, parameters, **options):
-        super().__init__(parameters, dict(rho=0.05, **options))
-        self.base_optimizer = torch.optim.SGD(self.param_groups, **options)
-        self.param_groups = self.base_optimizer.param_groups
-
-    def step(self, closure=None):
-        self.base_optimizer.step()
+def train(model, optimizer):
+    for x, y in data():
+        optimizer.zero_grad()
+        MSE(model(x), y).backward()
+        optimizer.step()
 
 
 class Lookahead(torch.optim.Optimizer):
-    """Keeps slow weights, outside of its state."""
+    """Makes its steps with another optimizer, and keeps slow weights outside of its state."""
 
     def __init__(self, optimizer):
         self.optimizer, self.param_groups = optimizer, optimizer.param_groups
@@ -49,19 +44,6 @@ class Lookahead(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none=True):
         self.optimizer.zero_grad(set_to_none)
-
-
-def test_the_state_of_an_optimizer_inside_of_another_is_put_back():
-    model = nn.Linear(4, 1)
-    optimizer = Sam(model.parameters(), lr=0.1, momentum=0.9)
-    MSE(model(torch.ones(2, 4)), torch.ones(2, 1)).backward()
-    optimizer.step()
-    slots = [s["momentum_buffer"] for s in optimizer.base_optimizer.state.values()]
-    before = [slot.clone() for slot in slots]
-    assert not left(find(model, optimizer))
-    after = [s["momentum_buffer"] for s in optimizer.base_optimizer.state.values()]
-    assert all(a is b for a, b in zip(after, slots, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
 class Smoothing(torch.optim.SGD):
@@ -88,14 +70,19 @@ def test_tensors_that_an_optimizer_keeps_at_the_parameters_are_put_back(begun):
         assert vars(model.weight) == {}
 
 
-def test_tensors_and_counters_that_an_optimizer_keeps_are_put_back():
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_an_optimizer_and_that_inside_of_it_keep_is_put_back(begun):
     model = nn.Linear(4, 1)
     optimizer = Lookahead(sgd(model, momentum=0.9))
-    slow, before = optimizer.slow[0], optimizer.slow[0].clone()
+    if begun:
+        train(model, optimizer)
+    kept = [*optimizer.slow, *(s["momentum_buffer"] for s in optimizer.optimizer.state.values())]
+    before = [tensor.clone() for tensor in kept]
     assert not left(find(model, optimizer))
-    assert optimizer.slow[0] is slow
-    assert torch.equal(slow, before)
-    assert (optimizer.steps, len(optimizer.optimizer.state)) == (0, 0)
+    after = [*optimizer.slow, *(s["momentum_buffer"] for s in optimizer.optimizer.state.values())]
+    assert all(a is b for a, b in zip(after, kept, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+    assert optimizer.steps == (8 if begun else 0)
 
 
 def test_no_mark_stays_on_an_optimizer_with_a_scheduler():
@@ -136,13 +123,6 @@ class Preconditioned(torch.optim.SGD):
                     state["of"] = Preconditioner(parameter)
                 direction = state["of"](parameter.grad)
                 state["of"].parameter.sub_(group["lr"] * direction)
-
-
-def train(model, optimizer):
-    for x, y in data():
-        optimizer.zero_grad()
-        MSE(model(x), y).backward()
-        optimizer.step()
 
 
 def test_objects_of_an_optimizer_stay_those_that_refer_to_its_parameters():

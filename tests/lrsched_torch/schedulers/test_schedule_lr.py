@@ -190,23 +190,6 @@ def test_at_the_end_what_was_changed_can_be_restored():
     assert scheduler.get_last_momentum() == [0.9]
 
 
-@pytest.mark.parametrize(("total_steps", "pct_start"), [(10, 0.1), (100, 0.01), (2, 0.5), (2, 0.3)])
-def test_schedules_that_crash_torch_work(total_steps, pct_start):
-    scheduler = OneCycleLR(sgd(), 0.1, total_steps, pct_start=pct_start)
-    lrs = []
-    for _ in range(total_steps + 2):
-        lrs += scheduler.get_last_lr()
-        advance(scheduler)
-    assert all(0 < lr <= 0.1 for lr in lrs)
-    assert lrs[total_steps - 1 :] == [0.1 / 25 / 1e4] * 3
-
-
-def test_halving_cycles_go_on_after_a_thousand_of_them():
-    scheduler = CyclicLR(sgd(), 0.1, 1.0, step_size_up=1, step_size_down=1, mode="triangular2")
-    scheduler.step(2 * 3000 + 1)
-    assert scheduler.get_last_lr() == [0.1]
-
-
 # Groups
 
 
