@@ -18,12 +18,6 @@ from lrsched_torch import CyclicLR, OneCycleLR
 
 STEPS, ACCUMULATE = 10, 3
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:accelerate"),
-]
-
 
 @pytest.fixture
 def accelerator():

@@ -18,12 +18,6 @@ from lrsched_torch import OneCycleLR, steps_for
 EPOCHS, BATCHES, ACCUMULATE = 4, 10, 2
 STEPS = steps_for(EPOCHS, BATCHES, accumulate=ACCUMULATE)
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-]
-
 
 class Regression(lightning.LightningModule):
     def __init__(self):

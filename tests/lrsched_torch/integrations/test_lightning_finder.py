@@ -26,13 +26,6 @@ from tests.lrsched_torch.integrations.lightning_training import (
     one_cycle,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-]
-
 
 class InHparams(Classifier):
     def __init__(self, lr=0.01, optim=None):

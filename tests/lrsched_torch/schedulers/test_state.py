@@ -244,21 +244,6 @@ def test_a_scale_function_is_not_saved_and_loading_says_so():
     build("cyclic with a function")[2].load_state_dict(state)
 
 
-def test_a_scale_function_is_called_only_when_its_step_comes():
-    seen = []
-
-    def scale(x):
-        seen.append(x)
-        return 1.0
-
-    _, optimizer, _ = build("one cycle")
-    scheduler = CyclicLR(optimizer, 0.01, 0.1, 4, scale_fn=scale, scale_mode="iterations")
-    for _ in range(5):
-        optimizer.step()
-        scheduler.step()
-    assert sorted(set(seen)) == [0, 1, 2, 3, 4, 5]
-
-
 # Bad states
 
 

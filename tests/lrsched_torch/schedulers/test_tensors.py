@@ -62,19 +62,6 @@ def test_tensors_keep_their_identity(cls, arguments):
     assert [lr.item() for lr in lrs] == pytest.approx(scheduler.get_lr(), rel=1e-6)
 
 
-def test_a_float_that_becomes_a_tensor_is_filled_from_then_on():
-    parameters = weights(1)
-    optimizer = torch.optim.SGD(parameters, lr=0.1)
-    scheduler = OneCycleLR(optimizer, 0.1, 50)
-    lr = optimizer.param_groups[0]["lr"] = torch.tensor(0.1)
-    for step in range(3):
-        set_gradients(parameters, step)
-        optimizer.step()
-        scheduler.step()
-    assert optimizer.param_groups[0]["lr"] is lr
-    assert lr.item() == pytest.approx(lrsched.one_cycle(0.1, 50)(3))
-
-
 def test_a_group_added_with_the_default_tensor_gets_its_own():
     parameters = weights(2)
     optimizer = torch.optim.SGD(parameters[:1], lr=torch.tensor(0.1))
