@@ -155,10 +155,19 @@ def test_optimizers_that_cannot_be_tested_are_refused(make, error, message):
         find(model, make(model))
 
 
-@pytest.mark.parametrize("name", ["snapshot_device", "stateful", "accumulate"])
-def test_a_loop_of_ones_own_refuses_the_same(name):
+BY_BLOCK = {
+    "snapshot_device": "foo",
+    "stateful": Net(),
+    "accumulate": 0,
+    "verify": 1,
+    "groups": "same",
+    "num_steps": 5,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), BY_BLOCK.items())
+def test_a_loop_of_ones_own_refuses_the_same(name, value):
     run = Run()
-    value = {"snapshot_device": "foo", "stateful": run.model, "accumulate": 0}[name]
     with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
         range_test(run.model, run.optimizer, **{name: value})
 

@@ -65,8 +65,14 @@ class Training:
         self.scheduler: Any = OneCycleLR(self.optimizer, 0.05, 60)
         self.stateful: list[Any] = []
 
+    def loss(self, batch: Any) -> torch.Tensor:
+        outputs = self.model(batch[0])
+        if self.net.calls == self.net.fails_at and self.net.fails_in == "loss":
+            raise ZeroDivisionError
+        return nn.functional.mse_loss(outputs, batch[1])
+
     def step(self, batch: Any) -> torch.Tensor:
-        loss = nn.functional.mse_loss(self.model(batch[0]), batch[1])
+        loss = self.loss(batch)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -162,7 +168,7 @@ class Accelerated(Training):
 
     def step(self, batch: Any) -> torch.Tensor:
         with self.accelerator.accumulate(self.model):
-            loss = nn.functional.mse_loss(self.model(batch[0]), batch[1])
+            loss = self.loss(batch)
             self.accelerator.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -229,6 +235,11 @@ def error_in_forward(training: Training) -> Any:
     return raised_in(training, "forward")
 
 
+def error_in_loss(training: Training) -> Any:
+    """Before the backward pass, which leaves whole parameters in the root of a sharded model."""
+    return raised_in(training, "loss")
+
+
 def error_in_backward(training: Training) -> Any:
     return raised_in(training, "backward")
 
@@ -246,7 +257,7 @@ def raised_in(training: Training, where: str) -> Any:
 
 
 BETWEEN = [nothing, twice, not_a_number_on_one, evaluation, evaluation_and_test]
-BETWEEN += [error_in_forward, error_in_backward]
+BETWEEN += [error_in_forward, error_in_loss, error_in_backward]
 
 
 def trace(make: Any, between: Any, first: bool) -> dict[str, Any]:
