@@ -98,16 +98,6 @@ def test_any_suggestion_can_be_marked():
     assert "fallback: lr 0.001" in legend(curve.plot(suggestion=fallback))
 
 
-def test_what_is_skipped_is_not_marked():
-    curve = curve_at()
-    low, high = curve.suggest().band
-    inside = int(np.searchsorted(curve.lr, curve.suggest().lr))
-    assert set(lines(curve.plot(skip_start=inside + 1))) == {"raw loss", "smoothed"}
-    (band,) = curve.plot(skip_start=inside - 2).patches
-    assert low < band.get_x() == pytest.approx(curve.lr[inside - 2])
-    assert band.get_x() + band.get_width() == pytest.approx(high)
-
-
 @pytest.mark.parametrize("odd", [100.0, -100.0])
 @pytest.mark.parametrize("at", [0, 90])
 def test_one_odd_batch_does_not_flatten_the_picture(odd, at):

@@ -50,27 +50,12 @@ class Both(InHparams):
         self.lr = self.hparams.lr
 
 
-class Property(InHparams):
-    @property
-    def lr(self):
-        return self.hparams.lr
-
-    @lr.deleter
-    def lr(self):
-        pass
-
-    @lr.setter
-    def lr(self, value):
-        assert value == 0.01
-
-
 @pytest.mark.parametrize(
     ("make", "attr", "read"),
     [
         (Undotted, "lr", [lambda m: m.hparams.lr]),
         (Dotted, "optim.lr", [lambda m: m.hparams.optim["lr"]]),
         (Both, "lr", [lambda m: m.hparams.lr, lambda m: m.lr]),
-        (Property, "lr", [lambda m: m.hparams.lr, lambda m: m.lr]),
     ],
 )
 def test_the_lr_goes_where_the_user_says(make, attr, read, tmp_path):
