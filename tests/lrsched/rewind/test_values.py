@@ -78,11 +78,7 @@ VALUES = {
     "array": (lambda: np.zeros(3), lambda v: v.__iadd__(1), list),
     "array with gaps": (lambda: np.zeros(6)[::2], lambda v: v.__iadd__(1), list),
     "array of objects": (lambda: np.array(["a", None], dtype=object), renamed, list),
-    "Python's generator": (
-        lambda: random.Random(0),
-        lambda v: v.random(),
-        lambda v: v.getstate(),
-    ),
+    "Python's generator": (lambda: random.Random(0), lambda v: v.random(), lambda v: v.getstate()),
     "NumPy's generator": (
         lambda: np.random.default_rng(0),
         lambda v: v.random(),

@@ -11,15 +11,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 
 from lrsched_torch import range_test
-from tests.lrsched_torch.helpers import (
-    MSE,
-    Run,
-    data,
-    find,
-    left,
-    sgd,
-    training_after,
-)
+from tests.lrsched_torch.helpers import MSE, Run, data, find, left, sgd, training_after
 
 
 def interrupt():
@@ -60,10 +52,7 @@ INTERRUPTIONS = {
         ZeroDivisionError,
         lambda run: setattr(run, "criterion", Interrupting(fail)),
     ),
-    "error in the loader": (
-        ZeroDivisionError,
-        lambda run: setattr(run, "loader", FailingAgain()),
-    ),
+    "error in the loader": (ZeroDivisionError, lambda run: setattr(run, "loader", FailingAgain())),
 }
 
 

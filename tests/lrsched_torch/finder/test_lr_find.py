@@ -6,11 +6,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 
 import lrsched
-from tests.lrsched_torch.helpers import (
-    OPTIMIZERS,
-    Run,
-    training_after,
-)
+from tests.lrsched_torch.helpers import OPTIMIZERS, Run, training_after
 
 
 def find_twice(run):

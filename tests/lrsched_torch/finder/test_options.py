@@ -12,10 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import lrsched
 from lrsched_torch import lr_find, range_test
-from tests.lrsched_torch.helpers import (
-    Run,
-    training_after,
-)
+from tests.lrsched_torch.helpers import Run, training_after
 
 LRS = lrsched.exponential_sweep(1e-5, 1.0, 40).values()
 

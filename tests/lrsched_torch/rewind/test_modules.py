@@ -11,14 +11,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 
 from lrsched_torch import lr_find, range_test
-from tests.lrsched_torch.helpers import (
-    Body,
-    Run,
-    Slots,
-    find,
-    left,
-    sgd,
-)
+from tests.lrsched_torch.helpers import Body, Run, Slots, find, left, sgd
 
 
 @pytest.mark.parametrize("evaluated", [False, True])

@@ -10,14 +10,7 @@ from torch import nn
 
 from lrsched_torch import OneCycleLR, lr_find
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
-from tests.lrsched_torch.helpers import (
-    MSE,
-    Slots,
-    data,
-    find,
-    left,
-    sgd,
-)
+from tests.lrsched_torch.helpers import MSE, Slots, data, find, left, sgd
 
 
 def train(model, optimizer):
