@@ -166,10 +166,7 @@ FUNCTIONS = {
     "inverse_sqrt": inverse_sqrts(),
     "step_decay": st.builds(lrsched.step_decay, positive, st.integers(1, 100), gammas),
     "multi_step": st.builds(
-        lrsched.multi_step,
-        positive,
-        st.lists(st.integers(0, 500), min_size=1, max_size=6),
-        gammas,
+        lrsched.multi_step, positive, st.lists(st.integers(0, 500), min_size=1, max_size=6), gammas
     ),
     "exponential_sweep": sweeps(lrsched.exponential_sweep),
     "linear_sweep": sweeps(lrsched.linear_sweep),

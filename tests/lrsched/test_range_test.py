@@ -107,6 +107,17 @@ def test_stop_factor_none_runs_through_a_divergence():
     assert test.curve.stop_reason == "finished"
 
 
+class Eager:
+    """What a tensor of TensorFlow looks like: no `item`, and an array of any shape."""
+
+    def __init__(self, *values):
+        self.array = np.array(values)
+        self.shape = self.array.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
 class Wrapped:
     """What a lazy tensor looks like from outside."""
 
@@ -130,6 +141,7 @@ class Wrapped:
         np.array([2.0]),
         np.int64(2),
         Wrapped(2.0),
+        Eager(2.0),
     ],
     ids=lambda loss: type(loss).__name__,
 )
@@ -144,7 +156,7 @@ def test_anything_that_is_one_number_is_a_loss(loss):
     [
         *(np.ones(2), np.ones((1, 3)), np.array([]), "1.0", None, True, [1.0], 1j, np.array(1j)),
         *(np.True_, np.ma.masked, np.ma.array([1.0], mask=[True]), np.timedelta64(1)),
-        SimpleNamespace(shape=(None,)),
+        *(SimpleNamespace(shape=(None,)), Eager(True)),
     ],
 )
 def test_anything_else_is_an_error_and_leaves_no_point(loss):
@@ -155,25 +167,6 @@ def test_anything_else_is_an_error_and_leaves_no_point(loss):
         test.record_all([1.0, loss])
     assert len(test.curve) == 0
     assert test.lr == 1e-7
-
-
-class Eager:
-    """What a tensor of TensorFlow looks like: no `item`, and an array of any shape."""
-
-    def __init__(self, *values):
-        self.array = np.array(values)
-        self.shape = self.array.shape
-
-    def __array__(self, dtype=None, copy=None):
-        return self.array
-
-
-def test_a_tensor_of_one_element_is_a_loss_and_one_truth_value_is_none():
-    test = RangeTest()
-    test.record(Eager(2.0))
-    with pytest.raises(TypeError, match="loss must be one real number, got True"):
-        test.record(Eager(True))
-    assert test.curve.loss.tolist() == [2.0]
 
 
 def test_an_int_that_no_float_holds_is_an_error_and_leaves_no_point():

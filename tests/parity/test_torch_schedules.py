@@ -118,25 +118,33 @@ def test_one_cycle_equals_torch_at_any_parameters(
     assert distance(theirs, ours) < 1e-9
 
 
-def test_one_cycle_with_momenta_per_group_equals_torch() -> None:
-    theirs, ours = runs(
-        "OneCycleLR",
-        "adam",
-        30,
-        width=2,
-        max_lr=0.1,
-        epochs=3,
-        steps_per_epoch=10,
-        base_momentum=[0.7, 0.8],
-        max_momentum=[0.9, 0.99],
-    )
-    assert distance(theirs, ours) < 1e-12
+OTHER = {
+    "momenta per group": (
+        ("OneCycleLR", "adam", 30, 2),
+        {
+            "max_lr": 0.1,
+            "epochs": 3,
+            "steps_per_epoch": 10,
+            "base_momentum": [0.7, 0.8],
+            "max_momentum": [0.9, 0.99],
+        },
+    ),
+    "one cycle without momentum": (
+        ("OneCycleLR", "adam", 20),
+        {"max_lr": 0.1, "total_steps": 20, "cycle_momentum": False},
+    ),
+    "equal momenta": (
+        ("CyclicLR", "sgd", 20),
+        {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 4, "base_momentum": 0.9},
+    ),
+}
 
 
-def test_one_cycle_without_momentum_equals_torch() -> None:
-    theirs, ours = runs("OneCycleLR", "adam", 20, max_lr=0.1, total_steps=20, cycle_momentum=False)
+@pytest.mark.parametrize("case", OTHER)
+def test_other_arguments_equal_torch(case: str) -> None:
+    where, arguments = OTHER[case]
+    theirs, ours = runs(*where, **arguments)
     assert distance(theirs, ours) < 1e-12
-    assert ours[10][0][1] == (0.8, 0.97)
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
@@ -174,13 +182,6 @@ def test_cyclic_with_a_scale_function_equals_torch(scale_mode: str, cycle_moment
         scale_fn=lambda x: 0.5 * (1 + math.sin(x * math.pi / 2.0)),
         scale_mode=scale_mode,
         cycle_momentum=cycle_momentum,
-    )
-    assert distance(theirs, ours) < 1e-12
-
-
-def test_cyclic_with_equal_momenta_equals_torch() -> None:
-    theirs, ours = runs(
-        "CyclicLR", "sgd", 20, base_lr=0.1, max_lr=1.0, step_size_up=4, base_momentum=0.9
     )
     assert distance(theirs, ours) < 1e-12
 

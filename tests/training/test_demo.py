@@ -14,13 +14,12 @@ pytest.importorskip("sklearn", reason="needs scikit-learn for its digits")
 from lrsched import demo
 
 SHORT = """
-import json, sys
+import json
 from dataclasses import asdict, replace
 from lrsched import demo
+demo.SEEDS, demo.BATCH_SIZE, demo.SWEEP_STEPS = (0, 1), 64, 100
 from {module} import measure_all
 data = replace(demo.digits(), epochs=1)
-demo.SEEDS = (0, 1)
-demo.BATCH_SIZE, demo.SWEEP_STEPS = 64, 100
 print(json.dumps(asdict(measure_all(data))))
 """
 

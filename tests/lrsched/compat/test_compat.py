@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrsched import Schedule, compat
+from lrsched import compat
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "schedules.json").read_text())
 NAMES = {
@@ -125,11 +125,3 @@ def test_total_steps_may_come_from_epochs():
 def test_bad_input_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
-
-
-@pytest.mark.parametrize("row", GOLDEN, ids=lambda row: f"{row['peer']}-{row['call']}")
-def test_travels_as_json(row):
-    built = getattr(compat, NAMES[row["call"]])(**row["args"])
-    for schedule in built if isinstance(built, tuple) else (built,):
-        if schedule is not None:
-            assert Schedule.from_json(schedule.to_json()) == schedule

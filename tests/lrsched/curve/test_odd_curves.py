@@ -114,26 +114,11 @@ def test_masked_points_are_not_read_as_if_they_were_there(names):
         suggest(**curve)
 
 
-@pytest.mark.skipif(np.finfo(np.longdouble).max <= np.finfo(float).max, reason="needs longdouble")
-def test_a_loss_beyond_float64_is_infinite():
-    lr, loss = typical()
-    wide = loss.astype(np.longdouble)
-    wide[250:] = np.longdouble(10) ** 1000
-    loss[250:] = np.inf
-    assert suggest(lr, wide) == suggest(lr, loss)
-
-
 @pytest.mark.parametrize("size", [1e-300, 1e30, 1e307])
 def test_the_size_of_the_loss_has_no_limit(size):
     lr, loss = typical()
     loss = np.minimum(loss, 4.0)
     assert suggest(lr, size * loss).lr == pytest.approx(suggest(lr, loss).lr)
-
-
-def test_learning_rates_hundreds_of_decades_apart_are_read():
-    """Warnings are errors in the tests."""
-    lr = 10.0 ** np.linspace(-300, 300, 80)
-    assert suggest(lr, np.r_[np.full(40, 2.0), np.full(40, 1.0)] + noisy(0)[:80] / 50).lr > 0
 
 
 def test_nothing_lies_outside_the_sweep_by_a_rounding():
@@ -159,21 +144,10 @@ def ugly_curves(draw):
     return lr, np.array(loss)
 
 
-def shuffled_curves(pool, rng, count):
-    """Curves of the values of `pool`: in any order, in stretches, and with noise of every size."""
-    for _ in range(count):
-        n = int(rng.integers(10, 81))
-        lr = 10 ** (rng.uniform(-290, 280) + np.cumsum(rng.uniform(1e-4, 0.3, n)))
-        loss = np.array(pool)[rng.integers(0, len(pool), n)]
-        if rng.random() < 0.5:
-            loss = np.sort(loss)[:: rng.choice([-1, 1])]
-        if rng.random() < 0.5:
-            with np.errstate(over="ignore", invalid="ignore"):
-                loss = loss + 10 ** rng.uniform(-8, 4) * rng.standard_normal(n)
-        yield lr, loss
-
-
-def check_no_valid_curve_raises_or_leads_out_of_the_sweep(lr, loss, schedule):
+@settings(max_examples=150)
+@given(ugly_curves(), st.sampled_from(sorted(SCHEDULE_FACTORS)))
+def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
+    lr, loss = curve
     found = suggest(lr, loss, schedule=schedule)
     assert found.reason
     if found.lr is None:
@@ -188,12 +162,6 @@ def check_no_valid_curve_raises_or_leads_out_of_the_sweep(lr, loss, schedule):
     assert smooth_losses(lr, loss, lr.size).size <= lr.size
 
 
-@settings(max_examples=100)
-@given(ugly_curves(), st.sampled_from(sorted(SCHEDULE_FACTORS)))
-def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
-    check_no_valid_curve_raises_or_leads_out_of_the_sweep(*curve, schedule)
-
-
 @given(ugly_curves())
 def test_a_peer_that_leads_out_of_the_sweep_says_so(curve):
     lr, loss = curve
@@ -201,15 +169,3 @@ def test_a_peer_that_leads_out_of_the_sweep_says_so(curve):
         found = suggest(lr, loss, method=name)
         outside = found.lr is not None and not lr[0] <= found.lr <= lr[-1]
         assert ("outside the sweep" in found.reason) == outside, name
-
-
-@settings(max_examples=30)
-@given(
-    pool=st.lists(ANY_FLOAT, min_size=1, max_size=6),
-    schedule=st.sampled_from(sorted(SCHEDULE_FACTORS)),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_nor_do_hundreds_of_curves_of_a_few_values_each(pool, schedule, seed):
-    """Twenty curves an example: drawing one value by value takes far longer than reading it."""
-    for curve in shuffled_curves(pool, np.random.default_rng(seed), 20):
-        check_no_valid_curve_raises_or_leads_out_of_the_sweep(*curve, schedule)

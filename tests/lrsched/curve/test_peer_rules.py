@@ -110,17 +110,13 @@ def test_the_stored_answers_tell_rules_and_curves_apart(golden):
         assert len(set(row["lr"].values())) > 5
 
 
-def test_a_rule_that_fails_says_so_instead_of_raising():
-    lr = np.geomspace(1e-5, 1, 12)
-    found = suggest(lr, np.linspace(2, 1, 12), method="torch_lr_finder")
+def test_a_rule_that_fails_says_so_or_gives_way_to_the_fallback():
+    curve = np.geomspace(1e-5, 1, 12), np.linspace(2, 1, 12)
+    found = suggest(*curve, method="torch_lr_finder")
     assert found.lr is None
     assert "it needs 17 points, got 12" in str(found)
     assert not found.confident
-
-
-def test_a_rule_that_fails_gives_way_to_the_fallback():
-    lr = np.geomspace(1e-5, 1, 12)
-    found = suggest(lr, np.linspace(2, 1, 12), method="slide", fallback=0.01)
+    found = suggest(*curve, method="slide", fallback=0.01)
     assert (found.lr, found.method) == (0.01, "fallback")
 
 

@@ -59,11 +59,6 @@ def test_then_shifts_a_late_start_and_a_loop():
     assert chained.values(14)[5:].tolist() == wave.values(9).tolist()
 
 
-def test_warmup_then_cycles_is_one_schedule():
-    schedule = lrsched.linear(0.0, 0.1, 100).then(lrsched.cyclical(0.1, 0.5, 50))
-    assert (schedule(0), schedule(99), schedule(100), schedule(150)) == (0.0, 0.1, 0.1, 0.5)
-
-
 def test_loop_damps_towards_its_floor():
     schedule = lrsched.linear(1.0, 0.5, 2).loop(gamma=0.5, floor=0.1)
     np.testing.assert_allclose(schedule.values(4), [1.0, 0.5, 0.55, 0.3], rtol=1e-15)
@@ -106,12 +101,6 @@ def test_config_builds_what_the_function_builds():
     assert lrsched.from_config(several) == lrsched.one_cycle(0.1, 1000).then(lrsched.constant(0.2))
 
 
-def test_config_comes_from_yaml():
-    yaml = pytest.importorskip("yaml", reason="needs PyYAML, of the cli extra")
-    text = "cosine_restarts: {max_lr: 0.1, first_cycle_steps: 10, num_cycles: 3}"
-    assert lrsched.from_config(yaml.safe_load(text)) == lrsched.cosine_restarts(0.1, 10, 3)
-
-
 def test_plot_draws_on_the_axes_given():
     pyplot = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib, of the plot extra")
     figure, ax = pyplot.subplots()
@@ -137,11 +126,6 @@ def test_lr_and_momentum_share_a_plot():
     assert right.get_ylabel() == "momentum"
     assert right.lines[0].get_ydata().min() == pytest.approx(0.85)
     pyplot.close(ax.figure)
-
-
-def test_then_leaves_out_a_stretch_that_the_shift_rounds_away():
-    second = Schedule((Segment(0, 1e-180, 1.0, 2.0), Segment(1e-180, 1, 2.0, 3.0)))
-    assert RAMP.then(second).values(8)[5:].tolist() == [2.0, 3.0, 3.0]
 
 
 def test_then_gives_the_second_schedule_no_step_of_the_first():

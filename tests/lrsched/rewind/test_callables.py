@@ -17,10 +17,6 @@ def noise(generator):
     return generator.normal()
 
 
-def first_of(generators):
-    return generators[0].normal()
-
-
 class Noise:
     def __init__(self, generator):
         self.generator, self.calls = generator, 0
@@ -67,9 +63,6 @@ KINDS = {
     "builtin method": lambda generator: generator.normal,
     "partial": lambda generator: functools.partial(noise, generator),
     "partial with a keyword": lambda generator: functools.partial(noise, generator=generator),
-    "partial with a list": lambda generator: functools.partial(
-        lambda g: g[0].random(), [generator]
-    ),
     "partial of a method": lambda generator: functools.partial(Noise(generator).draw),
     "closure": lambda generator: lambda: noise(generator),
     "default": with_default,

@@ -1,11 +1,9 @@
 """Values of every kind get their content back in place, or are named."""
 
-import argparse
 import array
 import itertools
 import random
-import weakref
-from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque
+from collections import Counter, OrderedDict, UserDict, defaultdict, deque
 
 import numpy as np
 import pytest
@@ -22,43 +20,17 @@ class Slotted:
         self.count = 0
 
 
-class Refusing(dict):
-    """Refuses every change, and takes itself for its copy."""
+class OfALibrary(OrderedDict):
+    """As the outputs of Transformers: entries are set one by one, and each leaves a mark."""
 
     def refuse(self, *args, **kwargs):
         raise TypeError("frozen")
 
-    clear = update = pop = __setitem__ = __delitem__ = refuse
-
-    def copy(self):
-        return self
-
-
-class Remembering(OrderedDict):
-    """As the outputs of Transformers: entries are set one by one, and each leaves a mark."""
-
-    update = clear = pop = Refusing.refuse
+    update = clear = pop = refuse
 
     def __setitem__(self, key, value):
         super().__setitem__(key, value)
         self.last = key
-
-
-class Undecided(list):
-    """Refuses to be a condition, as arrays do."""
-
-    def __bool__(self):
-        raise ValueError("neither true nor false")
-
-
-class Guarded:
-    """Refuses to be written to from outside."""
-
-    def __init__(self):
-        vars(self)["count"] = 0
-
-    def __setattr__(self, name, value):
-        raise AttributeError(name)
 
 
 def count_on(value):
@@ -85,19 +57,13 @@ VALUES = {
     "list": (lambda: [1, 2], lambda v: v.append(3), list),
     "list in another order": (lambda: [1, 2, 3], lambda v: v.reverse(), list),
     "long list in another order": (lambda: list(range(30_000)), lambda v: v.reverse(), list),
-    "list that is no condition": (lambda: Undecided([1]), lambda v: v.append(2), list),
     "dict": (lambda: {"a": 1}, lambda v: v.update(a=2, b=3), dict),
     "dict in another order": (lambda: {"a": 1, "b": 2}, lambda v: v.update(a=v.pop("a")), list),
     "ordered": (lambda: OrderedDict(a=1, b=2), lambda v: v.move_to_end("a"), list),
     "default dict": (lambda: defaultdict(list), lambda v: v["a"].append(1), dict),
     "counter": (lambda: Counter("aab"), lambda v: v.update("b"), dict),
-    "dict that refuses": (
-        lambda: Refusing(a=1),
-        lambda v: dict.__setitem__(v, "c", 3),
-        dict,
-    ),
-    "dict that remembers": (
-        lambda: Remembering([("a", 1)]),
+    "dict of a library": (
+        lambda: OfALibrary([("a", 1)]),
         lambda v: v.__setitem__("c", 3),
         lambda v: (dict(v), v.last),
     ),
@@ -106,21 +72,13 @@ VALUES = {
     "nested": (nested, change_nested, repr),
     "slots": (Slotted, count_on, lambda v: (v.count, hasattr(v, "late"))),
     "attributes": (lambda: Bag(count=0), count_on, lambda v: sorted(vars(v))),
-    "attributes that refuse": (Guarded, lambda v: vars(v).update(count=1, x=2), lambda v: vars(v)),
-    "namespace": (lambda: argparse.Namespace(count=0), count_on, lambda v: dict(vars(v))),
     "user dict": (UserDict, lambda v: v.update({1: 1}), dict),
-    "user list": (UserList, lambda v: v.append(1), list),
     "bytes": (lambda: bytearray(2), lambda v: v.append(1), bytes),
     "array of Python": (lambda: array.array("l", [0]), lambda v: v.append(1), list),
     "array": (lambda: np.zeros(3), lambda v: v.__iadd__(1), list),
-    "array of one number": (lambda: np.zeros(()), lambda v: v.__iadd__(1), float),
     "array with gaps": (lambda: np.zeros(6)[::2], lambda v: v.__iadd__(1), list),
     "array of objects": (lambda: np.array(["a", None], dtype=object), renamed, list),
-    "Python's generator": (
-        lambda: random.Random(0),
-        lambda v: v.random(),
-        lambda v: v.getstate(),
-    ),
+    "Python's generator": (lambda: random.Random(0), lambda v: v.random(), lambda v: v.getstate()),
     "NumPy's generator": (
         lambda: np.random.default_rng(0),
         lambda v: v.random(),
@@ -177,30 +135,17 @@ def test_an_array_that_was_never_writable_is_named_if_it_has_changed():
     assert held.differences() == ["model.kept"]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: itertools.cycle(range(99)),
-        lambda: iter([1] * 99),
-        lambda: map(abs, range(99)),
-        itertools.count,
-    ],
-)
-def test_an_iterator_that_was_read_is_named(make):
-    iterator = make()
+def test_an_iterator_that_was_read_is_named():
+    iterator = itertools.count()
     held = snapshot(iterator)
     assert held.differences() == []
     next(iterator)
-    told = bool(held.differences() == ["model.kept"])
-    note = "model.kept is an iterator: what was read from it is gone."
-    assert told != (note in held.notes())
+    assert held.differences() == ["model.kept"]
 
 
 def test_a_generator_is_noted_since_nobody_knows_where_it_is():
-    held = snapshot(iter(lambda: 1, 2))
-    assert snapshot(number for number in range(3)).notes() == [
-        "model.kept is an iterator: what was read from it is gone."
-    ]
+    held = snapshot(number for number in range(3))
+    assert held.notes() == ["model.kept is an iterator: what was read from it is gone."]
     assert held.differences() == []
 
 
@@ -215,22 +160,18 @@ class TestLimits:
         assert first == [0, 1]
         assert held.differences() == []
 
-    def test_of_one_that_is_longer_still_only_the_length_is_watched(self):
-        items = list(range(20))
-        held = snapshot(items, limits=Limits(10, 100))
+    def test_of_what_is_larger_still_only_the_length_is_watched(self):
+        items, values = list(range(20)), np.zeros(2**21 + 1)
+        held = snapshot(Bag(items=items, values=values), limits=Limits(10, 100))
         items.reverse()
-        assert held.differences() == []
-        items.append(1)
-        held.restore()
-        assert held.differences() == ["model.kept"]
-
-    def test_of_a_larger_array_only_the_shape_is_watched(self):
-        values = np.zeros(2**21 + 1)
-        held = snapshot(values)
         values += 1
         held.restore()
+        assert items[0] == 19
         assert (values == 1).all()
-        assert held.differences() == []
+        assert held.differences() == held.notes() == []
+        items.append(1)
+        held.restore()
+        assert held.differences() == ["model.kept.items"]
 
     def test_many_small_arrays_together_are_data(self):
         arrays = [Bag(x=np.zeros(5)) for _ in range(5)]
@@ -241,45 +182,16 @@ class TestLimits:
         assert len(arrays) == 5
         assert (arrays[0].x == 1).all()
 
-    def test_nothing_is_said_of_what_has_not_changed(self):
-        held = snapshot([np.zeros(2**21 + 1), list(range(50))], limits=Limits(10, 100))
-        held.restore()
-        assert held.differences() == held.notes() == []
 
-
-def test_a_proxy_of_something_that_is_gone_is_left_alone():
-    held = snapshot([weakref.proxy(Bag())])
-    held.restore()
-    assert held.differences() == []
-
-
-def test_objects_that_refer_to_each_other_are_walked_once():
-    one, other = Bag(), Bag()
-    one.other, other.one = other, one
-    held = snapshot(one)
-    other.count = 1
-    held.restore()
-    assert vars(other) == {"one": one}
-
-
-def test_an_object_in_two_places_stays_one():
+def test_an_object_in_two_places_stays_one_also_in_a_circle():
     shared = [1]
     owner = Bag(a=shared, b={"x": shared})
+    owner.other = Bag(owner=owner)
     held = Snapshot([("model", owner)], REGISTRY)
     owner.b["x"] = [1]
+    owner.other.count = 1
     shared.append(2)
     held.restore()
     assert owner.a is owner.b["x"] is shared
     assert shared == [1]
-
-
-def test_a_training_loop_keeps_its_notes_and_what_draws_is_restored():
-    torch = pytest.importorskip("torch", reason="an optimizer makes a training loop")
-    weight = torch.zeros(1, requires_grad=True)
-    loop = Bag(optimizer=torch.optim.SGD([weight], lr=0.1), losses=[], rng=random.Random(0))
-    held, state = snapshot(loop), loop.rng.getstate()
-    loop.losses.append(1.0)
-    loop.rng.random()
-    held.restore()
-    assert loop.losses == [1.0]
-    assert loop.rng.getstate() == state
+    assert vars(owner.other) == {"owner": owner}

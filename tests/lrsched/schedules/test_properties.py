@@ -38,31 +38,19 @@ def test_scalar_equals_array(name, data):
 
 @every_function
 @given(st.data())
-def test_values_are_those_of_every_step(name, data):
+def test_values_are_those_of_every_step_finite_and_not_negative(name, data):
     schedule = data.draw(strategies.FUNCTIONS[name])
     n = length(schedule)
     values = schedule.values(n)
     assert values.shape == (n,)
     assert values.dtype == np.float64
     np.testing.assert_allclose(values, schedule(np.arange(n)), rtol=1e-14, atol=0)
-
-
-@every_function
-@given(st.data())
-def test_every_value_is_finite_and_not_negative(name, data):
-    schedule = data.draw(strategies.FUNCTIONS[name])
-    values = np.append(schedule.values(length(schedule)), schedule(FAR))
-    assert np.isfinite(values).all()
-    assert (values >= 0).all()
-
-
-@every_function
-@given(st.data())
-def test_holds_after_the_last_knot(name, data):
-    schedule = data.draw(strategies.FUNCTIONS[name])
+    every = np.append(values, schedule(FAR))
+    assert np.isfinite(every).all()
+    assert (every >= 0).all()
     if schedule.loop_from is None:
         last = schedule.segments[-1]
-        assert schedule(int(last.end) + 1) == schedule(FAR) == last.end_value
+        assert schedule(int(last.end) + 1) == every[-1] == last.end_value
 
 
 def first_cycle(schedule: Schedule) -> Iterator[tuple[Segment, np.ndarray]]:

@@ -26,10 +26,9 @@ def test_a_step_executes_few_bytecodes(benchmark, late):
     assert benchmark["extra_opcodes"](criterion) <= benchmark["OPCODE_BOUND"]
 
 
-@pytest.mark.parametrize("steps", [100, 400])
-def test_the_host_waits_once_for_many_losses(benchmark, steps):
+def test_the_host_waits_once_for_many_losses(benchmark):
     # as often as it must, or nobody has counted
-    assert steps // 16 <= benchmark["waits"](steps) <= steps // 16 + 2
+    assert 200 // 16 <= benchmark["waits"](200) <= 200 // 16 + 2
 
 
 def test_a_loop_that_reads_each_loss_is_seen_to_wait(benchmark):
@@ -44,9 +43,8 @@ def test_a_loop_that_reads_each_loss_is_seen_to_wait(benchmark):
     assert seen.count >= 20
 
 
-@pytest.mark.parametrize("kind", ["MLP", "CNN"])
-def test_a_snapshot_holds_little_more_than_what_it_keeps(benchmark, kind):
-    held, peak = benchmark["memory"](kind)
+def test_a_snapshot_holds_little_more_than_what_it_keeps(benchmark):
+    held, peak = benchmark["memory"]("MLP")
     assert 0.99 <= held <= benchmark["MEMORY_BOUND"]
     assert peak <= benchmark["PEAK_BOUND"]
 
@@ -64,22 +62,14 @@ def test_the_curve_is_the_same_wherever_the_losses_are(placed):
     assert run.find().loss.tolist() == plain.find().loss.tolist()
 
 
-def test_a_loss_may_be_written_over_once_it_is_recorded(placed):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_a_loss_may_be_written_over_once_it_is_recorded(placed, dtype):
     weight = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
-    loss = torch.zeros(())
+    loss = torch.zeros((), dtype=dtype)
     with range_test(weight, optimizer, num_steps=20, stop_factor=None) as test:
         for number, _ in enumerate(test.batches([None])):
             test.record(placed(loss.fill_(number)))
-    assert test.curve.loss.tolist() == list(range(20))
-
-
-def test_losses_may_be_whole_numbers(placed):
-    weight = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
-    with range_test(weight, optimizer, num_steps=20, stop_factor=None) as test:
-        for number, _ in enumerate(test.batches([None])):
-            test.record(placed(torch.tensor(number)))
     assert test.curve.loss.tolist() == list(range(20))
 
 

@@ -1,10 +1,7 @@
 """Ctrl-C and errors, wherever they come, leave nothing half done."""
 
-import gc
 import os
 import signal
-import sys
-import threading
 import weakref
 
 import pytest
@@ -14,41 +11,61 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 
 from lrsched_torch import range_test
-from tests.lrsched_torch.helpers import (
-    MSE,
-    Run,
-    data,
-    find,
-    left,
-    sgd,
-    training_after,
-)
+from tests.lrsched_torch.helpers import MSE, Run, data, find, left, sgd, training_after
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def fail():
+    raise ZeroDivisionError
 
 
 class Interrupting:
-    """A criterion that raises, or gets a real Ctrl-C, in the middle of the test."""
+    """A criterion in which something happens in the middle of the test."""
 
-    def __init__(self, how):
-        self.how, self.calls = how, 0
+    def __init__(self, act):
+        self.act, self.calls = act, 0
 
     def __call__(self, output, target):
         self.calls += 1
         if self.calls == 17:
-            if self.how == "sigint":
-                os.kill(os.getpid(), signal.SIGINT)
-            raise ZeroDivisionError("in the loss")
+            self.act()
         return nn.functional.cross_entropy(output, target)
 
 
-@pytest.mark.parametrize(
-    ("how", "error"), [("sigint", KeyboardInterrupt), ("raise", ZeroDivisionError)]
-)
-def test_an_interrupted_test_leaves_no_trace(how, error):
+class FailingAgain:
+    """A loader that fails in its second pass."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        batch = torch.ones(8, 4), torch.zeros(8, dtype=torch.long)
+        return iter([batch] * 9) if self.passes < 2 else fail()
+
+
+INTERRUPTIONS = {
+    "Ctrl-C": (KeyboardInterrupt, lambda run: setattr(run, "criterion", Interrupting(interrupt))),
+    "error in the loss": (
+        ZeroDivisionError,
+        lambda run: setattr(run, "criterion", Interrupting(fail)),
+    ),
+    "error in the loader": (ZeroDivisionError, lambda run: setattr(run, "loader", FailingAgain())),
+}
+
+
+@pytest.mark.parametrize("how", INTERRUPTIONS)
+def test_an_interrupted_test_leaves_no_trace(how):
+    error, prepare = INTERRUPTIONS[how]
+
     def find(run):
-        real, run.criterion = run.criterion, Interrupting(how)
+        kept = dict(vars(run))
+        prepare(run)
         with pytest.raises(error):
             run.find()
-        run.criterion = real
+        vars(run).update(kept)
 
     assert training_after(find) == training_after(lambda run: None)
 
@@ -115,20 +132,6 @@ def test_an_error_of_an_update_before_the_end_is_raised(search):
     assert training_after(refusing) == training_after(lambda run: None)
 
 
-def test_an_error_after_the_loop_is_raised_whatever_the_losses_say():
-    run = Run()
-
-    def leave_early():
-        with range_test(run.model, run.optimizer, num_steps=12) as test:
-            for _ in test.batches(run.loader):
-                test.record(float("nan"))
-                break
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        leave_early()
-
-
 class InterruptingPart:
     """Gets a Ctrl-C, or raises, in the middle of the restoring."""
 
@@ -140,20 +143,31 @@ class InterruptingPart:
 
     def load_state_dict(self, state):
         if self.how == "sigint":
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
         else:
             raise OSError("cannot load")
 
 
+def find_in_a_block(model, optimizer, criterion, stateful):
+    with range_test(model, optimizer, num_steps=20, stateful=stateful) as test:
+        for inputs, target in test.batches(data()):
+            loss = criterion(model(inputs), target)
+            loss.backward()
+            optimizer.step()
+            test.record(loss)
+    return test.curve
+
+
+@pytest.mark.parametrize("search", [find, find_in_a_block])
 @pytest.mark.parametrize("how", ["sigint", "raise"])
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.filterwarnings("ignore:The range test could not")
-def test_a_restoring_that_is_interrupted_or_fails_is_whole(how, first):
+def test_a_restoring_that_is_interrupted_or_fails_is_whole(search, how, first):
     """Also where it is itself the consequence of a first Ctrl-C."""
 
     def criterion(outputs, target):
         if first:
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
         return MSE(outputs, target)
 
     model = nn.Linear(4, 1)
@@ -162,106 +176,15 @@ def test_a_restoring_that_is_interrupted_or_fails_is_whole(how, first):
     state, part = torch.get_rng_state(), InterruptingPart(how)
     if first or how == "sigint":
         with pytest.raises(KeyboardInterrupt):
-            find(model, optimizer, criterion, stateful=[part])
+            search(model, optimizer, criterion, stateful=[part])
     else:
-        curve = find(model, optimizer, criterion, stateful=[part])
+        curve = search(model, optimizer, criterion, stateful=[part])
         assert left(curve) == ["The range test could not put back: stateful[0]."]
     assert torch.equal(model.weight, before)
     assert torch.equal(torch.get_rng_state(), state)
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert not optimizer.state
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def at_the_start_of(name, act):
-    """Act when a function of this name is entered, before it does anything."""
-
-    def watch(frame, event, argument):
-        if event == "call" and frame.f_code.co_name == name:
-            sys.setprofile(None)
-            act()
-
-    sys.setprofile(watch)
-
-
-def by_hand(model, optimizer, at_the_end):
-    with range_test(model, optimizer, num_steps=20) as test:
-        for inputs, target in test.batches(data()):
-            MSE(model(inputs), target).backward()
-            optimizer.step()
-            test.record(1.0)
-        at_the_end()
-
-
-def by_call(model, optimizer, at_the_end):
-    def criterion(outputs, target):
-        if sys.getprofile() is None:
-            at_the_end()
-        return MSE(outputs, target)
-
-    find(model, optimizer, criterion)
-
-
-def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-@pytest.mark.parametrize("how", [by_hand, by_call])
-@pytest.mark.parametrize("place", ["restore", "_run", "_refill", "restore_attributes"])
-@pytest.mark.parametrize("first", [True, False])
-def test_ctrl_c_at_any_place_of_the_end_waits_until_everything_is_back(how, place, first):
-    """Nothing is left to do later, when the garbage collector comes by."""
-
-    def arm():
-        at_the_start_of(place, interrupt)
-        if first:
-            interrupt()
-
-    model = nn.Linear(4, 1)
-    optimizer = sgd(model)
-    before, handler = model.weight.detach().clone(), signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.raises(KeyboardInterrupt) as caught:
-            how(model, optimizer, arm)
-    finally:
-        sys.setprofile(None)
-    assert torch.equal(model.weight, before)
-    assert optimizer.param_groups[0]["lr"] == 0.1
-    assert signal.getsignal(signal.SIGINT) is handler
     assert not optimizer._optimizer_step_post_hooks
-    with torch.no_grad():
-        model.weight.fill_(7.0)
-    del caught
-    gc.collect()
-    assert (model.weight == 7.0).all()
-
-
-def test_a_range_test_in_a_range_test_and_one_in_a_thread_end_as_ever():
-    model = nn.Linear(4, 1)
-    optimizer, before = sgd(model), model.weight.detach().clone()
-    inner = []
-
-    def in_a_thread():
-        inner.append(len(find(nn.Linear(4, 1))))
-
-    def both():
-        with range_test(model, optimizer, num_steps=20) as test:
-            for number, (inputs, target) in enumerate(test.batches(data())):
-                if number == 3:
-                    inner.append(len(find(model, optimizer)))
-                    thread = threading.Thread(target=in_a_thread)
-                    thread.start()
-                    thread.join()
-                    by_hand(model, optimizer, interrupt)
-                MSE(model(inputs), target).backward()
-                optimizer.step()
-                test.record(1.0)
-
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        both()
-    assert inner == [20, 20]
-    assert torch.equal(model.weight, before)
     assert signal.getsignal(signal.SIGINT) is handler
 
 

@@ -11,14 +11,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import lrsched
-from lrsched_torch import OneCycleLR, lr_find, range_test
-from tests.lrsched_torch.helpers import (
-    Run,
-    training_after,
-)
-
-torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
-
+from lrsched_torch import lr_find, range_test
+from tests.lrsched_torch.helpers import Run, training_after
 
 LRS = lrsched.exponential_sweep(1e-5, 1.0, 40).values()
 
@@ -272,7 +266,7 @@ class FullTraining(Run):
         return super().everything(), repr([torch.utils._pytree.tree_flatten(s)[0] for s in own])
 
 
-@pytest.mark.parametrize("steps", [3, 1000])
+@pytest.mark.parametrize("steps", [3, 50])
 @pytest.mark.parametrize("broken", [False, True])
 def test_in_the_middle_of_a_full_training_it_leaves_no_trace(steps, broken):
     def training(find):
@@ -316,21 +310,3 @@ def test_a_loop_in_epochs_leaves_no_trace():
         assert len(test.curve) > 20
 
     assert training_after(find) == training_after(lambda run: None)
-
-
-def test_our_own_schedule_goes_on_where_it_was():
-    def training(find):
-        run = Run()
-        scheduler = OneCycleLR(run.optimizer, max_lr=0.1, total_steps=100)
-        lrs = []
-        for index, (x, y) in zip(range(60), endless(run.loader), strict=False):
-            if find and index == 30:
-                run.find(stateful=[scheduler])
-            run.optimizer.zero_grad()
-            run.criterion(run.model(x), y).backward()
-            run.optimizer.step()
-            scheduler.step()
-            lrs.append(run.optimizer.param_groups[0]["lr"])
-        return lrs, run.everything()[0]
-
-    assert training(find=True)[0] == training(find=False)[0]

@@ -18,12 +18,6 @@ from lrsched_torch import OneCycleLR, steps_for
 EPOCHS, BATCHES, ACCUMULATE = 4, 10, 2
 STEPS = steps_for(EPOCHS, BATCHES, accumulate=ACCUMULATE)
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-]
-
 
 class Regression(lightning.LightningModule):
     def __init__(self):
@@ -79,15 +73,11 @@ def fit(folder, epochs=EPOCHS, resume_from=None, **arguments):
     return model, applied, trainer
 
 
-def test_every_update_uses_the_scheduled_values(tmp_path):
+def test_every_update_uses_the_scheduled_values_and_the_monitor_logs_them(tmp_path):
     _, applied, trainer = fit(tmp_path)
     assert applied.lrs == list(lrsched.one_cycle(0.1, STEPS).values())
     assert applied.momenta == list(lrsched.one_cycle_momentum(STEPS).values())
     assert trainer.lr_scheduler_configs[0].scheduler.last_epoch == STEPS
-
-
-def test_the_monitor_logs_lr_and_momentum(tmp_path):
-    _, applied, trainer = fit(tmp_path)
     trainer.logger.save()
     with open(trainer.logger.experiment.metrics_file_path) as file:
         rows = list(csv.DictReader(file))

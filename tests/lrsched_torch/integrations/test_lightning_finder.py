@@ -26,13 +26,6 @@ from tests.lrsched_torch.integrations.lightning_training import (
     one_cycle,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-]
-
 
 class InHparams(Classifier):
     def __init__(self, lr=0.01, optim=None):
@@ -57,27 +50,12 @@ class Both(InHparams):
         self.lr = self.hparams.lr
 
 
-class Property(InHparams):
-    @property
-    def lr(self):
-        return self.hparams.lr
-
-    @lr.deleter
-    def lr(self):
-        pass
-
-    @lr.setter
-    def lr(self, value):
-        assert value == 0.01
-
-
 @pytest.mark.parametrize(
     ("make", "attr", "read"),
     [
         (Undotted, "lr", [lambda m: m.hparams.lr]),
         (Dotted, "optim.lr", [lambda m: m.hparams.optim["lr"]]),
         (Both, "lr", [lambda m: m.hparams.lr, lambda m: m.lr]),
-        (Property, "lr", [lambda m: m.hparams.lr, lambda m: m.lr]),
     ],
 )
 def test_the_lr_goes_where_the_user_says(make, attr, read, tmp_path):
@@ -108,23 +86,18 @@ def test_without_an_attribute_the_groups_keep_their_ratios(tmp_path):
 FLAT = {"start_lr": 1e-9, "end_lr": 1e-8}
 
 
-def test_in_doubt_the_lr_stays_and_a_warning_says_so(tmp_path):
-    ours = LearningRateFinder(num_steps=40, **FLAT)
+@pytest.mark.parametrize("on_doubt", ["warn", "use"])
+def test_without_a_lr_the_old_one_stays_and_a_warning_says_so(on_doubt, tmp_path):
+    ours = finder(on_doubt=on_doubt, num_steps=40, **FLAT)
     with pytest.warns(UserWarning, match="No learning rate .* left as it was"):
         module, _, _ = fit(tmp_path, callbacks=[ours], max_steps=1)
     assert module.lr == 0.01
     assert ours.suggestion.lr is None
 
 
-def test_no_lr_at_all_is_never_set(tmp_path):
-    with pytest.warns(UserWarning, match="No learning rate .* left as it was"):
-        module, _, _ = fit(tmp_path, callbacks=[finder(**FLAT)], max_steps=1)
-    assert module.lr == 0.01
-
-
 def test_doubt_can_be_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="No learning rate suggested"):
-        fit(tmp_path, callbacks=[finder(on_doubt="raise", **FLAT)])
+        fit(tmp_path, callbacks=[finder(on_doubt="raise", num_steps=40, **FLAT)])
 
 
 def test_the_suggestion_is_printed(tmp_path, caplog):

@@ -17,12 +17,7 @@ EPOCHS, SAMPLES, BATCH, ACCUMULATE = 2, 44, 2, 4
 # 22 batches an epoch; the last update of each has the gradients of two batches.
 STEPS = steps_for(EPOCHS, SAMPLES // BATCH, accumulate=ACCUMULATE)
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:transformers"),
-    pytest.mark.filterwarnings("ignore::UserWarning:torch"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 
 
 class Tokens(Dataset):

@@ -1,8 +1,8 @@
-"""What decides the batches of a loader is restored."""
+"""Loaders: what decides their batches is restored, and what reads ahead has ended before."""
 
-import dataclasses
-import functools
-import io
+import gc
+import itertools
+import multiprocessing
 import random
 
 import numpy as np
@@ -11,16 +11,21 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, StackDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from tests.lrsched_torch.helpers import (
-    data,
-    find,
-    left,
-)
-from tests.lrsched_torch.rewind.data_sets import Augmented, Generators, Noise, samples
+from lrsched_torch import range_test
+from tests.lrsched_torch.helpers import data, find, left, sgd
 
+# Workers are forked, which JAX warns of where other tests have imported it.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
+
+
+def samples():
+    return TensorDataset(torch.randn(64, 4), torch.randn(64, 1))
+
+
+def stacked(samples):
+    return tuple(map(torch.stack, zip(*samples, strict=True)))
 
 
 class ShufflingSampler:
@@ -35,15 +40,6 @@ class ShufflingSampler:
         return 64
 
 
-class ShufflingLoader:
-    def __init__(self):
-        self.batches = data()
-
-    def __iter__(self):
-        random.shuffle(self.batches)
-        return iter(self.batches)
-
-
 class ShufflingDataset(IterableDataset):
     def __init__(self):
         self.order, self.x = np.arange(64), torch.randn(64, 4)
@@ -54,88 +50,33 @@ class ShufflingDataset(IterableDataset):
             yield self.x[index], torch.ones(1)
 
 
-class Compose:
+class Augmented(Dataset):
     def __init__(self, *transforms):
-        self.transforms = list(transforms)
-
-    def __call__(self, x):
-        for transform in self.transforms:
-            x = transform(x)
-        return x
-
-
-class Collate(Noise):
-    def __call__(self, samples):
-        x, y = map(torch.stack, zip(*samples, strict=True))
-        return super().__call__(x), y
-
-    def method(self, samples):
-        return self(samples)
-
-
-def collate_with(samples, noise):
-    x, y = map(torch.stack, zip(*samples, strict=True))
-    return x + noise[0].random(), y
-
-
-def collate_stacked(samples):
-    return (
-        torch.stack([sample["x"][0] for sample in samples]),
-        torch.stack([sample["y"] for sample in samples]),
-    )
-
-
-class Buckets:
-    """Shuffles lists in a dict in place."""
-
-    def __init__(self):
-        self.buckets = {length: list(range(length, 64, 2)) for length in (0, 1)}
-
-    def __iter__(self):
-        for bucket in self.buckets.values():
-            random.shuffle(bucket)
-            yield from (bucket[start : start + 8] for start in range(0, 32, 8))
+        self.transforms, self.x = list(transforms), torch.randn(64, 4)
 
     def __len__(self):
-        return 8
-
-
-class Epochs(ShufflingSampler):
-    """Keeps its state in tuples."""
-
-    def __init__(self):
-        self.order, self.epoch = tuple(range(64)), (0,)
-
-    def __iter__(self):
-        rng = random.Random(self.epoch[0])
-        self.order = tuple(rng.sample(self.order, 64))
-        self.epoch = (self.epoch[0] + 1,)
-        return iter(self.order)
-
-
-class Subclass(Generators):
-    """Keeps what it takes its samples from under a name of its own."""
-
-    def __init__(self):
-        self.wrapped = Augmented(Noise())
+        return 64
 
     def __getitem__(self, index):
-        return self.wrapped[index]
+        x = self.x[index]
+        for transform in self.transforms:
+            x = transform(x)
+        return x, torch.ones(1)
 
 
-class Lazy(Generators):
-    """Opens a file at its first sample."""
-
+class Noise:
     def __init__(self):
-        self.file = None
+        self.rng = np.random.default_rng(0)
 
-    def __getitem__(self, index):
-        if self.file is None:
-            self.file, self.index = io.BytesIO(b""), list(range(64))
-        return torch.full((4,), float(self.index[index])), torch.ones(1)
+    def __call__(self, x):
+        return x + float(self.rng.random())
+
+    def collate(self, samples):
+        x, y = stacked(samples)
+        return self(x), y
 
 
-class Layer(nn.Module):
+class NoiseLayer(nn.Module):
     """A transform that is a module, and draws."""
 
     def __init__(self):
@@ -146,61 +87,8 @@ class Layer(nn.Module):
         return x + torch.rand(4, generator=self.generator)
 
 
-class TwoStreams:
-    def __init__(self):
-        options = {"batch_size": 8, "shuffle": True}
-        self.labelled = DataLoader(samples(), **options, generator=torch.Generator())
-        self.unlabelled = DataLoader(samples(), **options, generator=torch.Generator())
-
-    def __iter__(self):
-        for (x, y), (more, _) in zip(self.labelled, self.unlabelled, strict=True):
-            yield x + more, y
-
-
-@dataclasses.dataclass(slots=True)
-class SlottedSampler:
-    epoch: int = 0
-
-    def __iter__(self):
-        self.epoch += 1
-        return iter(random.Random(self.epoch).sample(range(64), 64))
-
-    def __len__(self):
-        return 64
-
-
-class Drawn:
-    """Draws with a method that it was given."""
-
-    def __init__(self, random):
-        self.random = random
-
-
-def closed_over(rng):
-    def collate(samples):
-        return collate_with(samples, noise=[rng])
-
-    return collate
-
-
-def by_default(rng):
-    def collate(samples, *, noise=(rng,)):
-        return collate_with(samples, noise)
-
-    return collate
-
-
-RNG = np.random.default_rng(0)
-
-
-TORCH_RNG = torch.Generator()
-
-
-GLOBAL_NOISE = Noise()
-
-
-def noise():
-    return torch.randn(1, generator=TORCH_RNG)
+GENERATOR = torch.Generator()
+NOISE = Noise()
 
 
 class OfTheModule(Dataset):
@@ -210,49 +98,23 @@ class OfTheModule(Dataset):
         return 64
 
     def __getitem__(self, index):
-        x = torch.ones(4) * float(RNG.random()) + noise()
-        return GLOBAL_NOISE(x), torch.zeros(1)
+        return NOISE(torch.rand(4, generator=GENERATOR)), torch.zeros(1)
 
 
 def of_the_module():
-    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
-    TORCH_RNG.manual_seed(0)
-    vars(GLOBAL_NOISE).update(vars(Noise()))
+    GENERATOR.manual_seed(0)
+    vars(NOISE).update(vars(Noise()))
     return DataLoader(OfTheModule(), batch_size=8)
 
 
 LOADERS = {
-    "sampler": lambda: DataLoader(samples(), batch_size=8, sampler=ShufflingSampler()),
-    "loader": ShufflingLoader,
-    "iterable data set": lambda: DataLoader(ShufflingDataset(), batch_size=8),
-    "transform": lambda: DataLoader(Augmented(Noise()), batch_size=8),
-    "several transforms": lambda: DataLoader(Augmented(Compose(Noise(), Noise())), batch_size=8),
-    "collate_fn": lambda: DataLoader(samples(), batch_size=8, collate_fn=Collate()),
-    "method": lambda: DataLoader(samples(), batch_size=8, collate_fn=Collate().method),
-    "partial": lambda: DataLoader(
-        samples(),
-        batch_size=8,
-        collate_fn=functools.partial(collate_with, noise=[random.Random(0)]),
-    ),
-    "buckets": lambda: DataLoader(samples(), batch_sampler=Buckets()),
-    "tuples": lambda: DataLoader(samples(), batch_size=8, sampler=Epochs()),
-    "generators in a list": lambda: DataLoader(Generators(), batch_size=8),
-    "another name": lambda: DataLoader(Subclass(), batch_size=8),
-    "stacked": lambda: DataLoader(
-        StackDataset(x=Generators(), y=torch.ones(64, 1)), 8, collate_fn=collate_stacked
-    ),
-    "file": lambda: DataLoader(Lazy(), batch_size=8),
-    "module": lambda: DataLoader(Augmented(nn.Sequential(Layer())), batch_size=8),
-    "two streams": TwoStreams,
+    "sampler": lambda: DataLoader(samples(), 8, sampler=ShufflingSampler()),
+    "worker": lambda: DataLoader(samples(), 8, sampler=ShufflingSampler(), num_workers=1),
+    "iterable data set": lambda: DataLoader(ShufflingDataset(), 8),
+    "transforms": lambda: DataLoader(Augmented(Noise(), Noise()), 8),
+    "module": lambda: DataLoader(Augmented(nn.Sequential(NoiseLayer())), 8),
+    "method": lambda: DataLoader(samples(), 8, collate_fn=Noise().collate),
     "globals": of_the_module,
-    "slots": lambda: DataLoader(samples(), batch_size=8, sampler=SlottedSampler()),
-    "closure": lambda: DataLoader(
-        samples(), batch_size=8, collate_fn=closed_over(random.Random(0))
-    ),
-    "default": lambda: DataLoader(samples(), batch_size=8, collate_fn=by_default(random.Random(0))),
-    "method of a generator": lambda: DataLoader(
-        samples(), batch_size=8, collate_fn=closed_over(Drawn(np.random.default_rng(0).random))
-    ),
 }
 
 
@@ -269,11 +131,14 @@ def test_the_batches_after_it_are_those_without_it(kind):
     assert torch.equal(batches(True), batches(False))
 
 
-class Seen(Generators):
+class Seen(Dataset):
     """Notes in its samples that they were read."""
 
     def __init__(self, count):
         self.items = [{"x": torch.full((4,), float(index)), "seen": 0} for index in range(count)]
+
+    def __len__(self):
+        return len(self.items)
 
     def __getitem__(self, index):
         self.items[index]["seen"] += 1
@@ -286,24 +151,6 @@ def test_samples_of_a_small_data_set_are_put_back():
     assert not any(item["seen"] for item in seen.items)
 
 
-class Paths(Generators):
-    """Long, but nothing in it can change."""
-
-    def __init__(self):
-        self.items = [(f"{index}.png", index % 3) for index in range(2000)]
-
-    def __getitem__(self, index):
-        self.items.reverse()
-        return torch.full((4,), float(self.items[index][1])), torch.ones(1)
-
-
-def test_a_long_list_of_plain_tuples_is_put_back_whole():
-    paths = Paths()
-    first = paths.items[0]
-    assert find(nn.Linear(4, 1), loader=DataLoader(paths, batch_size=2)).notes == ()
-    assert paths.items[0] is first
-
-
 def test_batches_that_the_model_changes_in_place_are_restored():
     batches = data()
     before = [x.clone() for x, _ in batches]
@@ -311,14 +158,150 @@ def test_batches_that_the_model_changes_in_place_are_restored():
     assert all(torch.equal(x, old) for (x, _), old in zip(batches, before, strict=True))
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_a_nested_tensor_in_a_data_set_is_no_obstacle():
-    loader = ShufflingLoader()
-    loader.nested = torch.nested.nested_tensor([torch.ones(3, 4), torch.ones(2, 4)])
-    assert not left(find(nn.Linear(4, 1), loader=loader))
+class Trainer:
+    """Is part of what its loader leads to, by `collate`."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.model = nn.Linear(4, 1)
+        self.optimizer, self.losses, self.rng = sgd(self.model), [], np.random.default_rng(0)
+        order = torch.Generator().manual_seed(0)
+        self.loader = DataLoader(
+            Augmented(Noise()), 8, shuffle=True, generator=order, collate_fn=self.collate
+        )
+
+    def collate(self, samples):
+        x, y = stacked(samples)
+        return x + self.rng.random(), y
+
+    def find(self):
+        with range_test(self.model, self.optimizer, num_steps=12) as test:
+            for x, y in test.batches(self.loader):
+                loss = (self.model(x) - y).square().mean()
+                self.losses.append(loss.item())
+                test.record(loss)
+        return test.curve
 
 
-def test_a_sparse_tensor_in_a_data_set_is_left_alone():
-    loader = ShufflingLoader()
-    loader.graph = torch.eye(2000).to_sparse()
-    assert not left(find(nn.Linear(4, 1), loader=loader))
+def test_of_a_training_loop_what_decides_the_batches_is_restored_and_its_notes_stay():
+    trainer, untouched = Trainer(), Trainer()
+    assert not left(trainer.find())
+    assert len(trainer.losses) == 12
+    for (x, _), (other, _) in zip(trainer.loader, untouched.loader, strict=True):
+        assert torch.equal(x, other)
+
+
+class Held(IterableDataset):
+    """Reads on where its iterator is."""
+
+    def __init__(self, iterator):
+        self.iterator = iterator
+
+    def __iter__(self):
+        return self.iterator
+
+
+class KeepingItsEpoch(DataLoader):
+    """Keeps its iterator, so as to begin an epoch without a pause."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.iterator = super().__iter__()
+
+    def __iter__(self):
+        return (next(self.iterator) for _ in range(len(self)))
+
+
+class Numbered(Augmented):
+    def __init__(self):
+        super().__init__()
+        self.numbers = itertools.count()
+
+    def __getitem__(self, index):
+        return torch.full((4,), float(next(self.numbers))), torch.ones(1)
+
+
+ITERATORS = {
+    "loader.iterator": lambda: Held(iter(data(15))),
+    "loader.iterator of a DataLoader": lambda: KeepingItsEpoch(samples(), batch_size=2),
+    "loader.dataset.numbers": lambda: DataLoader(Numbered(), batch_size=8),
+}
+
+
+@pytest.mark.parametrize("path", ITERATORS)
+def test_an_iterator_that_was_read_is_named(path):
+    with pytest.warns(UserWarning, match=rf"could not put back: {path.split()[0]}"):
+        find(nn.Linear(4, 1), loader=ITERATORS[path]())
+
+
+def test_a_generator_is_noted_since_it_does_not_tell_and_can_be_read_on():
+    loader = Held((torch.ones(8, 4), torch.full((8, 1), float(i))) for i in range(40))
+    curve = find(nn.Linear(4, 1), loader=loader)
+    assert curve.notes == ("loader.iterator is an iterator: what was read from it is gone.",)
+    assert len(list(loader)) == 20
+
+
+def test_a_loader_ends_with_the_iterator_that_it_holds():
+    with pytest.warns(UserWarning, match="could not put back"):
+        assert len(find(nn.Linear(4, 1), loader=Held(iter(data(15))))) == 15
+
+
+def test_an_iterator_that_begins_anew_is_no_iterator():
+    class Anew:
+        def __len__(self):
+            return 8
+
+        def __iter__(self):
+            self.batches = iter(data())
+            return self
+
+        def __next__(self):
+            return next(self.batches)
+
+    curve = find(nn.Linear(4, 1), loader=Anew())
+    assert len(curve) == 20
+    assert (
+        "The loader has fewer batches than the test has steps, and was read again." in curve.notes
+    )
+
+
+def test_workers_that_persist_and_the_epoch_under_way_go_on():
+    def batches(with_test):
+        model = nn.Linear(4, 1)
+        torch.manual_seed(0)
+        loader = DataLoader(samples(), 8, shuffle=True, num_workers=1, persistent_workers=True)
+        epoch = iter(loader)
+        seen = [next(epoch)[0]]
+        workers = loader._iterator._workers
+        if with_test:
+            assert not left(find(model, loader=loader))
+        assert loader._iterator._workers is workers
+        return torch.cat([*seen, *(x for x, _ in epoch), *(x for x, _ in loader)])
+
+    assert torch.equal(batches(True), batches(False))
+
+
+def workers():
+    return {child.pid for child in multiprocessing.active_children()}
+
+
+def test_no_worker_lives_as_long_as_the_test_object():
+    before = workers()
+    loader = DataLoader(samples(), batch_size=8, num_workers=1, persistent_workers=True)
+    model = nn.Linear(4, 1)
+    with range_test(model, sgd(model), num_steps=12) as test:
+        for _ in test.batches(loader):
+            test.record(1.0)
+    gc.collect()
+    assert workers() <= before
+
+
+def test_after_an_error_no_worker_goes_on_while_somebody_holds_it():
+    def broken(outputs, target):
+        raise ZeroDivisionError
+
+    before = workers()
+    with pytest.raises(ZeroDivisionError) as held:
+        find(nn.Linear(4, 1), criterion=broken, loader=DataLoader(samples(), 8, num_workers=2))
+    assert workers() <= before
+    assert held.value.__traceback__ is not None

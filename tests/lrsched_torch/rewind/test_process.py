@@ -4,7 +4,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
-
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
 

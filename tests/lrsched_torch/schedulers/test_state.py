@@ -57,68 +57,63 @@ def build(name, tensors=False):
     return weights, optimizer, SCHEDULERS[name](optimizer)
 
 
+def update(training, step):
+    weights, optimizer, _ = training
+    optimizer.zero_grad()
+    sum(((weight - step % 3) ** 2).sum() for weight in weights).backward()
+    optimizer.step()
+
+
 def train(training, first, last):
-    weights, optimizer, scheduler = training
     for step in range(first, last):
-        optimizer.zero_grad()
-        sum(((weight - step % 3) ** 2).sum() for weight in weights).backward()
-        optimizer.step()
-        scheduler.step()
-    return torch.cat([weight.detach() for weight in weights])
+        update(training, step)
+        training[2].step()
+    return torch.cat([weight.detach() for weight in training[0]])
+
+
+def resumed(training, name, carry=through_torch, tensors=False, scheduler_first=False):
+    """A new training in the state of another."""
+    new = build(name, tensors)
+    for weight, saved in zip(new[0], training[0], strict=True):
+        weight.data.copy_(saved.detach())
+    states = [carry(part.state_dict()) for part in training[1:]]
+    loads = list(zip(new[1:], states, strict=True))
+    for part, state in reversed(loads) if scheduler_first else loads:
+        part.load_state_dict(state)
+    return new
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("carry", [through_torch, through_pickle, copy.deepcopy])
+@pytest.mark.parametrize("carry", [through_torch, through_pickle])
 @pytest.mark.parametrize("scheduler_first", [False, True])
 def test_resuming_at_any_step_equals_the_unbroken_run(name, carry, scheduler_first):
     whole = train(build(name), 0, STEPS)
-    for cut in (0, 1, 7, 18, STEPS):
+    for cut in (0, 1, 13, STEPS):
         broken = build(name)
         train(broken, 0, cut)
-        states = (
-            carry([weight.detach() for weight in broken[0]]),
-            *(carry(part.state_dict()) for part in broken[1:]),
-        )
-        resumed = build(name)
-        for weight, saved in zip(resumed[0], states[0], strict=True):
-            weight.data.copy_(saved)
-        loads = [(resumed[1], states[1]), (resumed[2], states[2])]
-        for part, state in reversed(loads) if scheduler_first else loads:
-            part.load_state_dict(state)
-        assert torch.equal(train(resumed, cut, STEPS), whole)
+        rest = resumed(broken, name, carry, scheduler_first=scheduler_first)
+        assert torch.equal(train(rest, cut, STEPS), whole)
 
 
 def test_resuming_with_tensor_hyperparameters_equals_the_unbroken_run():
     whole = train(build("one cycle", tensors=True), 0, STEPS)
     broken = build("one cycle", tensors=True)
     train(broken, 0, 11)
-    states = through_torch([part.state_dict() for part in broken[1:]])
-    resumed = build("one cycle", tensors=True)
-    for weight, saved in zip(resumed[0], broken[0], strict=True):
-        weight.data.copy_(saved.detach())
-    resumed[1].load_state_dict(states[0])
-    resumed[2].load_state_dict(states[1])
-    assert torch.equal(train(resumed, 11, STEPS), whole)
-    lrs = [group["lr"] for group in resumed[1].param_groups]
+    rest = resumed(broken, "one cycle", tensors=True)
+    assert torch.equal(train(rest, 11, STEPS), whole)
+    lrs = [group["lr"] for group in rest[1].param_groups]
     assert lrs[0] is not lrs[1]
 
 
 def test_a_state_saved_between_update_and_step_is_resumed_exactly():
     whole = train(build("one cycle"), 0, STEPS)
-    weights, optimizer, scheduler = build("one cycle")
-    train((weights, optimizer, scheduler), 0, 5)
-    optimizer.zero_grad()
-    sum(((weight - 5 % 3) ** 2).sum() for weight in weights).backward()
-    optimizer.step()
-    states = through_torch([optimizer.state_dict(), scheduler.state_dict()])
-    resumed = build("one cycle")
-    for weight, saved in zip(resumed[0], weights, strict=True):
-        weight.data.copy_(saved.detach())
-    resumed[2].load_state_dict(states[1])
-    resumed[1].load_state_dict(states[0])
-    resumed[2].step()
-    assert resumed[2].last_epoch == 6
-    assert torch.equal(train(resumed, 6, STEPS), whole)
+    broken = build("one cycle")
+    train(broken, 0, 5)
+    update(broken, 5)
+    rest = resumed(broken, "one cycle", scheduler_first=True)
+    rest[2].step()
+    assert rest[2].last_epoch == 6
+    assert torch.equal(train(rest, 6, STEPS), whole)
 
 
 @pytest.mark.parametrize("carry", [through_pickle, copy.deepcopy])
@@ -174,6 +169,8 @@ def test_another_schedule_is_refused_by_default():
     scheduler = OneCycleLR(optimizer, 0.3, 2 * STEPS)
     with pytest.raises(ValueError, match=r"on_mismatch='keep'.*at step 5.*on_mismatch='override'"):
         scheduler.load_state_dict(training[2].state_dict())
+    with pytest.raises(ValueError, match="on_mismatch must be one of"):
+        scheduler.load_state_dict(training[2].state_dict(), on_mismatch="ignore")
     assert scheduler.last_epoch == 0
     assert scheduler.get_last_lr() == [0.3 / 25] * 2 == [g["lr"] for g in optimizer.param_groups]
 
@@ -247,21 +244,6 @@ def test_a_scale_function_is_not_saved_and_loading_says_so():
     build("cyclic with a function")[2].load_state_dict(state)
 
 
-def test_a_scale_function_is_called_only_when_its_step_comes():
-    seen = []
-
-    def scale(x):
-        seen.append(x)
-        return 1.0
-
-    _, optimizer, _ = build("one cycle")
-    scheduler = CyclicLR(optimizer, 0.01, 0.1, 4, scale_fn=scale, scale_mode="iterations")
-    for _ in range(5):
-        optimizer.step()
-        scheduler.step()
-    assert sorted(set(seen)) == [0, 1, 2, 3, 4, 5]
-
-
 # Bad states
 
 
@@ -302,9 +284,3 @@ def test_overriding_with_schedules_for_other_groups_is_refused():
     with pytest.raises(ValueError, match=r"lr must hold one schedule per parameter group \(1\)"):
         scheduler.load_state_dict(state)
     assert scheduler.get_last_lr() == [0.004]
-
-
-def test_an_unknown_choice_at_loading_is_refused():
-    _, _, scheduler = build("one cycle")
-    with pytest.raises(ValueError, match="on_mismatch must be one of"):
-        scheduler.load_state_dict(scheduler.state_dict(), on_mismatch="ignore")

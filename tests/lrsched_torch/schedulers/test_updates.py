@@ -86,17 +86,6 @@ def test_stepping_before_the_update_skips_no_value():
     assert used == list(CURVE.values()[:10])
 
 
-def test_several_updates_between_two_calls_are_one_step():
-    weight, optimizer = model_and()
-    scheduler = ScheduleLR(optimizer, CURVE)
-    for _ in range(4):
-        for _ in range(5):
-            backward(weight)
-            optimizer.step()
-        scheduler.step()
-    assert scheduler.last_epoch == 4
-
-
 def test_a_call_per_epoch_is_warned_of_once_unless_it_is_meant():
     def run(**arguments):
         weight, optimizer = model_and()
@@ -134,17 +123,6 @@ def test_what_a_dry_run_does_can_be_chosen(count, reached):
     for _ in range(5):
         scheduler.step()
     assert scheduler.last_epoch == reached
-
-
-def test_calls_can_be_counted_as_torch_does():
-    weight, optimizer = model_and()
-    scheduler = ScheduleLR(optimizer, CURVE, count="calls")
-    for batch in range(8):
-        backward(weight)
-        if batch % 2:
-            optimizer.step()
-        scheduler.step()
-    assert scheduler.last_epoch == 8
 
 
 def test_every_scheduler_of_an_optimizer_counts_for_itself():

@@ -1,16 +1,10 @@
-"""One of several processes that train together, with range tests in the middle of the training.
-
-Run by test_distributed_range_test.py as `python range_worker.py ddp fsdp accelerate`, or some of
-them, with the environment that torchrun sets. Prints as JSON what is left after each range test.
-"""
+"""Trainings in one of several processes, which follow a schedule, with range tests in them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
-import sys
 import warnings
 from typing import Any
 
@@ -19,7 +13,6 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lrsched_torch import OneCycleLR, range_test
-from tests.lrsched_torch.integrations.processes import leave
 
 SAMPLES, BATCH, WIDTH = 96, 4, 8
 
@@ -59,7 +52,7 @@ class Training:
     def __init__(self) -> None:
         torch.manual_seed(0)
         random.seed(rank())
-        self.net = Net()
+        self.net, self.used = Net(), list[float]()
         self.prepare()
         # Not the same on all processes, as dropout should be.
         torch.manual_seed(rank())
@@ -72,8 +65,14 @@ class Training:
         self.scheduler: Any = OneCycleLR(self.optimizer, 0.05, 60)
         self.stateful: list[Any] = []
 
+    def loss(self, batch: Any) -> torch.Tensor:
+        outputs = self.model(batch[0])
+        if self.net.calls == self.net.fails_at and self.net.fails_in == "loss":
+            raise ZeroDivisionError
+        return nn.functional.mse_loss(outputs, batch[1])
+
     def step(self, batch: Any) -> torch.Tensor:
-        loss = nn.functional.mse_loss(self.model(batch[0]), batch[1])
+        loss = self.loss(batch)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -86,6 +85,8 @@ class Training:
             if between is not None and index == 3:
                 between()
             losses.append(self.step(batch).item())
+            if self.has_updated():
+                self.used.append(float(self.optimizer.param_groups[0]["lr"]))
             self.scheduler.step()
         return losses
 
@@ -134,8 +135,8 @@ class Sharded(Training):
     def prepare(self) -> None:
         from torch.distributed.fsdp import fully_shard
 
-        super_loader: Any = DistributedSampler(samples())
-        self.loader = DataLoader(samples(), BATCH, sampler=super_loader)
+        sampler: Any = DistributedSampler(samples())
+        self.loader = DataLoader(samples(), BATCH, sampler=sampler)
         for part in (self.net.first, self.net.middle):
             fully_shard(part)
         self.model = fully_shard(self.net)
@@ -167,7 +168,7 @@ class Accelerated(Training):
 
     def step(self, batch: Any) -> torch.Tensor:
         with self.accelerator.accumulate(self.model):
-            loss = nn.functional.mse_loss(self.model(batch[0]), batch[1])
+            loss = self.loss(batch)
             self.accelerator.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -230,32 +231,13 @@ def evaluation_and_test(training: Training) -> Any:
     return len(training.find()[0])
 
 
-def error_in_loss(training: Training) -> Any:
-    def spoil(loss: torch.Tensor, index: int) -> torch.Tensor:
-        if index == 9:
-            raise ZeroDivisionError
-        return loss
-
-    return raised(training, spoil)
-
-
-def error_before_backward(training: Training) -> Any:
-    real, count = training.step, iter(range(10))
-
-    def step(batch: Any) -> torch.Tensor:
-        if next(count) == 9:
-            training.model(batch[0])
-            raise ZeroDivisionError
-        return real(batch)
-
-    training.step = step  # type: ignore[method-assign]
-    said = raised(training)
-    training.step = real  # type: ignore[method-assign]
-    return said
-
-
 def error_in_forward(training: Training) -> Any:
     return raised_in(training, "forward")
+
+
+def error_in_loss(training: Training) -> Any:
+    """Before the backward pass, which leaves whole parameters in the root of a sharded model."""
+    return raised_in(training, "loss")
 
 
 def error_in_backward(training: Training) -> Any:
@@ -265,21 +247,17 @@ def error_in_backward(training: Training) -> Any:
 def raised_in(training: Training, where: str) -> Any:
     net = training.net
     net.fails_at, net.fails_in = net.calls + 9, where
-    said = raised(training)
-    net.fails_at, net.fails_in = -1, ""
-    return said
-
-
-def raised(training: Training, spoil: Any = None) -> Any:
     try:
-        training.find(spoil)
+        training.find()
     except ZeroDivisionError:
         return True
+    finally:
+        net.fails_at, net.fails_in = -1, ""
     return False
 
 
-BETWEEN = [nothing, twice, not_a_number_on_one, evaluation, evaluation_and_test, error_in_loss]
-BETWEEN += [error_before_backward, error_in_forward, error_in_backward]
+BETWEEN = [nothing, twice, not_a_number_on_one, evaluation, evaluation_and_test]
+BETWEEN += [error_in_forward, error_in_loss, error_in_backward]
 
 
 def trace(make: Any, between: Any, first: bool) -> dict[str, Any]:
@@ -295,31 +273,23 @@ def trace(make: Any, between: Any, first: bool) -> dict[str, Any]:
     if first:
         run()
     found["losses"] = [training.train(7, None if first else run), training.train(9)]
+    found["lrs"] = training.used
     end = training.everything()
     found["end"] = {name: end[name] for name in end if not name.startswith("id of")}
     return found
 
 
-def main(kinds: list[str]) -> None:
-    if "RANK" in os.environ:
-        torch.distributed.init_process_group("gloo")
-    makes = {"ddp": Training, "fsdp": Sharded, "accelerate": Accelerated}
-    report = {}
-    for kind in kinds:
+def report(kind: str) -> dict[str, Any]:
+    """What is left after each range test."""
+    make = {"ddp": Training, "fsdp": Sharded, "accelerate": Accelerated}[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         found = {
-            between.__name__: trace(makes[kind], between, first=False)
+            between.__name__: trace(make, between, first=False)
             for between in BETWEEN
             # DDP itself does not survive it.
             if kind == "fsdp" or between is not error_in_backward
         }
-        found["nothing at the start"] = trace(makes[kind], nothing, first=True)
-        found["at the start"] = trace(makes[kind], twice, first=True)
-        report[kind] = found
-    print("REPORT" + json.dumps(report))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    warnings.simplefilter("error", UserWarning)
-    main(sys.argv[1:])
-    leave()
+        found["nothing at the start"] = trace(make, nothing, first=True)
+        found["at the start"] = trace(make, twice, first=True)
+    return found

@@ -1,12 +1,7 @@
-"""One of two processes that Lightning trains in, with LearningRateFinder and without.
-
-Run by test_distributed_range_test.py as `python lightning_worker.py`, with the environment that
-torchrun sets. Prints as JSON, for DDP and for FSDP2, both trainings and what was found.
-"""
+"""A training with Lightning in one of two processes, with LearningRateFinder and without."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import warnings
@@ -21,7 +16,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lrsched_torch import OneCycleLR
 from lrsched_torch.lightning import LearningRateFinder
-from tests.lrsched_torch.integrations.processes import leave
 
 EPOCHS, BATCHES, BATCH = 2, 12, 32
 
@@ -80,21 +74,18 @@ def fit(strategy: Any, lr: float, callbacks: list[Any]) -> tuple[float, dict[str
     return module.lr, left
 
 
-def main() -> None:
-    report = {}
-    sharded = partial(ModelParallelStrategy, data_parallel_size=2, tensor_parallel_size=1)
-    for name, strategy in {"ddp": DDPStrategy, "fsdp": sharded}.items():
-        finder = LearningRateFinder(start_lr=1e-5, end_lr=10.0, num_steps=60, on_doubt="use")
-        lr, found = fit(strategy(), 0.001, [finder])
-        _, by_hand = fit(strategy(), lr, [])
-        said = {"lr": lr, "curve": list(finder.curve.loss), "notes": finder.curve.notes}
-        report[name] = {"said": said, "found": found, "by hand": by_hand}
-    print("REPORT" + json.dumps(report))
+STRATEGIES = {
+    "ddp": DDPStrategy,
+    "fsdp": partial(ModelParallelStrategy, data_parallel_size=2, tensor_parallel_size=1),
+}
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
+def report(kind: str) -> dict[str, Any]:
+    """Both trainings, and what was found."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    main()
-    leave()
+    finder = LearningRateFinder(start_lr=1e-5, end_lr=10.0, num_steps=60, on_doubt="use")
+    lr, found = fit(STRATEGIES[kind](), 0.001, [finder])
+    _, by_hand = fit(STRATEGIES[kind](), lr, [])
+    said = {"lr": lr, "curve": list(finder.curve.loss), "notes": finder.curve.notes}
+    return {"said": said, "found": found, "by hand": by_hand}

@@ -1,0 +1,181 @@
+"""What a range test refuses, before it has changed anything."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import TensorDataset
+
+from lrsched_torch import range_test
+from tests.lrsched_torch.helpers import MSE, Net, Run, data, find, sgd
+
+X, Y = torch.ones(8, 4), torch.zeros(8).long()
+LIST = r"pass stateful=\[...\]"
+
+OPTIONS = [
+    ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
+    ({"end_lr": 1e-6}, ValueError, "start_lr must be < end_lr"),
+    ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
+    ({"accumulate": 0}, ValueError, "accumulate must be an int >= 1"),
+    ({"repeats": 0}, ValueError, "repeats must be an int >= 1"),
+    ({"groups": "same"}, ValueError, "groups must be one of"),
+    ({"amp": torch.float64}, ValueError, "amp must be torch.bfloat16"),
+    ({"verify": 1}, TypeError, "verify must be a bool"),
+    ({"progress": 1}, TypeError, "progress must be a bool"),
+    ({"device": "cuda"}, ValueError, "device must be that of the model, cpu, got cuda"),
+    ({"device": "foo"}, ValueError, "device must be a device such as 'cpu' .* got 'foo'"),
+    ({"snapshot_device": "foo"}, ValueError, "snapshot_device must be a device such as .* got"),
+    ({"snapshot_device": 1.5}, TypeError, "snapshot_device must be a device such as .* got 1"),
+    ({"snapshot_device": "cuda:99"}, ValueError, "snapshot_device must be .* this machine, got"),
+    ({"snapshot_device": "meta"}, ValueError, "must be one that keeps values, got 'meta'"),
+    ({"stateful": AveragedModel(Net())}, TypeError, f"got AveragedModel .{LIST}"),
+    ({"stateful": nn.Sequential(Net())}, TypeError, f"got Sequential .{LIST}"),
+    ({"stateful": [object()]}, TypeError, "stateful must hold .* got object"),
+    ({"val_loader": 3}, TypeError, "val_loader must be an iterable of batches, got 3"),
+    ({"val_loader": []}, ValueError, "val_loader must give batches, got none"),
+    ({"val_loader": iter(data())}, TypeError, "val_loader must be an iterable .* again and again"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), OPTIONS)
+def test_bad_options_change_nothing(change, error, message):
+    run = Run()
+    before = run.everything()
+    with pytest.raises(error, match=message):
+        run.find(**change)
+    assert run.everything() == before
+
+
+LOADERS = [
+    ([], ValueError, "loader must give batches, got none"),
+    (TensorDataset(X, Y), TypeError, r"loader must be .* got <.*TensorDataset.* DataLoader\)"),
+    ([X], TypeError, "must hold inputs and a target.* got Tensor"),
+    ([(X,)], TypeError, "got a tuple of 1"),
+    ([{"x": X}], TypeError, r"got a dict of \['x'\]"),
+    ([{"x": X, "y": Y, "label": Y}], TypeError, r"got a dict of \['label', 'x', 'y'\]"),
+    (
+        [(X, Y, 3)],
+        TypeError,
+        "takes 2 positional .* is a tuple of 3, .* with 2 of its entries; pass forward=",
+    ),
+]
+
+
+@pytest.mark.parametrize(("loader", "error", "message"), LOADERS)
+def test_bad_batches_change_nothing(loader, error, message):
+    run = Run()
+    before = run.everything()
+    kept, run.loader = run.loader, loader
+    with pytest.raises(error, match=message):
+        run.find()
+    run.loader = kept
+    assert run.everything() == before
+
+
+LOSSES = [
+    (nn.CrossEntropyLoss(reduction="none"), TypeError, r"with one element, got shape \(8,\)"),
+    (lambda outputs, y: 3.0, TypeError, r"with one element, got 3\.0"),
+    (lambda outputs, y: (outputs.sum(), 1), TypeError, r"with one element, got \("),
+    (lambda outputs, y: outputs.detach().sum(), ValueError, "loss must depend on parameters"),
+    (3, TypeError, "criterion must be a function or None, got 3"),
+]
+
+
+@pytest.mark.parametrize(("criterion", "error", "message"), LOSSES)
+def test_bad_losses_change_nothing(criterion, error, message):
+    run = Run()
+    run.criterion = criterion
+    before = run.everything()
+    with pytest.raises(error, match=message):
+        run.find()
+    assert run.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"), [(3.0, r"got 3\.0"), (torch.ones(2), r"got shape \(2,\)")]
+)
+def test_a_validation_loss_is_one_number_too(loss, message):
+    run = Run()
+    real = run.criterion
+    run.criterion = lambda *pair: real(*pair) if torch.is_grad_enabled() else loss
+    with pytest.raises(TypeError, match=f"loss must be a tensor with one element, {message}"):
+        run.find(val_loader=list(run.loader)[:1])
+
+
+def test_a_model_without_a_loss_of_its_own_is_named():
+    class Logits(nn.Linear):
+        def forward(self, input):
+            return {"logits": super().forward(input)}
+
+    with pytest.raises(TypeError, match=r"criterion must be given, .* got outputs a dict of"):
+        find(Logits(4, 1), criterion=None, loader=[{"input": X}])
+    with pytest.raises(TypeError, match=r"takes 2 positional .*; pass forward="):
+        find(nn.Linear(4, 1), criterion=None, loader=[(X, Y)])
+
+
+def test_a_criterion_beside_a_loss_is_refused():
+    with pytest.raises(TypeError, match="criterion must be None where loss is given"):
+        find(nn.Linear(4, 1), loss=MSE)
+
+
+def test_inputs_in_a_tuple_get_the_remedy():
+    class Sum(nn.Linear):
+        def forward(self, a, b):
+            return super().forward(a + b)
+
+    pairs = [((x, x), y) for x, y in data()]
+    with pytest.raises(TypeError, match=r"a tuple of 2.*forward=lambda model, batch"):
+        find(Sum(4, 1), loader=pairs)
+    find(Sum(4, 1), loader=pairs, forward=lambda model, batch: model(*batch[0]))
+
+
+def without_a_lr(model):
+    optimizer = sgd(model)
+    optimizer.param_groups[0]["lr"] = None
+    return optimizer
+
+
+OPTIMIZERS = [
+    (lambda model: sgd(Net()), ValueError, "optimizer must hold parameters of model"),
+    (without_a_lr, ValueError, "a lr in each group, got None in group 0"),
+    (
+        lambda model: torch.optim.LBFGS(model.parameters()),
+        TypeError,
+        r"without a closure, got LBFGS \(use range_test",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "message"), OPTIMIZERS)
+def test_optimizers_that_cannot_be_tested_are_refused(make, error, message):
+    model = nn.Linear(4, 1)
+    with pytest.raises(error, match=message):
+        find(model, make(model))
+
+
+BY_BLOCK = {
+    "snapshot_device": "foo",
+    "stateful": Net(),
+    "accumulate": 0,
+    "verify": 1,
+    "groups": "same",
+    "num_steps": 5,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), BY_BLOCK.items())
+def test_a_loop_of_ones_own_refuses_the_same(name, value):
+    run = Run()
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
+        range_test(run.model, run.optimizer, **{name: value})
+
+
+@pytest.mark.parametrize("loss", ["text", torch.ones(2), None, 1j])
+def test_only_a_number_can_be_recorded(loss):
+    run = Run()
+    with range_test(run.model, run.optimizer) as test:
+        next(test.batches(run.loader))
+        with pytest.raises(TypeError, match="loss must be"):
+            test.record(loss)
