@@ -14,6 +14,10 @@ from torch.optim import Optimizer
 COMPILED = -1
 CAN_CAPTURE: bool = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
 
+# Number that autograd gives to the next node of this thread's graphs: it grows with every forward
+# pass whose result can be differentiated, and with nothing else.
+forward_passes = getattr(torch.autograd, "_get_sequence_nr", lambda: 0)
+
 
 class UpdateCounter:
     """Counts the updates that an optimizer makes between two calls of `take`.
@@ -28,11 +32,12 @@ class UpdateCounter:
         compiled: An update ran inside `torch.compile`.
         captured: An update was captured in a CUDA graph; its replays run no Python, so they
             cannot be counted.
+        passes: `forward_passes()` at the last update.
         width: Number of parameter groups that the scheduler knows.
     """
 
     def __init__(self) -> None:
-        self.made = self.width = self._depth = 0
+        self.made = self.width = self.passes = self._depth = 0
         self.seen = self.compiled = self.captured = self.hooked = False
         # Verdicts of GradScaler that nobody has waited for yet; true ones are skipped updates.
         self._skips: list[torch.Tensor] = []
@@ -88,6 +93,7 @@ class UpdateCounter:
         elif CAN_CAPTURE and torch.cuda.is_current_stream_capturing():
             self.captured = True
         else:
+            self.passes = forward_passes()
             self.made = self.made + 1 if self.made != COMPILED else 2
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

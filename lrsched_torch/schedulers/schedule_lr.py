@@ -208,6 +208,7 @@ class ScheduleLR(LRScheduler):
             self._binding.restore(self._binding.initial_values())
         else:
             self._cache.write(self.optimizer.param_groups, self._cache.row(step))
+            self._cache.look_ahead(step)
         self.last_epoch, self._binding.overwritten = step, None
 
     def _join(self, step: int) -> None:

@@ -6,21 +6,16 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 
 from lrsched._warn import warn_user
 from lrsched_torch.schedulers.unseen_updates import UnseenUpdates
-from lrsched_torch.update_counter import UpdateCounter, calls_per_update
+from lrsched_torch.update_counter import UpdateCounter, calls_per_update, forward_passes
 
 COUNTS = ("auto", "updates", "calls")
 # So many updates between two calls of step(), twice in a row, look like one call per epoch.
 MANY_UPDATES = 10
-
-# Number that autograd gives to the next node of this thread's graphs: it grows with every forward
-# pass whose result can be differentiated, and with nothing else.
-forward_passes = getattr(torch.autograd, "_get_sequence_nr", lambda: 0)
 
 DRY_RUN = (
     "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Without an update or a "
@@ -66,6 +61,8 @@ class StepPolicy:
         self._passes = forward_passes()
         self._unseen = UnseenUpdates(optimizer)
         self._idle_calls = 0
+        # The step that the next call is expected at.
+        self._step = -1
 
     def moves_on(self, step: int) -> bool:
         """Return whether a call of `scheduler.step()` at `step` leads to the next one."""
@@ -73,28 +70,30 @@ class StepPolicy:
         made = counter.take()
         if self._count == "calls" or counter.captured or not counter.hooked:
             return True
-        before, self._passes = self._passes, forward_passes()
-        if made:
+        if made or step != self._step:  # those of the fast path are not told of
             self._idle_calls = 0
             self._unseen.forget()
+        self._step = step
+        before, self._passes = max(self._passes, counter.passes), forward_passes()
+        if made:
             if self._is_second_burst(made, step):
                 self.warn_once(BURSTS.format(many=MANY_UPDATES))
             return True
         if before == self._passes:
-            return self._is_dry_run()
-        self._idle_calls = 0
-        moves, text = self._unseen.look(counter.seen)
-        if text is not None:
+            moves = self._is_dry_run()
+            text = DRY_RUN if moves else None
+        else:
+            self._idle_calls = 0
+            moves, text = self._unseen.look(counter.seen)
+        if text:
             self.warn_once(text)
+        self._step += moves
         return moves
 
     def _is_dry_run(self) -> bool:
         """Return whether a call with no update and no forward pass before it moves on."""
         self._idle_calls += 1
-        if self._count == "updates" or self._idle_calls < calls_per_update():
-            return False
-        self.warn_once(DRY_RUN)
-        return True
+        return self._count == "auto" and self._idle_calls >= calls_per_update()
 
     def _is_second_burst(self, made: int, step: int) -> bool:
         if made < MANY_UPDATES:

@@ -47,23 +47,26 @@ class ValueCache:
         self.ahead_end = 0
         self.write = writer_for(groups, columns)
         self._columns, self._end = columns, end
-        self._rows: dict[int, Row] = {}
+        self._first, self._rows = 0, list[Row]()
         self._length = _block_length(columns)
 
     def row(self, step: int) -> Row:
         """Return the row of a step; it and the others of its block are kept for the next calls."""
-        if step not in self._rows:
-            first = step - step % self._length
-            steps = np.arange(first, first + self._length)
+        place = step - self._first
+        if not 0 <= place < len(self._rows):
+            place = step % self._length
+            self._first = step - place
+            steps = np.arange(self._first, self._first + self._length)
             columns = [_values(column, steps) for column in self._columns.values()]
-            self._rows = dict(zip(steps.tolist(), zip(*columns), strict=True))  # noqa: B905
-            self.ahead = {}
-        if step not in self.ahead:
-            last = step - step % STRETCH + STRETCH
-            self.ahead_end = last if self._end is None else min(last, self._end)
-            steps_ahead = range(step, self.ahead_end)
-            self.ahead = {k: self._rows[k] for k in steps_ahead if k in self._rows}
-        return self._rows[step]
+            self._rows = list(zip(*columns, strict=True))
+        return self._rows[place]
+
+    def look_ahead(self, step: int) -> None:
+        """Let the fast path lead on from a step, whose row was the last one that was asked for."""
+        end = min(self._first + self._length, step - step % STRETCH + STRETCH)
+        self.ahead_end = end if self._end is None else min(end, self._end)
+        rows = self._rows[step - self._first : self.ahead_end - self._first]
+        self.ahead = dict(zip(range(step, self.ahead_end), rows, strict=True))
 
     def at(self, step: int) -> Values:
         """Return the values of each group at a step."""
@@ -74,7 +77,7 @@ class ValueCache:
 
     def forget(self) -> None:
         """Drop all rows, so that the next `scheduler.step` takes the slow path."""
-        self._rows, self.ahead = {}, {}
+        self._rows, self.ahead = [], {}
 
 
 def _block_length(columns: Columns) -> int:

@@ -114,9 +114,14 @@ def test_param_groups_hold_no_state_of_the_scheduler():
         keys = set(optimizer.param_groups[0])
         scheduler = cls(optimizer, *arguments)
         advance(scheduler)
-        # Which every scheduler of torch leaves there, and SequentialLR reads.
+        # Which these schedulers of torch leave there, and SequentialLR reads.
         assert set(optimizer.param_groups[0]) == keys | {"initial_lr"}
-        assert optimizer.param_groups[0]["initial_lr"] == 0.5
+        assert optimizer.param_groups[0]["initial_lr"] == scheduler.base_lrs[0] < 0.5
+        scheduler.close(restore=True)
+        assert set(optimizer.param_groups[0]) == keys
+        optimizer.param_groups[0]["initial_lr"] = 0.3
+        cls(optimizer, *arguments).close(restore=True)
+        assert optimizer.param_groups[0]["initial_lr"] == 0.3
 
 
 def test_step_goes_to_a_given_step():
@@ -198,7 +203,7 @@ def test_a_group_added_later_has_its_values_in_its_first_update():
     scheduler = OneCycleLR(optimizer, 0.1, 20)
     advance(scheduler, 5)
     late = parameter()
-    optimizer.add_param_group({"params": [late], "lr": 7.0})
+    optimizer.add_param_group({"params": [late]})
     advance(scheduler)
     curve = lrsched.one_cycle(0.1, 20)
     assert late[0].item() == pytest.approx(-curve(5), rel=1e-12)
@@ -218,17 +223,19 @@ def test_a_group_added_between_update_and_step_joins_too():
     assert len(scheduler.get_last_lr()) == 2
 
 
-def test_a_group_without_a_schedule_is_an_error_before_its_first_update():
+def test_a_group_without_a_schedule_is_an_error_of_the_next_step():
     optimizer = sgd(width=2)
     scheduler = OneCycleLR(optimizer, [0.1, 0.2], 20)
     advance(scheduler, 3)
     late = parameter()
     optimizer.add_param_group({"params": [late], "lr": 7.0})
     before = hyperparameters(optimizer)
-    with pytest.raises(ValueError, match=r"lr must hold one schedule per parameter group \(3\)"):
+    for _ in range(2):
         update(optimizer)
+        with pytest.raises(ValueError, match=r"group \(3\), got 2 \(reschedule gives"):
+            scheduler.step()
     assert hyperparameters(optimizer) == before
-    assert late.tolist() == [0.0, 0.0]
+    assert late.tolist() == pytest.approx([-20.3, -20.3])
     scheduler.reschedule([lrsched.one_cycle(peak, 20) for peak in (0.1, 0.2, 0.3)])
     advance(scheduler)
     expected = [lrsched.one_cycle(peak, 20)(4) for peak in (0.1, 0.2, 0.3)]

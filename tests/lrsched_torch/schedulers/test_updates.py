@@ -103,16 +103,30 @@ def test_a_call_per_epoch_is_warned_of_once_unless_it_is_meant():
     assert run(count="calls") == 4
 
 
-def test_a_call_without_an_update_stays_once_training_has_begun():
+@pytest.mark.parametrize("gradients", ["none", "left", "cleared"])
+@pytest.mark.parametrize("trained", [0, 3])
+def test_calls_without_a_forward_pass_are_a_dry_run_also_after_a_training(trained, gradients):
     weight, optimizer = model_and()
     scheduler = ScheduleLR(optimizer, CURVE)
-    backward(weight)
-    optimizer.step()
-    scheduler.step()
-    optimizer.zero_grad()
-    for _ in range(5):
+    for _ in range(trained):
+        backward(weight)
+        optimizer.step()
         scheduler.step()
-    assert scheduler.last_epoch == 1
+    if gradients == "left" and not trained:
+        backward(weight)
+        scheduler.step()
+    if gradients == "cleared":
+        optimizer.zero_grad()
+
+    def dry_run():
+        for _ in range(50):
+            yield scheduler.get_last_lr()[0]
+            scheduler.step()
+
+    with pytest.warns(UserWarning, match="taken for a dry run") as caught:
+        curve = [*dry_run()]
+    assert len(caught) == 1
+    assert curve == CURVE.values()[trained : trained + 50].tolist()
 
 
 @pytest.mark.parametrize(("count", "reached"), [("auto", 5), ("updates", 0), ("calls", 5)])
