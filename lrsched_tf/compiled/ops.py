@@ -36,8 +36,10 @@ class KerasOps:
 
     @staticmethod
     def count_up_to(firsts: NDArray[np.int64], steps: Any) -> Any:
-        counts = ops.searchsorted(ops.convert_to_tensor(firsts, steps.dtype), steps, side="right")
-        return ops.cast(counts, steps.dtype)
+        # Flat, since TensorFlow searches for no scalar.
+        firsts, flat = ops.convert_to_tensor(firsts, steps.dtype), ops.reshape(steps, (-1,))
+        counts = ops.searchsorted(firsts, flat, side="right")
+        return ops.reshape(ops.cast(counts, steps.dtype), ops.shape(steps))
 
     @staticmethod
     def take(numbers: NDArray[Any], indices: Any) -> Any:

@@ -1,5 +1,8 @@
 """KerasSchedule: the core's values inside the graph, and its way through a saved model."""
 
+import dataclasses
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from keras import ops
 
 import lrsched
 from lrsched_tf import KerasSchedule
+from lrsched_tf.compiled.apply import compiled
 from lrsched_tf.compiled.ops import lookup
 from tests.lrsched_tf.backend import reference
 
@@ -55,6 +59,30 @@ def test_a_wrong_schedule_is_seen_to_differ():
         np.testing.assert_allclose(values, SCHEDULES["one_cycle"](steps + 1), rtol=5e-6)
 
 
+BEYOND_INT32 = lrsched.linear(0.1, 0.0, 10**10)
+MANY_PIECES = lrsched.multi_step(0.01, list(range(10, 10_010, 10)), 0.999)
+BOTH = dataclasses.replace(MANY_PIECES, total_steps=10_020).then(BEYOND_INT32)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64"])
+@pytest.mark.parametrize("core", [BEYOND_INT32, MANY_PIECES, BOTH])
+def test_knots_beyond_int32_and_many_pieces_are_right(core, dtype):
+    steps = np.array([-7, 0, 1, 55, 127] if dtype == "int8" else [-7, 0, 9_999, 20_000, 10**9])
+    for given in (steps, steps[:1], steps[-1]):
+        values = graph_values(KerasSchedule(core), given.astype(dtype))
+        np.testing.assert_allclose(values, core(given), rtol=5e-6)
+
+
+def test_a_schedule_without_a_loop_is_a_table_in_a_step():
+    """Also without total_steps, so that a thousand pieces cost no more than a few."""
+    of = compiled(MANY_PIECES)
+    assert not isinstance(of, functools.partial)
+    for step in (0, 55, 10_000, 10**6):
+        value = ops.convert_to_numpy(of(ops.convert_to_tensor(step)))
+        np.testing.assert_allclose(value, MANY_PIECES(step), rtol=1e-6)
+    assert isinstance(compiled(BOTH), functools.partial)
+
+
 @pytest.mark.parametrize("step", [7, np.int64(7), np.array([3, 7])])
 def test_it_takes_ints_and_arrays(step):
     core = SCHEDULES["one_cycle"]
@@ -63,8 +91,11 @@ def test_it_takes_ints_and_arrays(step):
 
 
 def test_a_step_that_is_no_integer_is_an_error():
-    with pytest.raises(TypeError, match="step must be of integers, got dtype"):
-        KerasSchedule(SCHEDULES["one_cycle"])(ops.convert_to_tensor(3.0))
+    unsigned = ops.convert_to_tensor(3, "uint32")  # int64 on torch
+    steps = [ops.convert_to_tensor(3.0), *([unsigned] if "uint32" in str(unsigned.dtype) else [])]
+    for step in steps:
+        with pytest.raises(TypeError, match="step must be of integers, as int32 or int64, got"):
+            KerasSchedule(SCHEDULES["one_cycle"])(step)
 
 
 @pytest.mark.parametrize("schedule", [0.1, None, "one_cycle"])
