@@ -207,7 +207,7 @@ def interrupt():
 
 
 @pytest.mark.parametrize("how", [by_hand, by_call])
-@pytest.mark.parametrize("place", ["restore", "_run", "_refill", "restore_attributes"])
+@pytest.mark.parametrize("place", ["restore", "_run", "restore_attributes"])
 @pytest.mark.parametrize("first", [True, False])
 def test_ctrl_c_at_any_place_of_the_end_waits_until_everything_is_back(how, place, first):
     """Nothing is left to do later, when the garbage collector comes by."""

@@ -5,7 +5,6 @@ import functools
 import itertools
 import logging
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
@@ -252,11 +251,6 @@ class TestOtherValues:
     def test_a_logger_that_caches_its_level_is_no_difference(self):
         log = logging.getLogger("lrsched.test")
         assert not left(find(Body(lambda body: body.log.debug("seen"), log=log)))
-
-    def test_seeds_that_others_were_spawned_from_are_named(self):
-        model = Body(lambda body: body.seeds.spawn(1), seeds=np.random.SeedSequence(0))
-        with pytest.warns(UserWarning, match=r"could not put back: model\.seeds\."):
-            find(model)
 
     def test_an_iterator_that_was_read_is_named(self):
         with pytest.warns(UserWarning, match=r"could not put back: model\.numbers\."):
