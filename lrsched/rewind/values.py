@@ -42,7 +42,7 @@ def children(container: Any) -> list[Child]:
     # A copy, since another thread may write to what is read here.
     items = list(container.items() if isinstance(container, dict) else enumerate(container))
     return [
-        # Of a small container, everything in it is small enough.
+        # True, as everything in a small container is small enough.
         (f"[{key!r}]" if isinstance(key, PLAIN) else f"[{type(key).__name__}]", value, True)
         for key, value in items
         if not issubclass(type(value), PLAIN)
