@@ -33,12 +33,13 @@ class UpdateCounter:
         captured: An update was captured in a CUDA graph; its replays run no Python, so they
             cannot be counted.
         passes: `forward_passes()` at the last update.
+        rewound: A range test has restored the parameters.
         width: Number of parameter groups that the scheduler knows.
     """
 
     def __init__(self) -> None:
         self.made = self.width = self.passes = self._depth = 0
-        self.seen = self.compiled = self.captured = self.hooked = False
+        self.seen = self.compiled = self.captured = self.hooked = self.rewound = False
         # Verdicts of GradScaler that nobody has waited for yet; true ones are skipped updates.
         self._skips: list[torch.Tensor] = []
         self._handles: list[Any] = []
@@ -128,7 +129,7 @@ class UpdateCounter:
 
         def restore() -> None:
             self._skips.clear()
-            self.__dict__.update(counts)
+            self.__dict__.update(counts, rewound=True)
 
         return restore
 

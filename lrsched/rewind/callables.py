@@ -8,14 +8,8 @@ from itertools import chain
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType
 from typing import Any
 
-from lrsched.rewind.kinds import Access, Child, Kind, Registry
-from lrsched.rewind.libraries import is_of_library, is_users_own
-
-
-def _of_partial(function: partial[Any]) -> Iterable[Child]:
-    yield ".func", function.func
-    yield ".args", function.args, Access.PASSED
-    yield ".keywords", function.keywords, Access.PASSED
+from lrsched.rewind.kinds import MAX_ENTRIES, Child, Kind, Registry
+from lrsched.rewind.objects import is_of_library, is_users_own
 
 
 def _of_method(method: Any) -> Iterable[Child]:
@@ -33,29 +27,46 @@ def _of_class(of: type) -> Iterable[Child]:
                     yield f".{name}", value
 
 
+def _of_partial(registry: Registry, function: partial[Any]) -> Iterable[Child]:
+    yield ".func", function.func
+    yield from _around(registry, {".args": function.args, ".keywords": function.keywords})
+
+
 def _of_function(registry: Registry, function: FunctionType) -> Iterable[Child]:
     """Return what a function has taken along from where it was defined, and names there."""
     if is_of_library(function.__module__):
         return
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    for name, cell in cells:
+    taken = {".__defaults__": function.__defaults__, ".__kwdefaults__": function.__kwdefaults__}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            yield f".{name}", cell.cell_contents, Access.PASSED
+            taken[f".{name}"] = cell.cell_contents
         except ValueError:  # an empty one
             continue
-    yield ".__defaults__", function.__defaults__, Access.PASSED
-    yield ".__kwdefaults__", function.__kwdefaults__, Access.PASSED
+    yield from _around(registry, taken)
     if is_users_own(function.__module__):
         for name in _names_in(function.__code__):
             value = function.__globals__.get(name)
             kind = registry.of(value)
             # Other variables of a module are where you note what you see.
-            if kind is not None and (kind.draws or _is_function(value)):
+            is_function = callable(value) and not isinstance(value, type)
+            if kind is not None and (kind.draws or is_function):
                 yield f".__globals__[{name!r}]", value
 
 
-def _is_function(value: Any) -> bool:
-    return callable(value) and not isinstance(value, type)
+def _around(registry: Registry, variables: dict[str, Any]) -> Iterable[Child]:
+    """Return the objects in variables of the code around, but not their lists and arrays.
+
+    These are where you note what you see; what is in small ones is looked for.
+    """
+    pending = list(variables.items())
+    for path, value in pending:
+        kind = registry.of(value)
+        if kind is None or kind.size is not None:
+            continue
+        if kind.entries is None:
+            yield path, value
+        elif len(pending) + kind.entries(value) <= MAX_ENTRIES:
+            pending += [(path + label, child) for label, child, *_ in kind.children(value)]
 
 
 @lru_cache(1024)
@@ -71,4 +82,4 @@ def add_to(registry: Registry) -> None:
     registry.add(Kind(_of_class), type)
     registry.add(Kind(of_function), FunctionType)
     registry.add(Kind(_of_method), MethodType, BuiltinMethodType)
-    registry.add(Kind(_of_partial), partial)
+    registry.add(Kind(partial(_of_partial, registry)), partial)

@@ -5,54 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 Restore = Callable[[], object]
-# The way from a value to one that it leads to, that value, and where it matters, the access to it.
-Child = tuple[str, Any] | tuple[str, Any, "Access"]
+# The way from a value to one that it leads to, that value, and whether that is state of any size.
+Child = tuple[str, Any] | tuple[str, Any, bool]
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
+# Larger values are data rather than state: the entries of a container, with those of the containers
+# in it, and the bytes of an array, or of all arrays in a container.
+MAX_ENTRIES = 10_000
+MAX_BYTES = 2**24
 # How many types a registry remembers.
 MAX_TYPES = 4096
 
 
 class NotWritableError(Exception):
     """A value has no content that could be written back in place; raised by a `capture`."""
-
-
-class Access(IntEnum):
-    """What may be done with a value, by the way that a walk has come to it.
-
-    Attributes:
-        PASSED: A variable of the code around, where a user notes what he sees: only what it leads
-            to is restored.
-        LIMITED: Restored if it is small enough to be state rather than data.
-        WHOLE: Restored whatever its size.
-    """
-
-    PASSED = 0
-    LIMITED = 1
-    WHOLE = 2
-
-
-class Limits(NamedTuple):
-    """How large state may be; of what is larger, only the length is watched.
-
-    Attributes:
-        entries: Of a container, with those of the containers in it.
-        bytes: Of an array, or of all arrays in a container.
-    """
-
-    entries: int = 10_000
-    bytes: int = 2**24
-
-
-def no_children(value: Any) -> Iterable[Child]:
-    """Return no children."""
-    return ()
 
 
 @dataclass(frozen=True)
@@ -69,18 +40,16 @@ class Kind:
             that is not looked at.
         entries: Counts the entries of a container.
         size: Counts the bytes of an array.
-        counts: What its attributes hold counts to the size of a container that it is in.
-        draws: Decides which batches come next, so that it is state even in a training loop.
+        draws: Is a random generator.
         suspend: Sets aside what is under way, and returns a function that resumes it.
     """
 
-    children: Callable[[Any], Iterable[Child]] = no_children
+    children: Callable[[Any], Iterable[Child]] = lambda value: ()
     attributes: Callable[[Any], dict[str, Any]] | None = None
     capture: Callable[[Any], Restore] | None = None
     digest: Callable[[Any], Hashable] | None = None
     entries: Callable[[Any], int] | None = None
     size: Callable[[Any], int] | None = None
-    counts: bool = False
     draws: bool = False
     suspend: Callable[[Any], Restore] | None = None
 
@@ -99,10 +68,10 @@ class Registry:
         self._of_type = lru_cache(MAX_TYPES)(self._search)
 
     def add(self, kind: Kind, *types: type | str) -> None:
-        """Add the kind of some types.
+        """Add the kind of some types, and of those derived from them.
 
         Args:
-            kind: What to do with values of the types, and of those derived from them.
+            kind: What to do with values of the types.
             types: Classes, or the names of classes of a module that may never be imported, with a
                 colon between: "torch:Generator".
         """
@@ -111,8 +80,9 @@ class Registry:
 
     def of(self, value: Any) -> Kind | None:
         """Return the kind of a value; None where it is left alone."""
+        # A proxy is not asked for its class.
         of: Any = type(value)
-        return self._of_type(of)
+        return None if issubclass(of, PLAIN) else self._of_type(of)
 
     def _search(self, of: Any) -> Kind | None:
         kinds = (kind for known, kind in reversed(self._entries) if derives(of, known))
@@ -128,12 +98,6 @@ def derives(of: Any, known: Any) -> bool:
             return False
         known = attrgetter(name)(sys.modules[module])
     return issubclass(of, known)
-
-
-def is_plain(value: Any) -> bool:
-    """Return whether a value is one that cannot change; a proxy is not asked for its class."""
-    of: Any = type(value)
-    return issubclass(of, PLAIN)
 
 
 def is_a(value: Any, *known: type | str) -> bool:

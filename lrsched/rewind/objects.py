@@ -1,21 +1,45 @@
-"""Objects: their attributes, in a dict and in slots."""
+"""Objects of the user's: their attributes, in a dict and in slots."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections import UserDict, UserList
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import FunctionType, MemberDescriptorType, SimpleNamespace
 from typing import Any
 
-from lrsched.rewind.kinds import MAX_TYPES, Kind, is_a
-from lrsched.rewind.libraries import is_of_library
+from lrsched.rewind.kinds import MAX_TYPES
 
-OPTIMIZERS = ("torch.optim:Optimizer", "keras:Optimizer")
 # Of Python, and made for users to keep things in.
 OF_PYTHON = (SimpleNamespace, argparse.Namespace, UserDict, UserList)
+# Their objects are not opened, and those of Python neither: what they keep is none of a training's
+# business, or restored by the kinds that the adapters add.
+LIBRARIES = (
+    {"accelerate", "flax", "h5py", "jax", "jaxlib", "keras", "lightning", "lrsched", "lrsched_tf"}
+    | {"lrsched_torch", "ml_dtypes", "numpy", "optree", "pandas", "pytorch_lightning", "scipy"}
+    | {"tensorflow", "torch"}
+)
 Attributes = Callable[[Any], dict[str, Any]]
+
+
+def is_of_library(module: str | None) -> bool:
+    """Return whether a module is of Python, of what Cython compiles, or of a framework."""
+    package = str(module).partition(".")[0]
+    if package in sys.stdlib_module_names:
+        # A file of the user's may have the name of one of them, such as code.py.
+        file = getattr(sys.modules.get(str(module)), "__file__", None) or ""
+        return not file.endswith(".py") or file.startswith(os.path.dirname(os.__file__))
+    return package in LIBRARIES or package.startswith("_cython_")
+
+
+def is_users_own(module: str | None) -> bool:
+    """Return whether a module is neither of a library nor installed."""
+    file = getattr(sys.modules.get(str(module)), "__file__", None) or ""
+    installed = "site-packages" in file or "dist-packages" in file
+    return not (installed or is_of_library(module))
 
 
 @lru_cache(MAX_TYPES)
@@ -44,11 +68,7 @@ def attributes_of(owner: Any) -> dict[str, Any]:
 
 def without(*names: str) -> Attributes:
     """Return a function that reads the attributes of an object but for some."""
-
-    def attributes(owner: Any) -> dict[str, Any]:
-        return {name: v for name, v in attributes_of(owner).items() if name not in names}
-
-    return attributes
+    return lambda owner: {n: v for n, v in attributes_of(owner).items() if n not in names}
 
 
 def restore_attributes(owner: Any, attributes: Attributes, content: Mapping[str, Any]) -> None:
@@ -76,11 +96,3 @@ def is_owner(of: Any) -> bool:
     if issubclass(of, (type, FunctionType)) or not (of.__dictoffset__ or slots_of(of)):
         return False
     return not is_of_library(of.__module__)
-
-
-def is_training_loop(attributes: Mapping[str, Any]) -> bool:
-    """Return whether an object that has these attributes trains: it keeps notes for the user."""
-    return any(is_a(value, *OPTIMIZERS) for value in attributes.values())
-
-
-OBJECT = Kind(attributes=attributes_of, counts=True)

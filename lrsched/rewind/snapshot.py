@@ -6,134 +6,68 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from lrsched.rewind.generators import Source
-from lrsched.rewind.iterators import is_unknown
 from lrsched.rewind.kinds import (
-    Access,
+    MAX_BYTES,
+    MAX_ENTRIES,
     Child,
     Kind,
-    Limits,
     NotWritableError,
     Registry,
     Restore,
-    is_plain,
 )
-from lrsched.rewind.objects import is_training_loop, restore_attributes
+from lrsched.rewind.objects import attributes_of, restore_attributes
+from lrsched.rewind.values import UNKNOWN, Source
 
-LIMITS = Limits()
-# Bytes of an entry of a container, whose order is captured also where it is data.
-ENTRY = 8
+# Entries of a container whose order is restored also where it is data.
+MAX_ORDERED = 2**21
 
-
-class Node(NamedTuple):
-    """A value that a walk has come to.
-
-    Attributes:
-        path: The way to it, as in "model.table['seen']".
-        value: The value.
-        kind: What is done with values of its type.
-        attributes: Those of its attributes that are state, or None.
-        captured: Whether its content may be captured; else it is only watched.
-    """
-
-    path: str
-    value: Any
-    kind: Kind
-    attributes: dict[str, Any] | None
-    captured: bool
+# The path of a value, as in "model.table['seen']", the value, its kind, those of its attributes
+# that are state, and whether its content may be captured; else it is only watched.
+Node = tuple[str, Any, Kind, dict[str, Any] | None, bool]
 
 
-class Watched(NamedTuple):
-    """A value that is not captured, with what tells whether it has changed."""
-
-    path: str
-    value: Any
-    digest: Callable[[Any], Hashable]
-    before: Hashable
-
-    def has_changed(self) -> bool:
-        return self.digest(self.value) != self.before
-
-
-def walk(roots: Iterable[Child], registry: Registry, limits: Limits = LIMITS) -> Iterator[Node]:
+def walk(roots: Iterable[Child], registry: Registry) -> Iterator[Node]:
     """Yield everything that some objects lead to, each value once.
 
     Args:
         roots: Objects with their names.
         registry: Says what a value leads to.
-        limits: Larger containers and arrays are data, and not opened.
     """
     queue = deque[Child](roots)
-    # The values too, whose ids must not become those of others.
-    seen: dict[int, tuple[Any, Access]] = {}
+    # The values too, whose ids must not become those of others, and whether of any size.
+    seen: dict[int, tuple[Any, bool]] = {}
     while queue:
         path, value, *given = queue.popleft()
-        access = given[0] if given else Access.LIMITED
-        kind = None if is_plain(value) else registry.of(value)
+        kind, whole = registry.of(value), any(given)
         if kind is None:
             continue
-        is_variable = kind.entries is not None or kind.size is not None
         known = seen.get(id(value))
-        if known is not None and (known[1] >= access or not is_variable):
+        sized = kind.entries is not None or kind.size is not None
+        if known is not None and (known[1] >= whole or not sized):
             continue
-        seen[id(value)] = value, access
+        seen[id(value)] = value, whole
         captured = opened = True
-        if is_variable and access is not Access.WHOLE:
-            captured, opened = _permitted(value, kind, access, registry, limits)
+        if kind.entries is not None and not whole:
+            opened = is_small(value, registry)
+            captured = opened or kind.entries(value) <= MAX_ORDERED
+        elif kind.size is not None and not whole:
+            captured = kind.size(value) <= MAX_BYTES
         attributes = None if kind.attributes is None else dict(kind.attributes(value))
-        if attributes and kind.counts and is_training_loop(attributes):
-            # What decides about the batches, and none of its notes.
-            queue += (part for part in _parts(path, attributes) if _draws(registry, part[1]))
-            continue
-        if captured or access is not Access.PASSED:
-            yield Node(path, value, kind, attributes, captured)
+        yield path, value, kind, attributes, captured
         if opened:
-            inherited = [] if kind.entries is None else [_inherited(access)]
-            queue += [
-                (path + label, child, *(own or inherited))
-                for label, child, *own in kind.children(value)
-            ]
+            queue += [(path + label, *child) for label, *child in kind.children(value)]
         if attributes is not None:
-            queue += _parts(path, attributes)
+            queue += [(f"{path}.{name}", part) for name, part in attributes.items()]
             queue.append((f"{path}.__class__", type(value)))
 
 
-def _parts(path: str, attributes: dict[str, Any]) -> Iterator[Child]:
-    for name, part in attributes.items():
-        if not is_plain(part):
-            yield f"{path}.{name}", part
-
-
-def _draws(registry: Registry, value: Any) -> bool:
-    kind = registry.of(value)
-    return kind is not None and kind.draws
-
-
-def _inherited(access: Access) -> Access:
-    """Return the access to what is in a container: of a small one, everything is small enough."""
-    return access if access is Access.PASSED else Access.WHOLE
-
-
-def _permitted(
-    value: Any, kind: Kind, access: Access, registry: Registry, limits: Limits
-) -> tuple[bool, bool]:
-    """Return whether a container or an array may be captured, and whether it may be opened."""
-    if access is Access.PASSED:
-        return False, kind.entries is not None and kind.entries(value) <= limits.entries
-    if kind.entries is not None:
-        length = kind.entries(value)
-        return length * ENTRY <= limits.bytes, is_small(value, registry, limits)
-    small = kind.size is None or kind.size(value) <= limits.bytes
-    return small, True
-
-
-def is_small(container: Any, registry: Registry, limits: Limits) -> bool:
+def is_small(container: Any, registry: Registry) -> bool:
     """Return whether a container is state rather than data, with all that is in it."""
     entries, size, pending, seen = 0, 0, [container], set[int]()
     for value in pending:
-        kind = None if is_plain(value) else registry.of(value)
+        kind = registry.of(value)
         if kind is None or id(value) in seen:
             continue
         seen.add(id(value))
@@ -141,12 +75,12 @@ def is_small(container: Any, registry: Registry, limits: Limits) -> bool:
             entries += kind.entries(value)
         elif kind.size is not None:
             size += kind.size(value)
-        if entries > limits.entries or size > limits.bytes:
+        if entries > MAX_ENTRIES or size > MAX_BYTES:
             return False
         if kind.entries is not None:
             pending += [child for _, child, *_ in kind.children(value)]
-        if kind.counts and kind.attributes is not None:
-            pending += kind.attributes(value).values()
+        if kind.attributes is attributes_of:  # and not a model, say
+            pending += attributes_of(value).values()
     return True
 
 
@@ -161,7 +95,6 @@ class Snapshot:
         registry: Says what to do with a value.
         sources: State of the process, restored after everything else.
         verify: Digest what is not captured, so that `differences` can tell whether it has changed.
-        limits: Larger containers and arrays are data, of which only the length is watched.
     """
 
     def __init__(
@@ -171,40 +104,35 @@ class Snapshot:
         *,
         sources: Iterable[Source] = (),
         verify: bool = True,
-        limits: Limits = LIMITS,
     ) -> None:
         # The first, since to capture a state may draw from them.
         self._sources = [(s.name, partial(s.write, s.read())) for s in sources]
         self._restores: list[tuple[str, Restore]] = []
-        self._watched: list[Watched] = []
-        self._suspendable: list[tuple[str, Any, Callable[[Any], Restore]]] = []
+        # What tells whether a value has changed, and what that said before.
+        self._watched: list[tuple[str, Callable[[], Hashable], Hashable]] = []
+        self._suspendable: list[tuple[str, Callable[[], Restore]]] = []
         self._resumes: list[tuple[str, Restore]] = []
         self._failed: list[str] = []
         self._values: dict[int, Any] = {}
-        for node in walk(roots, registry, limits):
-            self._values[id(node.value)] = node.value
-            if node.kind.suspend is not None:
-                self._suspendable.append((node.path, node.value, node.kind.suspend))
-            if not self._capture(node) and verify:
-                self._watch(node)
+        for path, value, kind, attributes, captured in walk(roots, registry):
+            self._values[id(value)] = value
+            if kind.suspend is not None:
+                self._suspendable.append((path, partial(kind.suspend, value)))
+            done = captured and self._capture(path, value, kind)
+            if attributes is not None and kind.attributes is not None:
+                restore = partial(restore_attributes, value, kind.attributes, attributes)
+                self._restores.append((path, restore))
+            if verify and not done and kind.digest is not None:
+                digest = partial(kind.digest, value)
+                self._watched.append((path, digest, digest()))
 
-    def _capture(self, node: Node) -> bool:
-        """Capture the content of a value, if that is possible, and its attributes."""
-        path, value, kind, attributes, permitted = node
-        done = False
-        if kind.capture is not None and permitted:
+    def _capture(self, path: str, value: Any, kind: Kind) -> bool:
+        """Capture the content of a value, if that is possible."""
+        if kind.capture is not None:
             with suppress(NotWritableError):
                 self._restores.append((path, kind.capture(value)))
-                done = True
-        if attributes is not None and kind.attributes is not None:
-            restore = partial(restore_attributes, value, kind.attributes, attributes)
-            self._restores.append((path, restore))
-        return done
-
-    def _watch(self, node: Node) -> None:
-        if node.kind.digest is not None:
-            before = node.kind.digest(node.value)
-            self._watched.append(Watched(node.path, node.value, node.kind.digest, before))
+                return True
+        return False
 
     def values(self) -> Iterable[Any]:
         """Return everything that the walk has come to."""
@@ -217,12 +145,7 @@ class Snapshot:
     def suspend(self) -> None:
         """Set aside what is under way, such as epochs of loaders, until `restore`."""
         if not self._resumes:
-            self._resumes = [(path, suspend(value)) for path, value, suspend in self._suspendable]
-
-    def resume(self) -> None:
-        """Resume what was set aside."""
-        resumes, self._resumes = self._resumes, []
-        self._run(resumes)
+            self._resumes = [(path, suspend()) for path, suspend in self._suspendable]
 
     def restore(self, *, sources: bool = True) -> None:
         """Restore everything, whatever part of it fails; may be called again.
@@ -231,14 +154,14 @@ class Snapshot:
             sources: The state of the process too; False lets that go on from where it is.
         """
         self._failed = []
-        self.resume()
-        self._run(self._restores)
+        resumes, self._resumes = self._resumes, []
+        self._run(resumes)
+        self._restore_values()
         if sources:
-            self.restore_sources()
+            self._run(self._sources)
 
-    def restore_sources(self) -> None:
-        """Restore the state of the process."""
-        self._run(self._sources)
+    def _restore_values(self) -> None:
+        self._run(self._restores)
 
     def _run(self, restores: Sequence[tuple[str, Restore]]) -> None:
         for path, restore in restores:
@@ -249,10 +172,10 @@ class Snapshot:
 
     def differences(self) -> list[str]:
         """Return the paths of what could not be restored, or has changed and cannot be."""
-        changed = [watched.path for watched in self._watched if watched.has_changed()]
+        changed = (path for path, digest, before in self._watched if digest() != before)
         return list(dict.fromkeys((*self._failed, *changed)))
 
     def notes(self) -> list[str]:
         """Return sentences on what may have changed and does not tell."""
-        unknown = (watched.path for watched in self._watched if is_unknown(watched.before))
+        unknown = (path for path, _, before in self._watched if before == UNKNOWN)
         return [f"{path} is an iterator: what was read from it is gone." for path in unknown]

@@ -10,9 +10,9 @@ from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import Any
 
-from lrsched.rewind.generators import Source, capture_state
-from lrsched.rewind.kinds import Access, Child, Kind, NotWritableError, Registry, Restore, is_a
+from lrsched.rewind.kinds import Child, Kind, NotWritableError, Registry, Restore
 from lrsched.rewind.objects import attributes_of, without
+from lrsched.rewind.values import Source, capture_state
 
 # Where a DataLoader keeps an epoch that is under way, and what it keeps there when none is.
 UNDER_WAY = {"_iterator": None, "_initial_iter_for_state_dict": False}
@@ -34,6 +34,13 @@ def random_sources() -> Iterable[Source]:
         yield Source("random numbers of mps", torch.mps.get_rng_state, torch.mps.set_rng_state)
 
 
+def is_dense(tensor: Any) -> bool:
+    """Return whether a tensor is elements at equal distances in memory, which can be written to."""
+    return str(tensor.layout) == "torch.strided" and not (
+        tensor.is_nested or tensor.is_quantized or tensor.is_meta
+    )
+
+
 def capture_tensor(tensor: Any, device: Any = None) -> Restore:
     """Copy a tensor, which gradient it has and whether it needs one; returns what restores them.
 
@@ -44,47 +51,29 @@ def capture_tensor(tensor: Any, device: Any = None) -> Restore:
     Raises:
         NotWritableError: a tensor of another layout, or without memory.
     """
-    values = _capture_values(tensor, device)
-    if not tensor.is_leaf:
-        return values
-    gradient, needed = tensor.grad, tensor.requires_grad
-
-    def restore() -> None:
-        values()
-        if tensor.grad is not gradient:
-            tensor.grad = gradient
-        if tensor.requires_grad is not needed:
-            tensor.requires_grad_(needed)
-
-    return restore
-
-
-def gradient_of(tensor: Any) -> Iterable[Child]:
-    """Return the gradient of a tensor, which is a tensor of its own."""
-    return [(".grad", tensor.grad, Access.WHOLE)] if tensor.is_leaf else ()
-
-
-def _capture_values(tensor: Any, device: Any) -> Restore:
-    if tensor.is_meta:
-        return lambda: None
-    is_made_of_others = hasattr(tensor, "__tensor_flatten__") or hasattr(tensor, "to_local")
-    if not (is_dense(tensor) and (is_made_of_others or tensor.data_ptr() or not tensor.numel())):
+    if not is_dense(tensor):
         raise NotWritableError("a tensor without elements in memory of its own")
     memory = _memory_of(tensor)
     content = memory.to(device or memory.device, copy=True)
     # A tensor made of others, such as a shard, has no memory of its own.
-    view = None if hasattr(tensor, "__tensor_flatten__") else tensor.detach()
-    return partial(_refill, tensor, view, memory, content)
+    has_memory = tensor.__torch_dispatch__ is sys.modules["torch"].Tensor.__torch_dispatch__
+    view = tensor.detach() if has_memory else None
+    is_leaf = tensor.is_leaf
+    gradient, needed = (tensor.grad, tensor.requires_grad) if is_leaf else (None, False)
 
+    def restore() -> None:
+        # What is trained is written to all the time.
+        if tensor.requires_grad or not _is_same(memory, content):
+            memory.copy_(content)
+        if view is not None and not tensor.is_set_to(view):
+            # After `tensor.data = ...` it is somewhere else.
+            tensor.data = view
+        if is_leaf and tensor.grad is not gradient:
+            tensor.grad = gradient
+        if is_leaf and tensor.requires_grad is not needed:
+            tensor.requires_grad_(needed)
 
-def is_dense(tensor: Any) -> bool:
-    """Return whether a tensor is elements at equal distances in memory."""
-    return str(tensor.layout) == "torch.strided" and not (tensor.is_nested or tensor.is_quantized)
-
-
-def version_of(tensor: Any) -> Hashable:
-    """Return the number of elements of a tensor, and how often it has been written to."""
-    return tensor.numel(), 0 if tensor.is_inference() else tensor._version
+    return restore
 
 
 def _memory_of(tensor: Any) -> Any:
@@ -98,30 +87,36 @@ def _memory_of(tensor: Any) -> Any:
     return memory
 
 
-def _refill(tensor: Any, view: Any, memory: Any, content: Any) -> None:
-    # What is trained is written to all the time.
-    if tensor.requires_grad or not _is_same(memory, content):
-        memory.copy_(content)
-    if view is not None and not tensor.is_set_to(view):
-        # After `tensor.data = ...` it is somewhere else.
-        tensor.data = view
-
-
 def _is_same(memory: Any, content: Any) -> bool:
-    """Return whether there is nothing to write, as in memory that must not be written to.
+    """Return whether memory of another library has the content, since it may be read-only.
 
-    A file may be mapped there for reading only, which a tensor does not tell; only what torch has
-    allocated itself can be resized. Elsewhere than on the host there is no such memory, and to
-    compare would be to wait.
+    A tensor does not tell that, but only what torch has allocated itself can be resized.
     """
     torch = sys.modules["torch"]
-    if type(memory) is not torch.Tensor or memory.untyped_storage().resizable():
-        return False
-    if memory.device.type != "cpu" or content.device.type != "cpu":
+    is_own = type(memory) is not torch.Tensor or memory.untyped_storage().resizable()
+    if is_own or not (memory.is_cpu and content.is_cpu):
         return False
     # As bytes, since a NaN differs from itself and zeros of both signs are equal.
-    flat = (part.resolve_conj().resolve_neg().reshape(-1) for part in (memory, content))
-    return bool(torch.equal(*(part.contiguous().view(torch.uint8) for part in flat)))
+    flat = (part.resolve_conj().resolve_neg().flatten() for part in (memory, content))
+    return bool(torch.equal(*(part.view(torch.uint8) for part in flat)))
+
+
+def gradient_of(tensor: Any) -> Iterable[Child]:
+    """Return the gradient of a tensor, which is a tensor of its own."""
+    return [(".grad", tensor.grad, True)] if tensor.is_leaf else ()
+
+
+def version_of(tensor: Any) -> Hashable:
+    """Return the number of elements of a tensor, and how often it has been written to."""
+    return tensor.numel(), 0 if tensor.is_inference() else tensor._version
+
+
+TENSOR = Kind(
+    gradient_of,
+    capture=capture_tensor,
+    digest=version_of,
+    size=lambda tensor: tensor.nbytes if is_dense(tensor) else 0,
+)
 
 
 def _suspend(loader: Any) -> Restore:
@@ -148,31 +143,13 @@ def end_reading(batches: Any) -> None:
         batches._shutdown_workers()
 
 
-def is_loader(value: Any) -> bool:
-    """Return whether a value is a DataLoader."""
-    return is_a(value, "torch.utils.data:DataLoader")
-
-
-def _of_epoch(epoch: Any) -> Iterable[Child]:
-    for name, value in vars(epoch).items():
-        yield f".{name}", value
-
-
-TENSOR = Kind(
-    gradient_of,
-    capture=capture_tensor,
-    digest=version_of,
-    size=lambda tensor: tensor.nbytes if is_dense(tensor) and not tensor.is_meta else 0,
-)
-
-
 def add_to(registry: Registry) -> None:
     """Add the kinds of torch's values, for when torch is there."""
     registry.add(TENSOR, "torch:Tensor")
     registry.add(Kind(capture=capture_state, draws=True), "torch:Generator")
-    data = Kind(attributes=attributes_of, counts=True, draws=True)
+    data = Kind(attributes=attributes_of)
     registry.add(data, "torch.utils.data:Dataset", "torch.utils.data:Sampler")
-    loader = Kind(attributes=without(*UNDER_WAY), draws=True, suspend=_suspend)
+    loader = Kind(attributes=without(*UNDER_WAY), suspend=_suspend)
     registry.add(loader, "torch.utils.data:DataLoader")
-    epoch = Kind(_of_epoch, digest=lambda epoch: epoch._num_yielded)
+    epoch = Kind(digest=lambda epoch: epoch._num_yielded)
     registry.add(epoch, "torch.utils.data.dataloader:_BaseDataLoaderIter")

@@ -12,7 +12,7 @@ import numpy as np
 from lrsched import Schedule
 from lrsched._validate import check_bool, check_choice
 from lrsched._warn import warn_user
-from lrsched.rewind.interrupt import DeferredInterrupt
+from lrsched.rewind.restore_on_exit import DeferredInterrupt
 from lrsched_tf.callbacks.recipe import FitLength, Recipe, RunLength, Schedules, given_schedules
 from lrsched_tf.compiled.installation import (
     Installation,

@@ -13,8 +13,7 @@ from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.range_test import RangeTest
-from lrsched.rewind.interrupt import DeferredInterrupt
-from lrsched.rewind.restore_on_exit import RestoreOnExit
+from lrsched.rewind.restore_on_exit import DeferredInterrupt, RestoreOnExit
 from lrsched_tf.compiled.optimizers import OwnRates
 from lrsched_tf.finder.driver import SweepDriver, Tally
 from lrsched_tf.fit_guard import FitGuard

@@ -13,8 +13,8 @@ from typing import Any
 import keras
 from keras.src.trainers.data_adapters import get_data_adapter
 
-from lrsched.rewind.interrupt import DeferredInterrupt
-from lrsched.rewind.libraries import is_of_library
+from lrsched.rewind.objects import is_of_library
+from lrsched.rewind.restore_on_exit import DeferredInterrupt
 
 # Where adapters of Keras keep what they iterate over, but for what TensorFlow reads by itself.
 SOURCES = ("_dataset", "_dataloader")

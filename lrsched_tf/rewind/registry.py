@@ -10,11 +10,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from lrsched.rewind.containers import children, is_same
-from lrsched.rewind.kinds import Access, Child, Kind, Registry, Restore
+from lrsched.rewind.kinds import Child, Kind, Registry, Restore
 from lrsched.rewind.objects import without
 from lrsched.rewind.registry import new_registry
 from lrsched.rewind.torch_values import capture_tensor, gradient_of, version_of
+from lrsched.rewind.values import children, is_same
 
 # What `fit` and the JAX trainer keep in a model for themselves.
 OF_FIT = ("history", "_eval_epoch_iterator", "_jax_state", "_jax_state_synced")
@@ -30,7 +30,7 @@ def settings_of(variable: keras.Variable) -> dict[str, Any]:
 
 def _value_of(variable: keras.Variable) -> Iterable[Child]:
     """Return what holds the value: a variable of TensorFlow, or a parameter of torch."""
-    return [("", variable._value, Access.WHOLE)]
+    return [("", variable._value, True)]
 
 
 def _capture_on_jax(variable: keras.Variable) -> Restore:
@@ -70,7 +70,7 @@ def _of_module(module: Any) -> Iterable[Child]:
     """Return the parameters and buffers of a module of torch, which are state whatever the size."""
     for tensors in (module._parameters, module._buffers):
         for name, tensor in tensors.items():
-            yield f".{name}", tensor, Access.WHOLE
+            yield f".{name}", tensor, True
 
 
 def registry_of_keras() -> Registry:
@@ -85,7 +85,7 @@ def registry_of_keras() -> Registry:
         keras.random.SeedGenerator,
         "keras.src.utils.tracking:Tracker",
     )
-    registry.add(Kind(attributes=attributes, draws=True), keras.utils.PyDataset)
+    registry.add(Kind(attributes=attributes), keras.utils.PyDataset)
     # They keep notes for the user.
     registry.add(Kind(attributes=lambda callback: {}), keras.callbacks.Callback)
     if ON_JAX:

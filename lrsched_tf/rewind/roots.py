@@ -10,10 +10,10 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
-from lrsched.rewind.generators import PROCESS, Source
-from lrsched.rewind.kinds import Child
+from lrsched.rewind.kinds import Child, is_a
 from lrsched.rewind.snapshot import Snapshot
-from lrsched.rewind.torch_values import is_loader, random_sources
+from lrsched.rewind.torch_values import random_sources
+from lrsched.rewind.values import PROCESS, Source
 from lrsched_tf.rewind.registry import REGISTRY
 
 SEEDS = "global_seed_generator"
@@ -47,7 +47,7 @@ def roots_of_model(model: Any) -> Iterable[Child]:
 
 def roots_of_data(data: Any) -> Iterable[Child]:
     """Return what keeps state of the `x` of `fit`, and not samples alone."""
-    if isinstance(data, keras.utils.PyDataset) or is_loader(data):
+    if is_a(data, keras.utils.PyDataset, "torch.utils.data:DataLoader"):
         yield "data", data
     for function in functions_of(pipeline(data)):
         yield from ((f"data.{variable.name}", variable) for variable in function.variables)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsched._validate import check_type
-from lrsched_torch.rewind.loaders import Batches
+from lrsched_torch.finder.batches import Batches
 
 GROUPS = ("ratio", "equal")
 # Of what could not be restored.

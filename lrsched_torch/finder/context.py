@@ -17,6 +17,7 @@ from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.range_test import DEFAULT_SWEEP, RangeTest
 from lrsched.rewind.restore_on_exit import RestoreOnExit
+from lrsched_torch.finder.accelerate import accumulated_gradients
 from lrsched_torch.finder.arguments import (
     GROUPS,
     REMEDY,
@@ -25,11 +26,10 @@ from lrsched_torch.finder.arguments import (
     enabled_scaler,
     listed,
 )
+from lrsched_torch.finder.batches import Batches
 from lrsched_torch.finder.driver import SweepDriver, failed_in_vain
 from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
 from lrsched_torch.finder.user_loop import UserLoop
-from lrsched_torch.rewind.accelerate import accumulated_gradients
-from lrsched_torch.rewind.loaders import Batches
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
 LEFT_EARLY = "left before the end of the sweep"

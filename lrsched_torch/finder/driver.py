@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrsched.range_test import RangeTest
+from lrsched_torch.finder.accelerate import scaler_of
 from lrsched_torch.group_writer import Row, writer_for
 from lrsched_torch.param_groups import Group, unalias
-from lrsched_torch.rewind.accelerate import scaler_of
 from lrsched_torch.update_counter import UpdateCounter
 
 # Losses are read from the device this many at a time: reading one makes the host wait for it.

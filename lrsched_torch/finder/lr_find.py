@@ -20,6 +20,7 @@ from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.range_test import DEFAULT_SWEEP, RangeTest
 from lrsched.rewind.restore_on_exit import RestoreOnExit
+from lrsched_torch.finder.accelerate import begin_updates
 from lrsched_torch.finder.arguments import (
     GROUPS,
     REMEDY,
@@ -30,11 +31,10 @@ from lrsched_torch.finder.arguments import (
     validation_batches,
     with_scaler,
 )
+from lrsched_torch.finder.batches import Batches
 from lrsched_torch.finder.driver import SweepDriver, failed_in_vain
 from lrsched_torch.finder.objective import objective
 from lrsched_torch.finder.training_step import training_step
-from lrsched_torch.rewind.accelerate import begin_updates
-from lrsched_torch.rewind.loaders import Batches
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def lr_find(
             device=checked_device("snapshot_device", snapshot_device),
             verify=verify,
             # With a state of their own, such as a running mean.
-            functions={"criterion": criterion, "forward": forward, "loss": loss},
+            functions=[("criterion", criterion), ("forward", forward), ("loss", loss)],
         ),
     )
     with RestoreOnExit(finder.snapshot, *sources, remedy=REMEDY) as end, finder.bar:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lrsched_torch.finder.batches import Batches
 from lrsched_torch.finder.objective import Objective, check_trainable, mover, one_number
-from lrsched_torch.rewind.loaders import Batches
 
 
 def training_step(

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lrsched_torch.finder.accelerate import accumulated_gradients
 from lrsched_torch.finder.driver import SweepDriver, flat
 from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
-from lrsched_torch.rewind.accelerate import accumulated_gradients
 from lrsched_torch.update_counter import UpdateCounter
 
 

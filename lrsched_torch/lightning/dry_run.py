@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrsched.rewind.interrupt import DeferredInterrupt
 from lrsched.rewind.objects import restore_attributes
-from lrsched_torch.rewind.loaders import Batches
+from lrsched.rewind.restore_on_exit import DeferredInterrupt
+from lrsched.rewind.snapshot import Snapshot
 from lrsched_torch.rewind.process import random_sources
+from lrsched_torch.rewind.registry import registry_for
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 # Attributes of every callback that are no hooks.
@@ -240,9 +241,9 @@ def _load_data(loop: Any, end: ExitStack) -> bool:
     if not isinstance(loaders, combined.CombinedLoader):
         loaders = combined.CombinedLoader(loaders, "max_size_cycle")
     for loader in loaders.flattened:
-        batches = Batches(loader, verify=False)
-        end.callback(batches.restore)
-        batches.suspend()
+        snapshot = Snapshot([("loader", loader)], registry_for(None), verify=False)
+        end.callback(snapshot.restore)
+        snapshot.suspend()
     loop._data_source = data._DataLoaderSource(copy.copy(loaders), "train_dataloader")
     loop._combined_loader = None
     with warnings.catch_warnings():

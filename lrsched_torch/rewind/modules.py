@@ -1,18 +1,18 @@
-"""Modules: one node each, with their tables, their mode and their own attributes."""
+"""Modules: one node each, with their tables, their mode and their own attributes; parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import filterfalse
+from itertools import chain, filterfalse
 from typing import Any
 
 import torch
 from torch import nn
 
-from lrsched.rewind import containers
-from lrsched.rewind.kinds import PLAIN, Access, Child, Kind, Restore
+from lrsched.rewind.kinds import PLAIN, Child, Kind, Restore
 from lrsched.rewind.torch_values import gradient_of
+from lrsched.rewind.values import capture_container
 
 # What every module has; restored as tables of the module, or set by torch alone.
 MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
@@ -32,17 +32,10 @@ COMPOSED = "__composable_api_state_key"
 
 
 def _children(module: nn.Module) -> Iterator[Child]:
-    tensors: list[tuple[str, torch.Tensor | None]]
-    if isinstance(module, torch.jit.ScriptModule):
-        tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        parts: Iterable[tuple[str, Any]] = module.named_children()
-    else:
-        tensors = [*module._parameters.items(), *module._buffers.items()]
-        parts = module._modules.items()
-    for name, tensor in tensors:
+    for name, tensor in chain(module._parameters.items(), module._buffers.items()):
         if tensor is not None:
-            yield f".{name}", tensor, Access.WHOLE
-    for name, part in parts:
+            yield f".{name}", tensor, True
+    for name, part in module._modules.items():
         yield f".{name}", part
     yield from hooks_in(module, MODULE_HOOKS)
 
@@ -55,44 +48,34 @@ def hooks_in(owner: Any, tables: Iterable[str]) -> Iterator[Child]:
             yield ".hooks", hook
 
 
-def attributes_of(module: nn.Module) -> dict[str, Any]:
-    """Return the own attributes of a module; of torch's layers only settings and tensors.
-
-    The old weight_norm and spectral_norm keep there what they have computed.
-    """
-    kinds: Any = object
-    if not has_own_attributes(module):
-        is_layer = type(module).__module__.startswith("torch.nn.modules.")
-        # What fully_shard, DataParallel and the like note of themselves is no setting.
-        kinds = (torch.Tensor, *PLAIN) if is_layer else torch.Tensor
-    attributes = vars(module)
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Return the own attributes of a module; of torch's layers only settings and tensors."""
+    kind: Any = type(module)
+    attributes, kept = vars(module), _state_in(kind)
     return {
         name: attributes[name]
         # nearly all are torch's own, which are passed over without a line of Python for each
         for name in filterfalse(MODULE_ATTRIBUTES.__contains__, attributes)
-        if isinstance(attributes[name], kinds) and not name.startswith(COMPOSED)
+        if isinstance(attributes[name], kept) and not name.startswith(COMPOSED)
     }
 
 
-def has_own_attributes(module: nn.Module) -> bool:
-    """Return whether a module may count or cache something; torch's own layers do not.
-
-    fully_shard makes a class of its own, in torch, out of the user's.
-    """
-    kind: Any = type(module)
-    return not _is_of_torch(kind)
-
-
 @lru_cache
-def _is_of_torch(kind: type) -> bool:
-    return all(f"{base.__module__}.".startswith(("torch.", "builtins.")) for base in kind.__mro__)
+def _state_in(kind: Any) -> Any:
+    """Return the types of those attributes of a kind of module that are state.
+
+    The old weight_norm and spectral_norm keep there what they have computed. fully_shard makes a
+    class of its own, in torch, out of the user's.
+    """
+    if not all(f"{base.__module__}.".startswith(("torch.", "builtins.")) for base in kind.__mro__):
+        return object
+    # What fully_shard, DataParallel and the like note of themselves is no setting.
+    is_layer = kind.__module__.startswith("torch.nn.modules.")
+    return (torch.Tensor, *PLAIN) if is_layer else torch.Tensor
 
 
 def _capture(module: nn.Module) -> Restore:
-    training = module.training
-    # The tables of a scripted module cannot be written to.
-    tables = () if isinstance(module, torch.jit.ScriptModule) else TABLES
-    refill = capture_tables(module, tables)
+    training, refill = module.training, capture_tables(module, TABLES)
 
     def restore() -> None:
         refill()
@@ -105,24 +88,22 @@ def _capture(module: nn.Module) -> Restore:
 
 def capture_tables(owner: Any, names: Iterable[str]) -> Restore:
     """Copy which entries the tables of an object have; most are empty, as those of hooks."""
-    empty, rest = [], []
-    for table in map(vars(owner).get, names):
-        if table:
-            rest.append(containers.capture(table))
-        elif table is not None:  # a wrapper may have none
-            empty.append(table)
+    # A wrapper may have none, and a scripted model some that are fixed.
+    tables = [table for table in map(vars(owner).get, names) if isinstance(table, (dict, set))]
+    empty = [table for table in tables if not table]
+    refills = [capture_container(table) for table in tables if table]
 
     def restore() -> None:
         for table in empty:
             if table:
                 table.clear()
-        for refill in rest:
+        for refill in refills:
             refill()
 
     return restore
 
 
-MODULE = Kind(_children, attributes=attributes_of, capture=_capture)
+MODULE = Kind(_children, attributes=_attributes, capture=_capture)
 
 
 def of_parameter(parameter: nn.Parameter) -> dict[str, Any]:
@@ -135,4 +116,4 @@ def children_of_parameter(parameter: nn.Parameter) -> Iterator[Child]:
     """Yield those, and the gradient, as part of the model."""
     yield from gradient_of(parameter)
     for name, value in of_parameter(parameter).items():
-        yield f".{name}", value, Access.WHOLE
+        yield f".{name}", value, True

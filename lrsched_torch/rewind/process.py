@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from lrsched.rewind import generators, torch_values
-from lrsched.rewind.generators import Source
+from lrsched.rewind import torch_values
+from lrsched.rewind.values import PROCESS, Source
 
 # Before torch 2.4, autocast does not say how it is by device.
 AUTOCAST_DEVICES = ("cpu", "cuda") if hasattr(torch, "get_autocast_dtype") else ()
@@ -16,7 +16,7 @@ AUTOCAST_DEVICES = ("cpu", "cuda") if hasattr(torch, "get_autocast_dtype") else 
 
 def random_sources() -> Iterator[Source]:
     """Yield the generators of Python, NumPy, torch, and of every device in use."""
-    yield from generators.PROCESS
+    yield from PROCESS
     yield from torch_values.random_sources()
 
 

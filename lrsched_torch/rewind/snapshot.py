@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from types import MappingProxyType
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 
 from lrsched.rewind.kinds import is_a
 from lrsched.rewind.snapshot import Snapshot
-from lrsched_torch.rewind.accelerate import ACCELERATOR
+from lrsched.rewind.torch_values import is_dense
 from lrsched_torch.rewind.process import sources
-from lrsched_torch.rewind.registry import registry_for
-from lrsched_torch.rewind.stateful import by_state_dict
+from lrsched_torch.rewind.registry import ACCELERATOR, registry_for
+from lrsched_torch.rewind.stateful import ByStateDict
 
 
 class TrainingSnapshot(Snapshot):
@@ -31,11 +31,12 @@ class TrainingSnapshot(Snapshot):
             Accelerator.
         device: Where the copies live, as `torch.device` takes it; None leaves each where it is.
         verify: Watch what is not restored.
-        functions: What the loss comes from, by name, or None.
+        functions: What the loss comes from, with names.
 
     Raises:
         TypeError: something in `stateful` has no `state_dict` and `load_state_dict`.
-        ValueError: a parameter has no values yet, or `device` keeps none.
+        ValueError: a parameter has no values yet, or cannot be written to in place, or `device`
+            keeps no values.
     """
 
     def __init__(
@@ -46,11 +47,11 @@ class TrainingSnapshot(Snapshot):
         stateful: Iterable[Any] = (),
         device: Any = None,
         verify: bool = True,
-        functions: Mapping[str, Any] = MappingProxyType({}),
+        functions: Iterable[tuple[str, Any]] = (),
     ) -> None:
         # What else there is comes first, since loading a scheduler writes the lr.
         roots = [(f"stateful[{index}]", _restorable(part)) for index, part in enumerate(stateful)]
-        roots += [("model", model), ("optimizer", optimizer), *functions.items()]
+        roots += [("model", model), ("optimizer", optimizer), *functions]
         modules = [part for _, part in roots if isinstance(part, nn.Module)]
         _check_values(modules)
         self._sharded = _sharded_in(modules)
@@ -58,23 +59,17 @@ class TrainingSnapshot(Snapshot):
         registry = registry_for(_checked_device(device))
         super().__init__(roots, registry, sources=sources(), verify=verify)
 
-    def restore(self, *, sources: bool = True) -> None:
-        """Restore everything; may be called again.
-
-        Args:
-            sources: The random numbers too; False lets them go on from where they are.
-        """
+    def _restore_values(self) -> None:
+        # Only here, since grad mode is one of the sources, which come after.
         with torch.no_grad():
             _reshard(self._sharded, without_gradients=True)
-            super().restore(sources=False)
-        if sources:
-            self.restore_sources()  # grad mode is one of them
+            super()._restore_values()
 
 
 def _restorable(part: Any) -> Any:
     """Return an entry of `stateful`, or what restores it by its state dict."""
     known = (nn.Module, Optimizer, torch.amp.GradScaler, ACCELERATOR)
-    return part if is_a(part, *known) else by_state_dict(part)
+    return part if is_a(part, *known) else ByStateDict(part)
 
 
 def _checked_device(device: Any) -> torch.device | None:
@@ -85,13 +80,19 @@ def _checked_device(device: Any) -> torch.device | None:
 
 
 def _check_values(modules: Iterable[nn.Module]) -> None:
-    for path, part in (named for module in modules for named in module.named_modules()):
-        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-            if tensor is not None and (tensor.is_meta or nn.parameter.is_lazy(tensor)):
+    """Check that what is trained can be restored."""
+    for module in modules:
+        for path, tensor in chain(module.named_parameters(), module.named_buffers()):
+            if tensor.is_meta or nn.parameter.is_lazy(tensor):
                 raise ValueError(
-                    "model must have values in its parameters, got none in "
-                    f"{path}{'.' if path else ''}{name} "
+                    f"model must have values in its parameters, got none in {path} "
                     "(a lazy module gets them from its first batch)"
+                )
+            if isinstance(tensor, nn.Parameter) and not is_dense(tensor):
+                raise ValueError(
+                    "model must have parameters that can be written to in place, "
+                    f"got {tensor.layout} of {tensor.dtype} in {path} "
+                    "(make it dense, or a buffer if it is not trained)"
                 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from lrsched.rewind.kinds import Kind, Restore
+from lrsched.rewind.kinds import Restore
 
 
 class ByStateDict:
@@ -16,10 +16,18 @@ class ByStateDict:
 
     Args:
         part: Has `state_dict` and `load_state_dict`.
+
+    Raises:
+        TypeError: it has none.
     """
 
     def __init__(self, part: Any) -> None:
-        self.part = part
+        if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
+            raise TypeError(
+                "stateful must hold objects with state_dict and load_state_dict, "
+                f"got {type(part).__name__}"
+            )
+        self.part = StatefulLoaderAdapter(part) if isinstance(part, DataLoader) else part
 
     def capture(self) -> Restore:
         """Copy the state dict; returns what loads it."""
@@ -27,23 +35,6 @@ class ByStateDict:
 
     def _load(self, state: Any) -> None:
         self.part.load_state_dict(copy.deepcopy(state))
-
-
-BY_STATE_DICT = Kind(capture=ByStateDict.capture)
-
-
-def by_state_dict(part: Any) -> ByStateDict:
-    """Return an entry of `stateful` as an object that is restored by its state dict.
-
-    Raises:
-        TypeError: it has none.
-    """
-    if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
-        raise TypeError(
-            "stateful must hold objects with state_dict and load_state_dict, "
-            f"got {type(part).__name__}"
-        )
-    return ByStateDict(StatefulLoaderAdapter(part) if isinstance(part, DataLoader) else part)
 
 
 class StatefulLoaderAdapter:

@@ -70,10 +70,10 @@ class StepPolicy:
         made = counter.take()
         if self._count == "calls" or counter.captured or not counter.hooked:
             return True
-        if made or step != self._step:  # those of the fast path are not told of
+        if made or step != self._step or counter.rewound:  # of the fast path nothing is told
             self._idle_calls = 0
             self._unseen.forget()
-        self._step = step
+        self._step, counter.rewound = step, False
         before, self._passes = max(self._passes, counter.passes), forward_passes()
         if made:
             if self._is_second_burst(made, step):

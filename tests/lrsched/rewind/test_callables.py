@@ -1,11 +1,14 @@
 """What functions lead to is restored; the variables of the code around are not."""
 
 import functools
+import importlib.util
 import random
+import sys
 
 import numpy as np
 import pytest
 
+from lrsched.rewind.objects import is_of_library
 from lrsched.rewind.snapshot import walk
 from tests.lrsched.rewind.helpers import REGISTRY, Bag, snapshot
 
@@ -133,5 +136,25 @@ def test_a_variable_that_an_object_keeps_too_is_state():
 
 def test_functions_of_libraries_are_not_opened():
     kept = [np.mean, random.shuffle, print, len, pytest.raises]
-    paths = {node.path for node in walk([("model", kept)], REGISTRY)}
+    paths = {path for path, *_ in walk([("model", kept)], REGISTRY)}
     assert {path for path in paths if ".__globals__" in path} == set()
+
+
+def test_a_file_of_the_users_with_a_name_of_pythons_is_no_library(tmp_path, monkeypatch):
+    path = tmp_path / "code.py"
+    path.write_text(
+        "import random\n"
+        "RNG = random.Random(0)\n"
+        "class Meter: count = 0\n"
+        "def draw(): return RNG.random()\n"
+    )
+    spec = importlib.util.spec_from_file_location("code", path)
+    code = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "code", code)
+    spec.loader.exec_module(code)
+    meter, before = code.Meter(), code.RNG.getstate()
+    held = snapshot([meter, code.draw])
+    meter.count = code.draw()
+    held.restore()
+    assert (meter.count, code.RNG.getstate()) == (0, before)
+    assert all(map(is_of_library, ("builtins", "collections.abc", "pdb", "_io", "torch.nn")))

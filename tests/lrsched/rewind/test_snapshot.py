@@ -10,12 +10,11 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from lrsched.rewind.generators import PROCESS, Source
-from lrsched.rewind.interrupt import DeferredInterrupt
 from lrsched.rewind.kinds import Kind
 from lrsched.rewind.registry import new_registry
-from lrsched.rewind.restore_on_exit import RestoreOnExit
+from lrsched.rewind.restore_on_exit import DeferredInterrupt, RestoreOnExit
 from lrsched.rewind.snapshot import Snapshot
+from lrsched.rewind.values import PROCESS, Source
 from tests.lrsched.rewind.helpers import REGISTRY, Bag, snapshot
 
 

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict, UserDict, defaultdict, deque
 import numpy as np
 import pytest
 
-from lrsched.rewind.kinds import Limits
+from lrsched.rewind import snapshot as rewind
 from lrsched.rewind.snapshot import Snapshot
 from tests.lrsched.rewind.helpers import REGISTRY, Bag, snapshot
 
@@ -151,8 +151,8 @@ def test_a_generator_is_noted_since_nobody_knows_where_it_is():
 
 class TestLimits:
     def test_of_a_longer_container_the_order_is_restored_and_not_what_is_in_it(self):
-        items = [[index] for index in range(20)]
-        first, held = items[0], snapshot(items, limits=Limits(10, 2**24))
+        items = [[index] for index in range(10_001)]
+        first, held = items[0], snapshot(items)
         items.reverse()
         first.append(1)
         held.restore()
@@ -160,13 +160,14 @@ class TestLimits:
         assert first == [0, 1]
         assert held.differences() == []
 
-    def test_of_what_is_larger_still_only_the_length_is_watched(self):
-        items, values = list(range(20)), np.zeros(2**21 + 1)
-        held = snapshot(Bag(items=items, values=values), limits=Limits(10, 100))
+    def test_of_what_is_larger_still_only_the_length_is_watched(self, monkeypatch):
+        monkeypatch.setattr(rewind, "MAX_ORDERED", 10_001)
+        items, values = list(range(10_002)), np.zeros(2**21 + 1)
+        held = snapshot(Bag(items=items, values=values))
         items.reverse()
         values += 1
         held.restore()
-        assert items[0] == 19
+        assert items[0] == 10_001
         assert (values == 1).all()
         assert held.differences() == held.notes() == []
         items.append(1)
@@ -174,8 +175,8 @@ class TestLimits:
         assert held.differences() == ["model.kept.items"]
 
     def test_many_small_arrays_together_are_data(self):
-        arrays = [Bag(x=np.zeros(5)) for _ in range(5)]
-        held = snapshot(arrays, limits=Limits(10, 100))
+        arrays = [Bag(x=np.zeros(2**20)) for _ in range(5)]
+        held = snapshot(arrays)
         arrays[0].x += 1
         arrays.pop()
         held.restore()

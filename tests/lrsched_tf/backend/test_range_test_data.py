@@ -178,7 +178,7 @@ def test_a_place_in_the_data_that_cannot_be_put_back_is_named():
     class Going(Shuffled):
         def __init__(self):
             super().__init__()
-            self.turns = itertools.cycle(range(SIZE))
+            self.turns = itertools.count()
 
         def __getitem__(self, index):
             next(self.turns)

@@ -7,6 +7,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 from torch.testing._internal.two_tensor import TwoTensor
 
+from lrsched_torch import range_test
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
 from tests.lrsched_torch.helpers import MSE, Body, Run, find, left, nothing, sgd, training_after
 
@@ -116,6 +117,18 @@ def test_a_tensor_that_cannot_be_written_to_in_place_is_named_if_it_has_changed(
     model.value.copy_(LAYOUTS[layout]())
     snapshot.restore()
     assert snapshot.differences() == ["model.value"]
+
+
+@pytest.mark.parametrize("layout", ["sparse", "quantized"])
+@pytest.mark.filterwarnings("ignore:.*are deprecated:UserWarning")
+def test_a_parameter_that_cannot_be_written_to_in_place_is_refused_before_the_start(layout):
+    value, model = LAYOUTS[layout](), nn.Sequential(nn.Linear(4, 1))
+    model[0].extra = nn.Parameter(value, requires_grad=False)
+    message = rf"written to in place, got {value.layout} of {value.dtype} in 0\.extra \(make it"
+    with pytest.raises(ValueError, match=message):
+        find(model)
+    with pytest.raises(ValueError, match=message), range_test(model, sgd(model)):
+        pass
 
 
 def normalize(body):

@@ -77,7 +77,8 @@ class Batches:
 
     def _next_pass(self) -> Iterator[Any] | None:
         """Return the batches up to the end of the loader; None where there are none."""
-        self.suspend()
+        # DataLoaders begin anew, until `restore`.
+        self._snapshot.suspend()
         self._reading = batches = iter(self._loader)
         for first in batches:
             return chain((first,), batches)
@@ -89,10 +90,6 @@ class Batches:
                 f"{self._name} must give batches, got none (a generator can be read only once)"
             )
         return batches
-
-    def suspend(self) -> None:
-        """Have DataLoaders begin anew, until `restore`; the first batch does it too."""
-        self._snapshot.suspend()
 
     def restore(self) -> None:
         """Restore what decides the order of the batches, when the workers have ended."""

@@ -1,29 +1,10 @@
-"""What Accelerate counts outside of models, optimizers and loaders."""
+"""What Accelerate says of the updates of an optimizer that it has prepared."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-
-from lrsched.rewind.kinds import Kind, Registry
-from lrsched.rewind.objects import attributes_of
-
-ACCELERATOR = "accelerate:Accelerator"
-
-
-def _counts(accelerator: Any) -> dict[str, Any]:
-    """Return what gradient accumulation changes: how many batches have gone in, for one."""
-    return {name: vars(accelerator)[name] for name in ("step", "gradient_state")}
-
-
-def add_to(registry: Registry) -> None:
-    """Add the kinds of Accelerate, for when it is there."""
-    registry.add(Kind(attributes=_counts), ACCELERATOR)
-    registry.add(Kind(attributes=attributes_of), "accelerate.state:GradientState")
-    # Holds the loader that it stands for, and is none by its type.
-    loader = Kind(attributes=attributes_of, draws=True)
-    registry.add(loader, "accelerate.data_loader:DataLoaderAdapter")
 
 
 def scaler_of(optimizer: Any) -> torch.amp.GradScaler | None:
