@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from tests.lrsched_tf.backend import reference
+from tests.lrsched_tf.backend.scheduling import LRS, MOMENTA, STEPS
 
-STEPS, BATCH = 64, 4
+BATCH = 4
 
 
 def pytest_configure(config):
@@ -52,10 +53,9 @@ class Problem:
         epochs = epochs or self.epochs
         return model.fit(self.x, self.y, epochs=epochs, callbacks=list(callbacks), **arguments)
 
-    def expected(self, update, lrs, momenta, *, accumulate=1, batches=None, start=None):
+    def expected(self, update, lrs=LRS, momenta=MOMENTA, *, accumulate=1, batches=None):
         batches = batches or self.batches()
-        start = start or self.start
-        return reference.train(start, batches, update, lrs, momenta, accumulate=accumulate)[0]
+        return reference.train(self.start, batches, update, lrs, momenta, accumulate=accumulate)[0]
 
 
 def unsized(problem):
@@ -131,12 +131,21 @@ def two_devices(strategy):
 
 @pytest.fixture
 def same_weights():
-    """Largest difference between the weights of a model and others; asserts float32 accuracy."""
+    """Asserts that the weights of a model are these, in float32 accuracy."""
 
     def check(model, expected, tolerance=2e-5):
-        found = model if isinstance(model, list) else model.get_weights()
+        found = model.get_weights()
         error = max(abs(a - b).max() for a, b in zip(found, expected, strict=True))
         assert error <= tolerance, f"weights differ by {error:.2g}"
-        return error
+
+    return check
+
+
+@pytest.fixture
+def check_weights(problem, same_weights):
+    """Asserts that the weights are those of NumPy, with the lr and momentum of each update."""
+
+    def check(model, update=reference.sgd, lrs=LRS, momenta=MOMENTA, **options):
+        same_weights(model, problem.expected(update, lrs, momenta, **options))
 
     return check

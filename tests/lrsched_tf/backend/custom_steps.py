@@ -1,82 +1,84 @@
-"""A linear model with a train_step of its own, as the guides of Keras write it for each backend."""
+"""A model with a train_step of its own, as the guides of Keras write it for each backend."""
 
 import keras
 from keras import ops
 
+BACKEND = keras.backend.backend()
 
-class Own(keras.Model):
+
+def plain(function):
+    return function
+
+
+def _measure(self, predicted, y):
+    return ops.mean(ops.square(predicted - y))
+
+
+def _update_on_tensorflow(self, x, y):
+    import tensorflow
+
+    with tensorflow.GradientTape() as tape:
+        loss = self.measure(self(x), y)
+    gradients = tape.gradient(loss, self.trainable_variables)
+    self.optimizer.apply(gradients, self.trainable_variables)
+    return loss
+
+
+def _update_on_torch(self, x, y):
+    import torch
+
+    self.zero_grad()
+    loss = self.measure(self(x), y)
+    loss.backward()
+    with torch.no_grad():
+        gradients = [v.value.grad for v in self.trainable_variables]
+        self.optimizer.apply(gradients, self.trainable_variables)
+    return loss
+
+
+def _update_on_jax(self, trainable, fixed, optimizer, x, y):
+    import jax
+
+    def loss_of(trainable):
+        return self.measure(self.stateless_call(trainable, fixed, x)[0], y)
+
+    loss, gradients = jax.value_and_grad(loss_of)(trainable)
+    trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+    return loss, trainable, optimizer
+
+
+class Own(keras.Sequential):
     """Mean squared error, tracked by a metric of its own, and some Python state."""
 
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(1)
+    measure, update = _measure, globals()[f"_update_on_{BACKEND}"]
+
+    def __init__(self, layers=None):
+        super().__init__(layers)
         self.tracker = keras.metrics.Mean(name="loss")
         self.traced, self.notes = 0, {"steps": []}
-
-    def call(self, x):
-        return self.dense(x)
 
     @property
     def metrics(self):
         return [self.tracker]
 
-    def remember(self):
+    def train_step(self, *arguments):
         self.traced += 1
         self.notes["steps"].append(self.traced)
+        return self._step_on_jax(*arguments) if BACKEND == "jax" else self._step(*arguments)
 
-    def _train_step_tensorflow(self, data):
-        import tensorflow
-
-        self.remember()
-        x, y = data
-        with tensorflow.GradientTape() as tape:
-            loss = ops.mean(ops.square(self(x) - y))
-        gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        self.tracker.update_state(loss)
+    def _step(self, data):
+        self.tracker.update_state(self.update(*data[:2]))
         return {"loss": self.tracker.result()}
 
-    def _train_step_torch(self, data):
-        import torch
-
-        self.remember()
-        x, y = data
-        self.zero_grad()
-        loss = ops.mean(ops.square(self(x) - y))
-        loss.backward()
-        with torch.no_grad():
-            gradients = [v.value.grad for v in self.trainable_variables]
-            self.optimizer.apply(gradients, self.trainable_variables)
-        self.tracker.update_state(loss)
-        return {"loss": self.tracker.result()}
-
-    def _train_step_jax(self, state, data):
-        import jax
-
-        self.remember()
+    def _step_on_jax(self, state, data):
         trainable, fixed, optimizer, metrics = state
-        x, y = data
-
-        def measure(trainable, fixed):
-            outputs, fixed = self.stateless_call(trainable, fixed, x)
-            return ops.mean(ops.square(outputs - y)), fixed
-
-        (loss, fixed), gradients = jax.value_and_grad(measure, has_aux=True)(trainable, fixed)
-        trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+        loss, trainable, optimizer = self.update(trainable, fixed, optimizer, *data[:2])
         metrics = self.tracker.stateless_update_state(metrics, loss)
-        return {"loss": self.tracker.stateless_result(metrics)}, (
-            trainable,
-            fixed,
-            optimizer,
-            metrics,
-        )
-
-    train_step = locals()[f"_train_step_{keras.backend.backend()}"]
+        logs = {"loss": self.tracker.stateless_result(metrics)}
+        return logs, (trainable, fixed, optimizer, metrics)
 
 
-class Wrapping(keras.Sequential):
-    """Keeps what it likes around the step of Keras; no metric of its own."""
-
-    def train_step(self, *arguments):
-        self.calls = getattr(self, "calls", 0) + 1
-        return super().train_step(*arguments)
+def compiled_within(measure_by=plain, update_by=plain):
+    """Such a class whose step calls functions that the user has compiled by themselves."""
+    functions = {"measure": measure_by(Own.measure), "update": update_by(Own.update)}
+    return type("CompiledWithin", (Own,), functions)

@@ -1,15 +1,44 @@
-"""A cycle of 64 updates, and what a `fit` with it must leave."""
+"""A cycle of 64 updates, for every optimizer and mode, and what a `fit` with it must leave."""
+
+from functools import partial
 
 import keras
 import numpy as np
 
 import lrsched
+from tests.lrsched_tf.backend import reference
 
 STEPS = 64
 MAX_LR = 0.03
 LRS = lrsched.one_cycle(MAX_LR, STEPS).values()
 MOMENTA = lrsched.one_cycle_momentum(STEPS).values()
+# Of an epoch without a schedule.
 PLAIN_LRS, PLAIN_MOMENTA = np.full(32, 0.01), np.full(32, 0.9)
+OPTIMIZERS = {
+    "sgd": (reference.sgd, partial(keras.optimizers.SGD, momentum=0.9)),
+    "nesterov": (reference.nesterov, partial(keras.optimizers.SGD, momentum=0.9, nesterov=True)),
+    "adam": (reference.adam, keras.optimizers.Adam),
+    "adamw": (reference.adamw, keras.optimizers.AdamW),
+    "nadam": (reference.nadam, keras.optimizers.Nadam),
+    "adamax": (reference.adamax, keras.optimizers.Adamax),
+    "lamb": (reference.lamb, keras.optimizers.Lamb),
+    "lion": (reference.lion, keras.optimizers.Lion),
+    "rmsprop": (reference.rmsprop, partial(keras.optimizers.RMSprop, momentum=0.9)),
+    "muon": (reference.muon, keras.optimizers.Muon),
+}
+MODES = {
+    "jit": {"jit_compile": True},
+    "no_jit": {"jit_compile": False},
+    "eager": {"run_eagerly": True},
+    "many_steps": {"steps_per_execution": 8},
+}
+# On JAX "no_jit" is eager too, as all of PyTorch is unless it is asked to compile, which takes it
+# half a minute for each model. The first is the default on a CPU.
+BACKEND_MODES = {
+    "tensorflow": ["no_jit", "jit", "eager", "many_steps"],
+    "jax": ["jit", "no_jit", "many_steps"],
+    "torch": ["no_jit"],
+}[keras.backend.backend()]
 
 
 def sgd(**arguments):
@@ -29,20 +58,3 @@ def assert_ordinary(model):
     config = model.optimizer.get_config()
     assert config["momentum"] == 0.9
     assert config["learning_rate"] == np.float32(0.01)
-
-
-class Stop(keras.callbacks.Callback):
-    """Raises at a place of the user's choice."""
-
-    def __init__(self, error, *, epoch=1, batch=None):
-        super().__init__()
-        self._error, self._epoch, self._at = error, epoch, batch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._now = epoch
-        if self._at is None and epoch == self._epoch:
-            raise self._error
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if batch == self._at and self._now == self._epoch:
-            raise self._error

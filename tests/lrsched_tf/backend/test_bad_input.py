@@ -3,127 +3,76 @@
 from functools import partial
 
 import keras
-import numpy as np
 import pytest
 
 import lrsched
-from lrsched_tf import CyclicalLR, OneCycle, ScheduleCallback
+from lrsched_tf import CyclicalLR, LRFinder, OneCycle, ScheduleCallback
+from tests.lrsched_tf.backend.scheduling import lr_of
 
-SCHEDULE = lrsched.one_cycle(0.1, 100)
+RISING = lrsched.linear(0.9, 1.0, 10)
+LEARN_LESS = {"steps_per_epoch": "learn", "total_steps": 100}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"max_lr": None}, TypeError, "max_lr must be a finite number > 0, got None"),
-        ({"max_lr": "0.1"}, TypeError, "max_lr must be"),
-        ({"max_lr": [0.1]}, TypeError, "max_lr must be"),
-        ({"max_lr": keras.ops.ones(())}, TypeError, "max_lr must be"),
-        ({"max_lr": SCHEDULE}, TypeError, "max_lr must be"),
-        ({"max_lr": -0.1}, ValueError, "max_lr must be > 0, got -0.1"),
-        ({"max_lr": float("nan")}, ValueError, "max_lr must be"),
-        ({"total_steps": 1}, ValueError, "total_steps must be an int >= 2, got 1"),
-        ({"total_steps": 10.0}, TypeError, "total_steps must be an int >= 2"),
-        ({"pct_start": 30}, ValueError, r"pct_start must be in \[0, 1\], got 30 \(a fraction"),
-        ({"anneal": "cosine"}, ValueError, "anneal must be one of 'cos', 'linear'"),
-        ({"div_factor": 0.5}, ValueError, "div_factor"),
-        ({"momentum": 0.9}, TypeError, r"momentum must be \(base_momentum, max_momentum\)"),
-        ({"momentum": (0.9,)}, TypeError, "momentum must be"),
-        ({"momentum": True}, TypeError, "momentum must be"),
-        ({"momentum": (0.85, 1.0)}, ValueError, r"momentum must be in \[0, 1\), got 1.0"),
-        ({"momentum": (-0.1, 0.9)}, ValueError, r"momentum must be in \[0, 1\)"),
-        ({"momentum": (0.95, 0.85)}, ValueError, r"base_momentum must be <= max_momentum"),
-        ({"momentum": SCHEDULE.scaled(20.0)}, ValueError, r"momentum must be in \[0, 1\)"),
-        ({"count": "epochs"}, ValueError, "count must be one of 'updates', 'batches'"),
-        ({"restart": 1}, TypeError, "restart must be a bool"),
-        ({"log_batches": "yes"}, TypeError, "log_batches must be a bool"),
-        ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be an int >= 1"),
-        ({"steps_per_epoch": "auto"}, TypeError, "steps_per_epoch must be an int >= 1"),
-        (
-            {"steps_per_epoch": "learn", "total_steps": 100},
-            ValueError,
-            "steps_per_epoch must be an int or None with total_steps",
-        ),
-    ],
-)
-def test_one_cycle(arguments, error, message):
-    with pytest.raises(error, match=message):
-        OneCycle(**{"max_lr": 0.1, **arguments})
+one_cycle, cyclical = partial(OneCycle, 0.1), partial(CyclicalLR, 0.01, 0.1)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("make", "arguments", "error", "message"),
     [
-        ({}, ValueError, "step_size or step_size_epochs must be given"),
-        ({"step_size": 5, "step_size_epochs": 1}, ValueError, "and not both"),
-        ({"step_size": "2 epochs"}, TypeError, "got '2 epochs' .for epochs pass step_size_epochs"),
-        ({"step_size": 0}, ValueError, "step_size must be an int >= 1, got 0"),
-        ({"step_size_epochs": 0}, ValueError, "step_size_epochs must be > 0"),
-        ({"step_size": 5, "base_lr": 0.2}, ValueError, "base_lr must be < max_lr"),
-        ({"step_size": 5, "mode": "sine"}, ValueError, "mode must be one of"),
-        ({"step_size": 5, "gamma": 0.9}, ValueError, "gamma must be 1 with mode"),
-        ({"step_size": 5, "momentum": (0.9, 0.8)}, ValueError, "base_momentum must be"),
+        (OneCycle, {"max_lr": keras.ops.ones(())}, TypeError, "max_lr must be"),
+        (OneCycle, {"max_lr": -0.1}, ValueError, "max_lr must be > 0, got -0.1"),
+        (one_cycle, {"total_steps": 1}, ValueError, "total_steps must be an int >= 2, got 1"),
+        (one_cycle, {"pct_start": 30}, ValueError, r"must be in \[0, 1\], got 30 \(a fraction"),
+        (one_cycle, {"div_factor": 0.5}, ValueError, "div_factor"),
+        (one_cycle, {"momentum": 0.9}, TypeError, r"must be \(base_momentum, max_momentum\)"),
+        (one_cycle, {"momentum": (0.9, 0.8)}, ValueError, "base_momentum must be <= max_mom"),
+        (one_cycle, {"momentum": RISING}, ValueError, r"momentum must be in \[0, 1\)"),
+        (one_cycle, {"count": "epochs"}, ValueError, "count must be one of 'updates', 'batches'"),
+        (one_cycle, {"restart": 1}, TypeError, "restart must be a bool"),
+        (one_cycle, {"log_batches": "yes"}, TypeError, "log_batches must be a bool"),
+        (one_cycle, {"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be an int >= 1"),
+        (one_cycle, {"steps_per_epoch": "auto"}, TypeError, "steps_per_epoch must be an int >= 1"),
+        (one_cycle, LEARN_LESS, ValueError, "steps_per_epoch must be an int or None with total_"),
+        (cyclical, {}, ValueError, "step_size or step_size_epochs must be given"),
+        (cyclical, {"step_size": 5, "step_size_epochs": 1}, ValueError, "and not both"),
+        (cyclical, {"step_size": "2 epochs"}, TypeError, "for epochs pass step_size_epochs"),
+        (cyclical, {"step_size_epochs": 0}, ValueError, "step_size_epochs must be > 0"),
+        (cyclical, {"step_size": 5, "mode": "sine"}, ValueError, "mode must be one of"),
+        (ScheduleCallback, {}, ValueError, "lr or momentum must be given, got neither"),
+        (ScheduleCallback, {"lr": 0.1}, TypeError, "lr must be a Schedule, got 0.1"),
+        (ScheduleCallback, {"momentum": (0.8, 0.9)}, TypeError, "momentum must be a Schedule"),
+        (ScheduleCallback, {"momentum": RISING}, ValueError, r"momentum must be in \[0, 1\)"),
     ],
 )
-def test_cyclical_lr(arguments, error, message):
+def test_arguments_are_checked_when_a_callback_is_made(make, arguments, error, message):
     with pytest.raises(error, match=message):
-        CyclicalLR(**{"base_lr": 0.01, "max_lr": 0.1, **arguments})
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({}, ValueError, "lr or momentum must be given, got neither"),
-        ({"lr": 0.1}, TypeError, "lr must be a Schedule, got 0.1"),
-        ({"lr": lambda step: 0.1}, TypeError, "lr must be a Schedule"),
-        ({"momentum": (0.85, 0.95)}, TypeError, "momentum must be a Schedule"),
-        ({"momentum": lrsched.linear(0.9, 1.0, 10)}, ValueError, r"momentum must be in \[0, 1\)"),
-    ],
-)
-def test_schedule_callback(arguments, error, message):
-    with pytest.raises(error, match=message):
-        ScheduleCallback(**arguments)
+        make(**arguments)
 
 
 def state(model):
-    optimizer = model.optimizer
+    variables = [*model.weights, *model.optimizer.variables]
     return (
-        [v.numpy().tolist() for v in model.weights],
-        [v.numpy().tolist() for v in optimizer.variables[:2]],
-        optimizer.get_config(),
-        sorted(vars(optimizer)),
+        [keras.ops.convert_to_numpy(v).tolist() for v in variables],
+        model.optimizer.get_config(),
+        sorted(vars(model.optimizer)),
         "make_train_function" in vars(model),
     )
 
 
-def twice(callback):
-    return [callback, callback]
+ACCUMULATING = partial(keras.optimizers.Adam, gradient_accumulation_steps=60)
+LONG = partial(OneCycle, steps_per_epoch=1000)
 
 
 @pytest.mark.parametrize(
     ("optimizer", "callbacks", "message"),
     [
-        (keras.optimizers.SGD, lambda: [OneCycle(0.1)], r"SGD \(compile with SGD\(momentum=0.9\)"),
-        (keras.optimizers.RMSprop, lambda: [OneCycle(0.1)], r"compile with RMSprop\(momentum=0.9"),
-        (keras.optimizers.Adagrad, lambda: [OneCycle(0.1)], r"Adagrad \(pass momentum=None\)"),
-        (keras.optimizers.Adafactor, lambda: [OneCycle(0.1)], r"Adafactor \(pass momentum=None\)"),
-        (keras.optimizers.Adam, lambda: [OneCycle(0.1), OneCycle(0.1)], "one schedule for the op"),
-        (
-            keras.optimizers.Adam,
-            lambda: [OneCycle(0.1), CyclicalLR(0.01, 0.1, 5)],
-            "one schedule for the optimizer, got a second one",
-        ),
-        (keras.optimizers.Adam, lambda: twice(OneCycle(0.1)), "each callback once, got one OneCy"),
-        (
-            keras.optimizers.Adam,
-            lambda: [OneCycle(0.1, steps_per_epoch=1000)],
-            "steps_per_epoch must be that of fit, got 1000 where fit makes 32 steps",
-        ),
-        (
-            partial(keras.optimizers.Adam, gradient_accumulation_steps=60),
-            lambda: [OneCycle(0.1)],
-            "fit must make at least 2 updates for a cycle, got 1",
-        ),
+        (keras.optimizers.SGD, [OneCycle], r"SGD \(compile with SGD\(momentum=0.9\)"),
+        (keras.optimizers.RMSprop, [OneCycle], r"compile with RMSprop\(momentum=0.9"),
+        (keras.optimizers.Adafactor, [OneCycle], r"Adafactor \(pass momentum=None\)"),
+        (keras.optimizers.Adam, [OneCycle, OneCycle], "one schedule for the optimizer, got a sec"),
+        (keras.optimizers.Adam, [LRFinder, OneCycle], "one schedule for the optimizer, got a sec"),
+        (keras.optimizers.Adam, [LONG], "that of fit, got 1000 where fit makes 32 steps"),
+        (ACCUMULATING, [OneCycle], "fit must make at least 2 updates for a cycle, got 1"),
     ],
 )
 def test_a_fit_that_cannot_be_leaves_the_model_untouched(optimizer, callbacks, message, problem):
@@ -131,8 +80,14 @@ def test_a_fit_that_cannot_be_leaves_the_model_untouched(optimizer, callbacks, m
     model.optimizer.build(model.trainable_variables)
     before = state(model)
     with pytest.raises(ValueError, match=message):
-        problem.fit(model, *callbacks())
+        problem.fit(model, *(make(0.1) for make in callbacks))
     assert state(model) == before
+
+
+def test_one_callback_twice(problem):
+    callback, model = OneCycle(0.1), problem.model(keras.optimizers.Adam())
+    with pytest.raises(ValueError, match="each callback once, got one OneCycle twice"):
+        problem.fit(model, callback, callback)
 
 
 def test_an_optimizer_that_is_not_one_of_keras_s(problem):
@@ -148,32 +103,18 @@ def test_a_loop_over_train_on_batch_is_told_what_to_use(problem):
     callbacks = keras.callbacks.CallbackList([callback], model=model, epochs=1, steps=32)
     callbacks.on_train_begin()
     callbacks.on_epoch_begin(0)
-    for x, y in problem.batches(1):
-        model.train_on_batch(x, y)
+    model.train_on_batch(*problem.batches(1)[0])
     with pytest.raises(RuntimeError, match=r"use `with callback.applied_to"):
         callbacks.on_epoch_end(0)
 
 
-def test_a_schedule_within_a_schedule(problem):
-    model = problem.model(keras.optimizers.Adam())
-    with OneCycle(0.1, total_steps=64).applied_to(model):
-        with pytest.raises(ValueError, match="one schedule for the optimizer"):
-            problem.fit(model, OneCycle(0.1))
-        assert "apply" in vars(model.optimizer)
-    assert "apply" not in vars(model.optimizer)
-
-
 def test_a_loop_needs_to_be_told_its_length(problem):
-    model = problem.model(keras.optimizers.Adam())
-    with pytest.raises(ValueError, match="total_steps or steps_per_epoch must be given"):
-        OneCycle(0.1).applied_to(model).__enter__()
-    with pytest.raises(ValueError, match="total_steps or steps_per_epoch must be given"):
-        OneCycle(0.1, steps_per_epoch=10).applied_to(model).__enter__()
-    learning = OneCycle(0.1, steps_per_epoch="learn")
+    model, learning = problem.model(keras.optimizers.Adam()), OneCycle(0.1, steps_per_epoch="learn")
     problem.fit(model, learning)
-    with pytest.raises(ValueError, match="total_steps or steps_per_epoch must be given"):
-        learning.applied_to(model).__enter__()
-    assert np.isclose(float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)), 0.001)
+    for callback in (OneCycle(0.1), OneCycle(0.1, steps_per_epoch=10), learning):
+        with pytest.raises(ValueError, match="total_steps or steps_per_epoch must be given"):
+            callback.applied_to(model).__enter__()
+    assert lr_of(model) == pytest.approx(0.001)
 
 
 def test_there_is_no_schedule_before_its_length_is_known(problem):

@@ -10,16 +10,27 @@ from tests.lrsched_tf.backend.training import (
     BATCH,
     SIZE,
     SWEEP,
+    Shuffled,
     arrays,
+    assert_no_trace,
     dense,
+    find,
+    interrupt,
+    momentum,
     need_float16,
-    nothing,
     state,
+    trained,
     training,
     untouched,
 )
 
 BACKEND = keras.backend.backend()
+
+
+def own_step():
+    model = Own([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(1e-2))
+    return model
 
 
 def two_outputs():
@@ -30,20 +41,37 @@ def two_outputs():
     return model
 
 
-def own_step():
-    model = Own()
-    model(np.zeros((1, 3), "float32"))
-    model.compile(keras.optimizers.Adam(1e-2))
-    return model
-
-
 def half_precision():
     need_float16()
     layers = [keras.layers.Dense(4, dtype="mixed_float16"), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((3,)), *layers])
-    optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
-    model.compile(keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**20), "mse")
+    optimizer = keras.optimizers.LossScaleOptimizer(momentum(), initial_scale=2.0**20)
+    model.compile(optimizer, "mse")
     return model
+
+
+def normalized():
+    layers = [keras.layers.Dense(4, kernel_regularizer="l2"), keras.layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.AdamW(1e-3), "mse", metrics=["mae"])
+    return model
+
+
+def recurrent():
+    if BACKEND == "torch":
+        pytest.skip("Keras alone fails there")
+    layers = [keras.layers.Reshape((3, 1)), keras.layers.LSTM(2, stateful=True)]
+    model = keras.Sequential([keras.Input((3,), batch_size=BATCH), *layers])
+    model.compile("sgd", "mse")
+    return model
+
+
+def accumulating():
+    return dense(optimizer=keras.optimizers.Adam(gradient_accumulation_steps=2))
+
+
+def averaging():
+    return dense(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.5))
 
 
 def scheduled():
@@ -54,177 +82,122 @@ def scheduled():
 def two_optimizers():
     if not hasattr(keras.optimizers, "MultiOptimizer"):
         pytest.skip("Keras < 3.15 has no MultiOptimizer")
-    adam, sgd = keras.optimizers.Adam(), keras.optimizers.SGD(0.05, momentum=0.9)
-    choose = {True: adam, False: sgd}
+    choose = {True: keras.optimizers.Adam(), False: momentum()}
     return dense(optimizer=keras.optimizers.MultiOptimizer(lambda v: choose["bias" in v.path]))
 
 
+def several_steps():
+    if BACKEND == "torch":
+        pytest.skip("the torch backend of Keras runs one step per execution")
+    return dense(steps_per_execution=2)
+
+
+FIRST = {"epochs_before": 0}
 SETTINGS = {
+    "before the first fit": (dense, FIRST),
     "custom step with own tracker": (own_step, {}),
-    "two outputs": (two_outputs, {"y": [arrays()[1]] * 2}),
-    "sample weights": (dense, {"sample_weight": np.linspace(0, 2, SIZE)}),
-    "class weights": (dense, {"class_weight": {0: 0.5, 1: 2.0}}),
+    "two outputs": (two_outputs, {"y": [arrays()[1]] * 2, **FIRST}),
+    "weights and normalization": (normalized, {"sample_weight": np.linspace(0, 2, SIZE)}),
+    "states of a recurrent layer": (recurrent, {}),
     "half precision": (half_precision, {}),
-    "compiled the other way": (lambda: dense(jit_compile=BACKEND == "tensorflow"), {}),
-    "eager": (lambda: dense(run_eagerly=True), {}),
+    "gradients that accumulate": (accumulating, FIRST),
+    # On JAX, Keras cannot train such a model a second time.
+    "averaged weights": (averaging, FIRST),
     "lr from a schedule": (scheduled, {}),
     "two optimizers": (two_optimizers, {}),
-    "several steps per execution": (lambda: dense(steps_per_execution=2), {}),
+    "compiled the other way": (lambda: dense(jit_compile=BACKEND == "tensorflow"), {}),
+    "eager": (lambda: dense(run_eagerly=True), {}),
+    "several steps per execution": (several_steps, {}),
 }
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_in_every_setting(setting):
-    if BACKEND == "torch" and setting == "several steps per execution":
-        pytest.skip("the torch backend of Keras runs one step per execution")
     build, options = SETTINGS[setting]
-    x, y = arrays()
-
-    def find(model):
-        curve = lr_find(model, **{"x": x, "y": y, "batch_size": BATCH, **SWEEP, **options})
-        assert len(curve) == SWEEP["num_steps"]
-        assert np.isfinite(curve.loss).all()
-
-    assert training(build, find, **options) == training(build, nothing, **options)
+    assert_no_trace(find, build, **options)
 
 
-class Adversaries(keras.Model):
-    """Two halves with an optimizer each, which the first step builds, each for its half."""
+def test_twice_in_a_row_each_as_if_it_were_the_first():
+    def find_twice(model, **data):
+        traced = model.train_function
+        assert find(model, **data) == find(model, **data)
+        assert model.train_function is traced
+
+    assert_no_trace(find_twice)
+
+
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_as_a_callback(epochs_before):
+    def find_in_a_fit(model, **data):
+        finder = LRFinder(**SWEEP)
+        model.fit(**data, epochs=9, verbose=0, callbacks=[finder])
+        assert len(finder.curve) == 12
+        # The data is not restored, which the user is told.
+        assert any("threads that read ahead" in note for note in finder.curve.notes)
+
+    assert_no_trace(find_in_a_fit, epochs_before=epochs_before)
+
+
+def test_a_trace_would_be_seen():
+    assert training(dense, lambda model, x, y, **data: model.train_on_batch(x, y)) != untouched()
+
+
+def divide():
+    raise ZeroDivisionError("in the data")
+
+
+@pytest.mark.parametrize(("act", "error"), [(interrupt, "^$"), (divide, "in the data")])
+def test_after_an_error_or_ctrl_c(act, error):
+    def break_off(model, **data):
+        # Each backend wraps an error of the data in its own.
+        with pytest.raises((KeyboardInterrupt, Exception), match=error):
+            lr_find(model, Shuffled(act), num_steps=10_000)
+
+    assert_no_trace(break_off)
+
+
+class Halves(keras.Model):
+    """Two layers with an optimizer each, which the first step builds for what it trains."""
 
     def __init__(self):
         super().__init__()
-        self.maker = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-        self.judge = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-        self.judge_optimizer = keras.optimizers.Adam(0.01)
-        self.built = True
+        self.layers_of_it = [keras.layers.Dense(1), keras.layers.Dense(1)]
+        for layer in self.layers_of_it:
+            layer.build((None, 3))
+        self.second_optimizer, self.built = keras.optimizers.Adam(0.01), True
 
     def train_step(self, data):
         import tensorflow as tf
 
-        with tf.GradientTape(persistent=True) as tape:
-            made = keras.ops.mean(self.judge(self.maker(data[:, :2])))
-            judged = keras.ops.mean(self.judge(data)) - made
-        halves = (self.optimizer, self.maker, made), (self.judge_optimizer, self.judge, judged)
-        for optimizer, half, loss in halves:
-            weights = half.trainable_weights
+        optimizers = self.optimizer, self.second_optimizer
+        for layer, optimizer in zip(self.layers_of_it, optimizers, strict=True):
+            with tf.GradientTape() as tape:
+                loss = keras.ops.mean(keras.ops.square(layer(data[0]) - data[1]))
+            weights = layer.trainable_weights
             optimizer.apply(tape.gradient(loss, weights), weights)
-        return {"loss": made, "judged": judged}
+        return {"loss": loss}
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="fit builds the optimizer beforehand")
 def test_an_optimizer_is_built_by_the_first_step_of_fit_for_what_it_trains():
-    def trained(find):
-        keras.utils.set_random_seed(1)
-        model = Adversaries()
+    def build():
+        model = Halves()
         model.compile(keras.optimizers.Adam(0.01))
-        x = arrays()[0][:, :3]
-        if find:
-            lr_find(model, x, batch_size=BATCH, **SWEEP)
-            assert not model.optimizer.built
-            assert not model.judge_optimizer.built
-        history = model.fit(x, batch_size=BATCH, epochs=2, verbose=0).history
-        return history, [np.array(v).tolist() for v in model.optimizer.variables]
-
-    assert trained(find=True) == trained(find=False)
-
-
-def test_with_averaged_weights():
-    def build():
-        return dense(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.5))
-
-    def find(model):
-        lr_find(model, *arrays(), batch_size=BATCH, **SWEEP)
-
-    # On JAX, Keras cannot train such a model a second time.
-    assert training(build, find, epochs_before=0) == training(build, nothing, epochs_before=0)
-
-
-def test_after_a_thousand_steps():
-    x, y = arrays()
-
-    def find(model):
-        assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) == 1008
-        lr_find(model, x, y, batch_size=1, **SWEEP)
-
-    def build():  # with a step size that batches of one sample converge with
-        return dense(optimizer=keras.optimizers.SGD(0.005, momentum=0.9))
-
-    options = {"epochs_before": 42, "batch_size": 1}
-    found, plain = training(build, find, **options), training(build, nothing, **options)
-    assert found == plain
-    assert plain[0]["loss"][-1] < 0.25  # the variance of the labels: it has learned something
-
-
-def test_twice_in_a_row_each_as_if_it_were_the_first():
-    x, y = arrays()
-
-    def find_twice(model):
-        traced = model.train_function
-        curves = [lr_find(model, x, y, batch_size=BATCH, **SWEEP) for _ in range(2)]
-        assert curves[0] == curves[1]
-        assert model.train_function is traced
-
-    assert training(dense, find_twice) == untouched()
-
-
-def test_an_error_in_the_loss():
-    broken = []
-
-    def loss(y, outputs):
-        if broken:
-            raise ZeroDivisionError("in the loss")
-        return keras.ops.mean(keras.ops.square(y - outputs), axis=-1)
-
-    def find(model):
-        broken.append(True)
-        with pytest.raises(ZeroDivisionError, match="in the loss"):
-            lr_find(model, *arrays(), **SWEEP)
-        broken.clear()
-
-    def build():
-        return dense(loss=loss)
-
-    assert training(build, find) == training(build, nothing)
-
-
-@pytest.mark.skipif(BACKEND == "torch", reason="Keras alone fails there")
-def test_states_of_recurrent_layers_are_put_back():
-    def recurrent():
-        layers = [keras.layers.Reshape((3, 1)), keras.layers.LSTM(2, stateful=True)]
-        model = keras.Sequential([keras.Input((3,), batch_size=BATCH), *layers])
-        model.compile("sgd", "mse")
         return model
 
-    def find(model):
-        assert not any("not put back" in n for n in lr_find(model, *arrays(), **options).notes)
+    def find_unbuilt(model, **data):
+        find(model, **data)
+        assert not model.optimizer.built
+        assert not model.second_optimizer.built
 
-    options = {**SWEEP, "batch_size": BATCH}
-    assert training(recurrent, find) == training(recurrent, nothing)
-
-
-def test_updates_of_loss_scaling_are_counted_wherever_the_finder_is_in_the_list():
-    seen = []
-
-    class Watch(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            seen.append(set(logs))
-
-    finder = LRFinder(num_steps=12)
-    callbacks = [Watch(), finder]
-    model = half_precision()
-    history = model.fit(*arrays(), batch_size=BATCH, epochs=20, verbose=0, callbacks=callbacks)
-    assert set(history.history) == {"loss"}
-    assert {name for names in seen for name in names} == {"loss"}
-    assert len(finder.curve) == 12
+    assert_no_trace(find_unbuilt, build, **FIRST)
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_callback_that_sets_the_best_weights_comes_first(first):
     best = keras.callbacks.EarlyStopping("loss", patience=0, restore_best_weights=True)
     finder = LRFinder(start_lr=1.0, end_lr=100.0, num_steps=40, stop_factor=None)
-    keras.utils.set_random_seed(1)
-    model = dense()
-    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    model = trained()
     before, callbacks = state(model), [finder, best][:: 1 if first else -1]
     history = model.fit(*arrays(), batch_size=BATCH, epochs=20, verbose=0, callbacks=callbacks)
     assert best.best_weights is not None
@@ -234,9 +207,7 @@ def test_a_callback_that_sets_the_best_weights_comes_first(first):
 
 
 def test_a_list_of_callbacks_of_the_user_s_without_a_history():
-    keras.utils.set_random_seed(1)
-    model, finder = dense(), LRFinder(num_steps=12)
-    model.fit(*arrays(), batch_size=BATCH, verbose=0)
+    model, finder = trained(), LRFinder(num_steps=12)
     before = state(model)
     callbacks = keras.callbacks.CallbackList([finder], model=model, epochs=20)
     model.fit(*arrays(), batch_size=BATCH, epochs=20, verbose=0, callbacks=callbacks)

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from lrsched_tf import LRFinder, OneCycle, lr_find
-from tests.lrsched_tf.backend.classifier import FIND, compiled, data, everything
+from lrsched_tf import LRFinder, lr_find
+from tests.lrsched_tf.backend.training import BATCH, SIZE, SWEEP, arrays, dense, state, trained
+
+BACKEND = keras.backend.backend()
 
 
 @pytest.mark.parametrize(
@@ -15,67 +17,43 @@ from tests.lrsched_tf.backend.classifier import FIND, compiled, data, everything
         ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
         ({"progress": "yes"}, TypeError, "progress must be a bool"),
         ({"epochs": 3}, ValueError, r"about the training data, got \['epochs'\]"),
-        ({"validation_data": 3}, ValueError, "validation_data"),
     ],
 )
 def test_bad_arguments_change_nothing(options, error, message):
-    model = compiled()
-    before = everything(model)
+    model = trained()
+    before = state(model)
     with pytest.raises(error, match=message):
-        lr_find(model, *data(), **options)
-    assert everything(model) == before
+        lr_find(model, *arrays(), **options)
+    assert state(model) == before
 
 
-def test_models_that_cannot_be_put_back_are_refused():
+def test_a_model_that_is_not_compiled_is_refused():
     with pytest.raises(TypeError, match="compiled with a Keras optimizer"):
-        lr_find(keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]), *data())
+        lr_find(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]), *arrays())
 
 
-def every_part_alike():
-    if not hasattr(keras.optimizers, "MultiOptimizer"):
-        pytest.skip("Keras < 3.15 has no MultiOptimizer")
-    adam = keras.optimizers.Adam()
-    return keras.optimizers.MultiOptimizer(lambda variable: adam)
+def test_a_model_without_trainable_weights_is_refused():
+    model = dense()
+    model.trainable = False
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="model must have trainable weights"):
+        lr_find(model, *arrays(), **SWEEP)
 
 
-class BuiltInPart(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.first, self.last = keras.layers.Dense(4, name="first"), keras.layers.Dense(1)
-
-    def build(self, shape):
-        self.first.build(shape)
-        self.built = True
-
-    def call(self, x):
-        return self.last(self.first(x))
-
-
-def built_in_part():
-    model = BuiltInPart()
-    model.build((None, 4))
-    return model
-
-
-def without_input():
-    return keras.Sequential([keras.layers.Dense(1)])
-
-
-@pytest.mark.parametrize("build", [without_input, built_in_part])
-@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam, every_part_alike])
-def test_models_not_built_as_a_whole_are_refused_where_fit_would_not_build_them(build, optimizer):
-    def trained(find):
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras < 3.15")
+def test_a_model_that_is_not_built_is_refused_where_fit_would_not_build_it():
+    def history(find):
         keras.utils.set_random_seed(1)
-        model = build()
-        model.compile(optimizer(), "mse")
-        if find and keras.backend.backend() == "tensorflow":
+        model, adam = keras.Sequential([keras.layers.Dense(1)]), keras.optimizers.Adam()
+        model.compile(keras.optimizers.MultiOptimizer(lambda variable: adam), "mse")
+        if find and BACKEND == "tensorflow":
             with pytest.raises(ValueError, match=r"model must be built.*without their weights"):
-                lr_find(model, *data(), **FIND)
+                lr_find(model, *arrays(), **SWEEP)
         elif find:
-            lr_find(model, *data(), **FIND)
-        return model.fit(*data(), epochs=2, verbose=0).history
+            lr_find(model, *arrays(), **SWEEP)
+        return model.fit(*arrays(), epochs=2, verbose=0).history
 
-    assert trained(find=True) == trained(find=False)
+    assert history(find=True) == history(find=False)
 
 
 class Elsewhere(keras.Sequential):
@@ -83,28 +61,16 @@ class Elsewhere(keras.Sequential):
 
     def train_step(self, *arguments):
         logs = {"loss": keras.ops.mean(arguments[-1][0])}
-        return (logs, arguments[0]) if keras.backend.backend() == "jax" else logs
-
-
-def test_an_optimizer_that_makes_no_update_is_an_error():
-    model = compiled()
-    model.trainable = False
-    model.compile(keras.optimizers.SGD(0.1), model.loss)
-    with pytest.raises(ValueError, match="model must have trainable weights"):
-        lr_find(model, *data(), **FIND)
-    model = Elsewhere([keras.layers.Input((4,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="got one that made none for 1 "):
-        lr_find(model, *data(), **FIND)
+        return (logs, arguments[0]) if BACKEND == "jax" else logs
 
 
 class Twice(Elsewhere):
     """Two updates for each batch."""
 
     def train_step(self, *arguments):
-        if keras.backend.backend() == "jax":
-            _, state = keras.Sequential.train_step(self, *arguments)
-            return keras.Sequential.train_step(self, state, arguments[1])
+        if BACKEND == "jax":
+            _, after = keras.Sequential.train_step(self, *arguments)
+            return keras.Sequential.train_step(self, after, arguments[1])
         keras.Sequential.train_step(self, *arguments)
         return keras.Sequential.train_step(self, *arguments)
 
@@ -121,73 +87,33 @@ class Seldom(Elsewhere):
 
 
 def find_at_once(model, x, y):
-    lr_find(model, x, y, **FIND)
+    lr_find(model, x, y, batch_size=4, num_steps=40)
 
 
 def find_in_a_fit(model, x, y):
-    model.fit(x, y, epochs=40, batch_size=8, verbose=0, callbacks=[LRFinder(num_steps=40)])
-
-
-def schedule_a_fit(model, x, y):
-    model.fit(x, y, batch_size=8, verbose=0, callbacks=[OneCycle(0.1, momentum=None)])
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function is TensorFlow's")
-@pytest.mark.parametrize("use", [find_at_once, find_in_a_fit, schedule_a_fit])
-def test_a_step_that_keeps_its_traces_is_refused(use):
-    import tensorflow as tf
-
-    class Decorated(keras.Sequential):
-        @tf.function
-        def train_step(self, data):
-            return super().train_step(data)
-
-    def trained(between):
-        keras.utils.set_random_seed(3)
-        model = Decorated([keras.layers.Input((4,)), keras.layers.Dense(1)])
-        model.compile("sgd", "mse")
-        between(model)
-        return model.fit(*data(), epochs=2, verbose=0, shuffle=False).history
-
-    def refused(model):
-        with pytest.raises(ValueError, match="train_step of Decorated must be a plain function"):
-            use(model, *data())
-
-    assert trained(refused) == trained(lambda model: None)
+    model.fit(x, y, epochs=40, batch_size=4, verbose=0, callbacks=[LRFinder(num_steps=40)])
 
 
 @pytest.mark.parametrize(
-    ("kind", "size", "got"),
+    ("kind", "size", "got", "find"),
     [
-        (Twice, 70, "2 for 1"),
-        (Twice, 8, "2 for 1"),
-        (Seldom, 70, "3 for 9"),
-        (Seldom, 8, "1 for 2"),
+        (Elsewhere, SIZE, "none for 1", find_at_once),
+        (Twice, SIZE, "2 for 1", find_at_once),
+        (Twice, 4, "2 for 1", find_in_a_fit),
+        (Seldom, SIZE, "2 for 6", find_in_a_fit),
+        (Seldom, 4, "1 for 2", find_at_once),
     ],
 )
-@pytest.mark.parametrize("find", [find_at_once, find_in_a_fit])
 def test_a_step_of_other_than_one_update_is_an_error(kind, size, got, find):
     """Or the curve would hold learning rates that no update had."""
-    keras.utils.set_random_seed(1)
-    x, y = (part[:size] for part in data())
-    model = kind([keras.layers.Input((4,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", run_eagerly=kind is Seldom)
+    model = kind([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=kind is Seldom)
     model.optimizer.build(model.trainable_variables)
-    before = everything(model), dict(vars(model.optimizer))
+    before = state(model), dict(vars(model.optimizer))
     with pytest.raises(ValueError, match=f"one update for each batch, got one that made {got} "):
-        find(model, x, y)
-    assert (everything(model), dict(vars(model.optimizer))) == before
+        find(model, *(part[:size] for part in arrays()))
+    assert (state(model), dict(vars(model.optimizer))) == before
     assert not {"train_step", "make_train_function"} & set(vars(model))
-
-
-def test_data_of_unknown_length_with_one_batch_hides_no_second_update():
-    tensorflow = pytest.importorskip("tensorflow", reason="needs tf.data")
-    x, y = data()
-    batches = tensorflow.data.Dataset.from_tensors((x, y)).filter(lambda x, y: True)
-    model = Twice([keras.layers.Input((4,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="got one that made 2 for 1 "):
-        lr_find(model, batches, shuffle=False, num_steps=12)
 
 
 class Reporting(keras.Sequential):
@@ -195,9 +121,7 @@ class Reporting(keras.Sequential):
 
     def train_step(self, *arguments):
         logs = super().train_step(*arguments)
-        if keras.backend.backend() == "jax":
-            return self.report(logs[0]), logs[1]
-        return self.report(logs)
+        return (self.report(logs[0]), logs[1]) if BACKEND == "jax" else self.report(logs)
 
 
 @pytest.mark.parametrize(
@@ -212,14 +136,12 @@ class Reporting(keras.Sequential):
     ],
 )
 def test_a_step_that_reports_no_loss(report, error, message):
-    model = Reporting([keras.layers.Input((4,)), keras.layers.Dense(1)])
+    model = dense(Reporting)
     model.report = report
-    model.compile("sgd", "mse")
-    x, y = data()
-    before = everything(model)
+    before = state(model)
     with pytest.raises(error, match=message):
-        lr_find(model, x, y[:, None], **FIND)
-    assert everything(model)[: len(before)] == before
+        lr_find(model, *arrays(), **SWEEP)
+    assert state(model)[: len(before)] == before
 
 
 class Empty(keras.utils.PyDataset):
@@ -230,51 +152,54 @@ class Empty(keras.utils.PyDataset):
         raise IndexError(index)
 
 
+def empty_dataset():
+    tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
+    return tensorflow.data.Dataset.from_tensor_slices((np.zeros((0, 3)), np.zeros(0))).batch(4)
+
+
 @pytest.mark.filterwarnings("ignore:The data is a generator")
 @pytest.mark.parametrize(
-    "kind", ["nothing", "no arrays", "PyDataset", "arrays", "tf.data", "generator"]
+    "make",
+    [
+        lambda: None,
+        list,
+        lambda: np.zeros((0, 3)),
+        Empty,
+        empty_dataset,
+        lambda: (batch for batch in ()),
+    ],
+    ids=["nothing", "no arrays", "arrays", "PyDataset", "tf.data", "generator"],
 )
-def test_data_without_batches_is_an_error(kind):
-    model, x = compiled(), np.zeros((0, 4), "float32")
-    before = everything(model)
-    if kind in ("nothing", "no arrays"):
-        inputs = {"x": None if kind == "nothing" else []}
-    elif kind == "PyDataset":
-        inputs = {"x": Empty()}
-    elif kind == "arrays":
-        inputs = {"x": x, "y": x[:, 0]}
-    elif kind == "tf.data":
-        tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
-        inputs = {"x": tensorflow.data.Dataset.from_tensor_slices((x, x[:, 0])).batch(4)}
-    else:
-        inputs = {"x": (batch for batch in ()), "shuffle": False}
+def test_data_without_batches_is_an_error(make):
+    model = dense()
+    before = state(model)
     with pytest.raises(ValueError, match=r"must give batches, got none|at least one batch"):
-        lr_find(model, **inputs, num_steps=10)
-    assert everything(model)[: len(before)] == before
+        lr_find(model, make(), shuffle=False, num_steps=10)
+    assert state(model)[: len(before)] == before
 
 
 def test_a_callback_that_is_not_in_a_list_is_an_error():
-    if keras.backend.backend() == "tensorflow":
+    if BACKEND == "tensorflow":
         pytest.skip("TensorFlow calls it from the main thread all the same")
-    model = compiled()
-    before = everything(model)
-    finder = LRFinder(num_steps=40)
+    model, finder = trained(), LRFinder(num_steps=40)
+    before = state(model)
     with pytest.raises(ValueError, match=r"pass callbacks=\[finder\]"):
-        model.fit(*data(), epochs=9, batch_size=8, verbose=0, callbacks=finder)
+        model.fit(*arrays(), epochs=9, batch_size=BATCH, verbose=0, callbacks=finder)
     finder.restore()
-    assert everything(model)[: len(before)] == before
+    model.reset_metrics()
+    assert state(model) == before
 
 
 def test_a_callback_needs_the_loss_of_each_batch():
-    if keras.backend.backend() == "torch":
+    if BACKEND == "torch":
         pytest.skip("the torch backend of Keras has no steps_per_execution")
-    model = compiled(steps_per_execution=4)
+    model = dense(steps_per_execution=4)
     with pytest.raises(ValueError, match="lr_find sets it for the test"):
-        model.fit(*data(), verbose=0, callbacks=[LRFinder()])
+        model.fit(*arrays(), verbose=0, callbacks=[LRFinder()])
 
 
 def test_a_used_finder_is_refused():
-    model, finder = compiled(), LRFinder(num_steps=10)
-    model.fit(*data(), batch_size=8, epochs=2, verbose=0, callbacks=[finder])
+    model, finder = dense(), LRFinder(num_steps=10)
+    model.fit(*arrays(), batch_size=BATCH, epochs=4, verbose=0, callbacks=[finder])
     with pytest.raises(ValueError, match="a new LRFinder for every fit"):
-        model.fit(*data(), verbose=0, callbacks=[finder])
+        model.fit(*arrays(), verbose=0, callbacks=[finder])
