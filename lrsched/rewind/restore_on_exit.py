@@ -47,10 +47,18 @@ class Restorable(Protocol):
     def notes(self) -> list[str]: ...
 
 
+AT_ONCE = (
+    "another range test runs in another thread: both draw from the same random generators, so "
+    "that neither curve is what it would be alone, and the generators end elsewhere"
+)
+# The trials that run, with their threads.
+_running: list[tuple[RestoreOnExit, int]] = []
+
+
 class RestoreOnExit:
     """Context manager that restores snapshots at its end, and warns of what could not be.
 
-    Ctrl-C while it does so waits until everything is restored.
+    Ctrl-C while it does so waits until everything is restored. Warns of trials in other threads.
 
     Args:
         parts: Restored in the reverse order.
@@ -66,9 +74,17 @@ class RestoreOnExit:
         self.notes: list[str] = []
 
     def __enter__(self) -> RestoreOnExit:
+        thread = threading.get_ident()
+        others = [trial for trial, at in [*_running] if at != thread]
+        _running.append((self, thread))
+        if others:
+            for trial in (self, *others):
+                trial.notes.append(AT_ONCE)
+            warn_user(f"{AT_ONCE} (run one after the other, or in processes)")
         return self
 
     def __exit__(self, *error: object) -> None:
+        _running[:] = [entry for entry in _running if entry[0] is not self]
         # Not kept, for the copies in them.
         parts, self.parts = self.parts, []
         with DeferredInterrupt(), ExitStack() as end:

@@ -177,6 +177,7 @@ class RangeTestRun:
         scaler = enabled_scaler(self._stateful)
         driver = SweepDriver(self._optimizer, self._test, self._groups, scaler)
         self._loop = UserLoop(self._optimizer, driver, unknown, self._accumulate)
+        self._end.__enter__()
         return self
 
     def __exit__(

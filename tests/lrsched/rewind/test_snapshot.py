@@ -181,3 +181,27 @@ def test_nothing_is_said_where_nothing_is_left():
         with RestoreOnExit(snapshot([1])) as end:
             pass
     assert end.notes == []
+
+
+def test_trials_in_two_threads_are_warned_of_and_noted_by_both():
+    first, notes = RestoreOnExit(), []
+
+    def second():
+        with pytest.warns(UserWarning, match="another range test runs in another thread"):
+            other = RestoreOnExit().__enter__()
+        other.__exit__()
+        notes.append(other.notes)
+
+    with first:
+        # One in another is the user's own.
+        with RestoreOnExit() as inner:
+            pass
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert inner.notes == []
+    assert notes == [first.notes]
+    assert "runs in another thread" in first.notes[0]
+    with RestoreOnExit() as after:
+        pass
+    assert after.notes == []
