@@ -97,6 +97,11 @@ def test_suggest_takes_one_method_or_all(tmp_path, curve):
         (("values", "one_cycle", "peak=1"), "unexpected keyword argument 'peak'"),
         (("values", "one_cycle", "max_lr=1", "max_lr=2"), "given once, got"),
         (("values", "one_cycle", "max_lr=[1"), "expected ',' or ']'"),
+        (("values", "linear", "start=1", "end=0", f"total_steps={10**18}"), "at most 10,000,000"),
+        (("values", "constant", "value=1", "--num-steps", 10**8), "at most 10,000,000"),
+        (("values", "constant", f"value={'9' * 5000}"), "error: "),
+        (("values", "constant", "value=" + "[" * 5000), "error: YAML must be nested"),
+        (("values", "constant", "value=0001-01-01T00:00:00+23:00"), "error: "),
         (("plot", "absent.yaml"), "No such file"),
         (("suggest", "absent.csv"), "No such file"),
     ],
@@ -148,3 +153,52 @@ def test_python_m_is_the_command():
     command = [sys.executable, "-m", "lrsched", "values", "constant", "value=1", "--num-steps=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "step,value\n0,1.0\n"
+
+
+ALIASES = "\n".join(
+    [
+        "- &a0 {constant: {value: 0.1}}",
+        *(f"- &a{k + 1} [{', '.join([f'*a{k}'] * 9)}]" for k in range(9)),
+    ]
+)
+MERGES = "\n".join(
+    [
+        "k0: &m0 {a: 1, b: 2}",
+        *(f"k{k + 1}: &m{k + 1} {{<<: [{', '.join([f'*m{k}'] * 9)}]}}" for k in range(9)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", ALIASES, "config must be from 1 to 262144 segments"),
+        ("a.yaml", MERGES, "a YAML mapping must have at most 1000 entries"),
+        ("a.yaml", "&a [*a]", "nested at most 20 levels deep"),
+        ("a.yaml", "- &a {constant: {value: 1}}\n" + "- *a\n" * 1001, "at most 1000 aliases"),
+        ("a.yaml", "[" * 10_000, "YAML must be nested"),
+        ("a.yaml", "{a: b: c}", "YAML must be readable"),
+        ("a.json", "[" * 100_000, "JSON must be nested"),
+        ("a.yaml", "linear: " + "x" * 100_000, "the arguments of linear must be a mapping"),
+    ],
+)
+def test_a_file_of_anybody_ends_in_one_sentence(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    result = run("values", path)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert len(result.output) < 500
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_a_plot_replaces_its_own_file_and_no_other(tmp_path, suffix):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
+    out = tmp_path / f"a.{suffix}"
+    command = ("plot", "linear", "start=0.1", "end=0", "total_steps=9", "--out", out)
+    assert run(*command).exit_code == run(*command).exit_code == 0
+    out.write_text("of somebody else")
+    result = run(*command)
+    assert (result.exit_code, out.read_text()) == (2, "of somebody else")
+    assert "--force replaces it" in result.output
+    assert run(*command, "--force").exit_code == 0
