@@ -1,7 +1,7 @@
 """Keras fixes its backend on import, so tests that import it run in a process per backend.
 
-These processes start with the first of all tests and run beside the others. TensorFlow has two of
-them, each with a part of the tests, since it traces the longest.
+These processes run beside the other tests. Backends that compile have two of them, each with a part
+of the tests, so that none of them goes on long after all others.
 """
 
 import os
