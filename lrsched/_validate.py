@@ -117,7 +117,7 @@ def grown(name: str, factor: float, times: int) -> float:
         raise _fail(ValueError, name, rule, factor) from None
 
 
-def check_number_of_segments(name: str, number: int) -> None:
+def check_number_of_segments(name: str, number: float) -> None:
     """A number of segments that is neither 0 nor too large."""
     if not 1 <= number <= MAX_SEGMENTS:
         rule = f"from 1 to {MAX_SEGMENTS} segments"

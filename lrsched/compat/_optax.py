@@ -28,7 +28,7 @@ def optax_cosine_onecycle(
     steps = check_int("transition_steps", transition_steps, 1)
     peak = check_positive("peak_value", peak_value)
     first = peak / check_positive("div_factor", div_factor)
-    last = peak / (div_factor * check_positive("final_div_factor", final_div_factor))
+    last = first / check_positive("final_div_factor", final_div_factor)
     top = int(check_fraction("pct_start", pct_start) * steps)
     knots = (0, first), (top, peak), (steps, last)
     return Schedule.through(knots, ("cos", "cos"), total_steps=steps + 1)

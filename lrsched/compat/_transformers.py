@@ -36,7 +36,7 @@ def transformers_cosine_with_warmup(
     base_lr, warmup, last = _checked(base_lr, num_warmup_steps, num_training_steps)
     half_waves = 2 * check_positive("num_cycles", num_cycles)
     length = (last - warmup) / half_waves
-    check_number_of_segments("num_cycles", math.ceil(half_waves) + 1)
+    check_number_of_segments("num_cycles", half_waves + 1)
     count = math.ceil(half_waves)
     knots = [(0.0, 0.0)]
     knots += [(warmup + k * length, 0.0 if k % 2 else base_lr) for k in range(count + 1)]

@@ -25,6 +25,7 @@ MAX_STEP = 2**63 - 1
 BLOCK = 8192
 # Up to so many pieces, a trace computes each and selects; of more, it looks up the numbers of one.
 MAX_SELECTED = 32
+TOO_LARGE = "step must be one at which the value of a growing schedule is a float, got a later one"
 
 
 class Piece(NamedTuple):
@@ -177,7 +178,12 @@ def at(plan: Plan, step: int) -> float:
     piece = plan.pieces[bisect_right(plan.firsts, position) - 1]
     t = (position - piece.whole - piece.fraction) / piece.span
     value: float = piece.formula(piece.a, piece.k, t, piece.power, Scalar)
-    return value if plan.log_gamma == 0.0 else _damp(plan, value, step, Scalar)
+    if plan.log_gamma == 0.0:
+        return value
+    try:
+        return float(_damp(plan, value, step, Scalar))
+    except OverflowError:
+        raise ValueError(TOO_LARGE) from None
 
 
 def over(plan: Plan, steps: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -210,7 +216,10 @@ def _fill(plan: Plan, steps: NDArray[np.int64], out: NDArray[np.float64]) -> Non
     else:
         _fill_from_columns(plan.columns, positions, out)
     if plan.log_gamma != 0.0:
-        out[:] = _damp(plan, out, steps, Numpy)
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[:] = _damp(plan, out, steps, Numpy)
+        if plan.log_gamma > 0.0 and not np.isfinite(out).all():
+            raise ValueError(TOO_LARGE)
 
 
 def _fill_from_columns(

@@ -15,6 +15,7 @@ from lrsched._validate import (
     check_non_negative,
     check_number_of_segments,
     check_positive,
+    check_real,
     grown,
 )
 from lrsched.engine.schedule import Schedule
@@ -299,7 +300,8 @@ def cosine_restarts(
     check_below("min_lr", min_lr, "the last peak", last_peak)
     segments, start = [], 0
     for cycle in range(num_cycles):
-        steps = round(first_cycle_steps * grown("cycle_mult", cycle_mult, cycle))
+        length = first_cycle_steps * grown("cycle_mult", cycle_mult, cycle)
+        steps = round(check_real("the length of a cycle", length))
         segments.append(Segment(start, start + steps - 1, max_lr * gamma**cycle, min_lr, "cos"))
         start += steps
     return Schedule(tuple(segments), start)
