@@ -27,8 +27,8 @@ from lrsched_torch.finder.arguments import (
     listed,
 )
 from lrsched_torch.finder.batches import Batches
+from lrsched_torch.finder.bystanders import Bystanders
 from lrsched_torch.finder.driver import SweepDriver, failed_in_vain
-from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
 from lrsched_torch.finder.user_loop import UserLoop
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
@@ -172,11 +172,13 @@ class RangeTestRun:
             device=self._device,
             verify=self._verify,
         )
-        unknown = UnknownOptimizers(snapshot, self._stateful)
-        self._end.parts += [snapshot, unknown]
+        bystanders = Bystanders(snapshot, self._stateful)
+        # The bystanders are looked at before anything is restored, the last part first.
+        self._end.parts += [snapshot, bystanders]
         scaler = enabled_scaler(self._stateful)
         driver = SweepDriver(self._optimizer, self._test, self._groups, scaler)
-        self._loop = UserLoop(self._optimizer, driver, unknown, self._accumulate)
+        driver.first_alone = True
+        self._loop = UserLoop(self._optimizer, driver, bystanders, self._accumulate)
         self._end.__enter__()
         return self
 

@@ -39,6 +39,7 @@ class SweepDriver:
             optimizer that Accelerate has prepared.
 
     Attributes:
+        first_alone: Read the first loss by itself: its update tells of a scaler.
         overruled: Something else has set the lr too.
         scaled: There is a GradScaler.
     """
@@ -66,7 +67,7 @@ class SweepDriver:
         self._counter = UpdateCounter() if self.scaled else None
         # A scaler waits for the device at every step, so that its verdict costs no further wait.
         self._read_every = 1 if self.scaled else READ_EVERY
-        self.overruled = False
+        self.first_alone = self.overruled = False
 
     def updates(self, source: Iterable[Any]) -> Generator[Any]:
         """Yield entries of `source`, as long as the test runs: what one update is made from.
@@ -79,10 +80,11 @@ class SweepDriver:
         groups, stream = self._optimizer.param_groups, iter(source)
         unalias(groups, ["lr"])
         write = partial(self._write, groups)
+        most = 1 if self.first_alone and not self._test.recorded else self._read_every
         while self._test.running:
             done, row = self._test.recorded, None
             # The stream last, of which nothing must be taken in vain.
-            for row, entry in zip(self._rows[done : done + self._read_every], stream):  # noqa: B905
+            for row, entry in zip(self._rows[done : done + most], stream):  # noqa: B905
                 write(row)
                 yield entry
             if row is None:
@@ -91,6 +93,15 @@ class SweepDriver:
             if self._counter is not None:
                 self._judge_skip(self._counter.take())
             self.read()
+            most = self._read_every
+
+    def count_skips(self, counter: UpdateCounter) -> None:
+        """Leave out updates that a scaler skips, from the one with the first batch on.
+
+        Args:
+            counter: Has counted since before that batch.
+        """
+        self.scaled, self._counter, self._read_every = True, counter, 1
 
     def write_lr(self) -> None:
         """Set the lr of the update that is under way again, which something may have changed."""

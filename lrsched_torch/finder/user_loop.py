@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrsched_torch.finder.accelerate import accumulated_gradients
+from lrsched_torch.finder.bystanders import Bystanders
 from lrsched_torch.finder.driver import SweepDriver, flat
-from lrsched_torch.finder.unknown_optimizers import UnknownOptimizers
 from lrsched_torch.update_counter import UpdateCounter
 
 
@@ -23,7 +24,7 @@ class UserLoop:
     Args:
         optimizer: Makes the updates.
         driver: Gets the losses.
-        unknown: Hears of the steps of optimizers.
+        bystanders: Hears of what else is trained.
         accumulate: Batches of an update; where Accelerate accumulates gradients, it says how many.
     """
 
@@ -31,13 +32,14 @@ class UserLoop:
         self,
         optimizer: Optimizer,
         driver: SweepDriver,
-        unknown: UnknownOptimizers,
+        bystanders: Bystanders,
         accumulate: int = 1,
     ) -> None:
         self._optimizer, self._accumulate, self.driver = optimizer, accumulate, driver
-        self._unknown = unknown
+        self._bystanders = bystanders
         self._gradients = accumulated_gradients(optimizer)
         self._counter = UpdateCounter()
+        self._versions, self._moved = versions_of(optimizer), False
         self._reader: object = None
         self._batches = self._losses = self._points = 0
         # of the update under way
@@ -53,7 +55,7 @@ class UserLoop:
         self._reader = reader = object()
         if not self._counter.hooked:
             self._counter.attach(self._optimizer)
-        self._unknown.watch()
+        self._bystanders.watch(partial(self.driver.count_skips, self._counter))
         # What was left in the middle is forgotten.
         self._parts.clear()
         self._losses = self._batches
@@ -63,7 +65,7 @@ class UserLoop:
                 if self._parts:
                     self.driver.write_lr()
                 self._batches += 1
-                self._unknown.next_batch()
+                self._bystanders.next_batch()
                 yield batch
                 if self._reader is not reader:
                     raise RuntimeError(
@@ -121,7 +123,8 @@ class UserLoop:
         return self._losses < self._batches and self.driver.had_ended()
 
     def close(self) -> None:
-        """Let go of the optimizer."""
+        """Let go of the optimizer, before its parameters are restored."""
+        self._moved = self._versions != versions_of(self._optimizer)
         self.driver.close()
         self._counter.detach()
 
@@ -133,6 +136,8 @@ class UserLoop:
         Replays of a captured graph, and updates in compiled code, cannot be counted.
         """
         made, counter = self._counter.take(), self._counter
+        if not made and self._points > 1 and counter.hooked and not counter.captured:
+            return self._no_update()
         few = made < self._points - 1 and 2 * made <= self._points + 1
         countable = not (self.driver.scaled or counter.captured or counter.compiled)
         if not (made and few and countable):
@@ -142,3 +147,20 @@ class UserLoop:
             "of its learning rates were used (with gradient accumulation, pass accumulate=, the "
             "number of batches of an update)."
         )
+
+    def _no_update(self) -> str | None:
+        """Return a sentence if the loop has made no update of the optimizer; by hand, it may."""
+        by_hand = self._moved and not self._bystanders.others_step(self._optimizer)
+        if self.driver.scaled or by_hand:
+            return None
+        return (
+            f"The optimizer of the range test made no update with {self._batches} batches, so the "
+            "curve shows none of its learning rates at work (pass the optimizer that the loop "
+            "steps, and call its step() for every batch)."
+        )
+
+
+def versions_of(optimizer: Optimizer) -> int:
+    """Return a number that grows with every change of a parameter in place."""
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return sum(0 if p.is_inference() else p._version for p in parameters)

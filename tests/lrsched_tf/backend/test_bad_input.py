@@ -19,7 +19,7 @@ one_cycle, cyclical = partial(OneCycle, 0.1), partial(CyclicalLR, 0.01, 0.1)
 @pytest.mark.parametrize(
     ("make", "arguments", "error", "message"),
     [
-        (OneCycle, {"max_lr": keras.ops.ones(())}, TypeError, "max_lr must be"),
+        (OneCycle, {"max_lr": keras.ops.ones(1)}, TypeError, "max_lr must be"),
         (OneCycle, {"max_lr": -0.1}, ValueError, "max_lr must be > 0, got -0.1"),
         (one_cycle, {"total_steps": 1}, ValueError, "total_steps must be an int >= 2, got 1"),
         (one_cycle, {"pct_start": 30}, ValueError, r"must be in \[0, 1\], got 30 \(a fraction"),

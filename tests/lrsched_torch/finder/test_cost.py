@@ -13,6 +13,9 @@ from lrsched_torch import range_test
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
 from tests.lrsched_torch.helpers import OPTIMIZERS, Run, training_after
 
+# Some of these loops make none.
+pytestmark = pytest.mark.filterwarnings("ignore:The optimizer of the range test made no update")
+
 
 @pytest.fixture
 def benchmark(repo, monkeypatch):

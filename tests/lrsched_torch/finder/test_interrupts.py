@@ -188,6 +188,7 @@ def test_a_restoring_that_is_interrupted_or_fails_is_whole(search, how, first):
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.filterwarnings("ignore:The optimizer of the range test made no update")
 def test_the_copies_do_not_live_as_long_as_the_test_object():
     model = nn.Linear(4, 1)
     with range_test(model, sgd(model), num_steps=12) as test:

@@ -174,6 +174,7 @@ def test_a_warmup_at_its_first_step_keeps_the_ratio_that_it_leads_to():
     assert [group["lr"] for group in optimizer.param_groups] == [0.0, 0.0]
 
 
+@pytest.mark.filterwarnings("ignore:The optimizer of the range test made no update")
 def test_a_tensor_lr_that_groups_share_is_shared_again():
     weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     lr = torch.tensor(0.1)

@@ -13,6 +13,8 @@ from torch.optim.optimizer import _global_optimizer_post_hooks
 from lrsched_torch import OneCycleLR, range_test
 from tests.lrsched_torch.helpers import MSE, Run, data, left, sgd
 
+# Some of these loops make none.
+pytestmark = pytest.mark.filterwarnings("ignore:The optimizer of the range test made no update")
 ONE_FOR_EACH = r"record\(loss\) must be called once for every batch, got"
 
 
@@ -225,15 +227,16 @@ class TestCountingUpdates:
                 run.optimizer.step()
         assert len(test.curve) == 2
 
+    @pytest.mark.filterwarnings("ignore:The range test could not put back. scale of the GradSc")
     @pytest.mark.parametrize("named", [True, False])
     def test_nor_are_those_that_a_scaler_skips(self, named):
         scaler = new_scaler()
-        skipped = {number for number in range(1, 99) if number % 3} if named else {1, 2, 8}
+        skipped = {number for number in range(1, 99) if number % 3}
         curve, lrs, _ = loop(
             Run(), scaler=scaler, overflow=skipped, stateful=[scaler] if named else []
         )
         assert len(curve) == 20
-        assert len(lrs) > 50 or not named
+        assert len(lrs) > 50
         assert not any("updates for" in note for note in curve.notes)
 
     def test_a_range_test_within_a_range_test_counts_for_itself(self):
@@ -262,6 +265,7 @@ class TestCountingUpdates:
         torch._dynamo.reset()
 
 
+@pytest.mark.filterwarnings("ignore:The range test could not put back. step of the ExponentialLR")
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_scheduler_that_nobody_puts_back_is_noted(listed):
     run = Run()
