@@ -7,7 +7,6 @@ import math
 from lrsched._validate import (
     check_at_most,
     check_choice,
-    check_fraction,
     check_int,
     check_non_negative,
     check_number_of_segments,
@@ -76,7 +75,7 @@ def transformers_wsd(
     base_lr = check_positive("base_lr", base_lr)
     warmup = check_int("num_warmup_steps", num_warmup_steps, 0)
     decay = check_int("num_decay_steps", num_decay_steps, 0)
-    low = base_lr * check_fraction("min_lr_ratio", min_lr_ratio)
+    low = base_lr * check_non_negative("min_lr_ratio", min_lr_ratio)
     warmup_type = check_choice("warmup_type", warmup_type, WARMUPS)
     decay_type = check_choice("decay_type", decay_type, DECAYS)
     if num_stable_steps is None:

@@ -126,9 +126,9 @@ def drop_in(draw: Any) -> Any:
     def of_groups(rng: Random) -> Draw:
         found = draw(rng)
         args, groups = dict(found.args), rng.randint(1, 3)
-        for name in ("base_lr", "max_lr"):
+        factors = {"base_lr": 0.5, "max_lr": 2.0, "base_momentum": 0.5, "max_momentum": 1.0}
+        for name, factor in factors.items():
             if name in args and rng.random() < 0.5:
-                factor = 0.5 if name == "base_lr" else 2.0
                 args[name] = [args[name] * factor**k for k in range(groups)]
         kind = rng.choice(("SGD", "Adam", "AdamW", "RMSprop", "NAdam"))
         return found._replace(args=args | {"kind": kind, "groups": groups})
@@ -387,7 +387,7 @@ def transformers_wsd(rng: Random) -> Draw:
         {"base_lr": lr(rng), "num_warmup_steps": warmup, "num_decay_steps": decay},
         warmup_type=rng.choice(("linear", "cosine", "1-sqrt")),
         decay_type=rng.choice(("linear", "cosine", "1-sqrt")),
-        min_lr_ratio=share(rng, 0.0, 1.0),
+        min_lr_ratio=share(rng, 0.0, 1.0, 2.0),
         num_cycles=waves(rng, decay),
     )
     total = warmup + stable + decay

@@ -39,15 +39,13 @@ def optimizer(kind: str, lrs: list[float]) -> Any:
 
 
 def driven(scheduler: Any, momentum: bool, steps: list[int]) -> Values:
-    """What a scheduler sets in its optimizer at these steps: the lrs, then the momenta."""
+    """What a scheduler sets in its optimizer at these steps: the lrs, then momenta or betas."""
     optimizer, found = scheduler.optimizer, {}
     for step in range(max(steps) + 1):
         groups = optimizer.param_groups
         row = [group["lr"] for group in groups]
         if momentum:
-            row += [
-                group["betas"][0] if "betas" in group else group["momentum"] for group in groups
-            ]
+            row += [m for group in groups for m in group.get("betas") or (group["momentum"],)]
         found[step] = row
         if step < max(steps):
             optimizer.step()
