@@ -18,6 +18,7 @@ from lrsched.compat._optax import (
     optax_linear_onecycle,
     optax_warmup_cosine_decay,
 )
+from lrsched.compat._timm import timm_cosine
 from lrsched.compat._torch import (
     torch_cosine_annealing,
     torch_cosine_annealing_warm_restarts,
@@ -27,11 +28,13 @@ from lrsched.compat._torch import (
     torch_multi_step,
     torch_one_cycle,
     torch_polynomial,
+    torch_sequential,
     torch_step,
 )
 from lrsched.compat._transformers import (
     transformers_cosine_with_warmup,
     transformers_linear_with_warmup,
+    transformers_wsd,
 )
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "optax_cosine_onecycle",
     "optax_linear_onecycle",
     "optax_warmup_cosine_decay",
+    "timm_cosine",
     "torch_cosine_annealing",
     "torch_cosine_annealing_warm_restarts",
     "torch_cyclic",
@@ -53,7 +57,9 @@ __all__ = [
     "torch_multi_step",
     "torch_one_cycle",
     "torch_polynomial",
+    "torch_sequential",
     "torch_step",
     "transformers_cosine_with_warmup",
     "transformers_linear_with_warmup",
+    "transformers_wsd",
 ]

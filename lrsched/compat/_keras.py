@@ -5,7 +5,6 @@ from __future__ import annotations
 from lrsched._validate import (
     check_at_most,
     check_bool,
-    check_fraction,
     check_int,
     check_non_negative,
     check_positive,
@@ -33,7 +32,7 @@ def keras_cosine_decay(
     """
     start = check_non_negative("initial_learning_rate", initial_learning_rate)
     decay_steps = check_int("decay_steps", decay_steps, 1)
-    alpha = check_fraction("alpha", alpha)
+    alpha = check_non_negative("alpha", alpha)
     warmup_steps = check_int("warmup_steps", warmup_steps, 0)
     if warmup_target is None:
         return Schedule((Segment(0, decay_steps, start, start * alpha, "cos"),))
@@ -63,7 +62,7 @@ def keras_cosine_decay_restarts(
     t_mul = check_positive("t_mul", t_mul)
     check_at_most("1", 1, "t_mul", t_mul, "cycles may grow, not shrink")
     m_mul = check_positive("m_mul", m_mul)
-    alpha = check_fraction("alpha", alpha)
+    alpha = check_non_negative("alpha", alpha)
     return endless_cosine_restarts(lr, lr * alpha, steps, t_mul, gamma=m_mul)
 
 
@@ -80,7 +79,7 @@ def keras_polynomial_decay(
         TypeError: an argument of the wrong kind.
         ValueError: a value outside its range.
     """
-    start = check_positive("initial_learning_rate", initial_learning_rate)
+    start = check_non_negative("initial_learning_rate", initial_learning_rate)
     end = check_non_negative("end_learning_rate", end_learning_rate)
     steps = check_int("decay_steps", decay_steps, 1)
     segments = [polynomial_segment(0, steps, start, end, power)]
@@ -106,7 +105,8 @@ def keras_inverse_time_decay(
         ValueError: a value outside its range.
     """
     lr = check_positive("initial_learning_rate", initial_learning_rate)
-    steps, rate = check_int("decay_steps", decay_steps, 1), check_positive("decay_rate", decay_rate)
+    steps = check_int("decay_steps", decay_steps, 1)
+    rate = check_non_negative("decay_rate", decay_rate)
     if not check_bool("staircase", staircase):
         end = lr / (1 + rate * HORIZON / steps)
         return Schedule((Segment(0, HORIZON, lr, end, "inverse"),))

@@ -81,10 +81,12 @@ def optax_warmup_cosine_decay(
     init_value = check_non_negative("init_value", init_value)
     peak_value = check_positive("peak_value", peak_value)
     end_value = check_non_negative("end_value", end_value)
-    exponent = check_positive("exponent", exponent)
+    exponent = check_non_negative("exponent", exponent)
     warmup_steps = check_int("warmup_steps", warmup_steps, 0)
     decay_steps = check_int("decay_steps", decay_steps, 1)
     check_below("warmup_steps", warmup_steps, "decay_steps", decay_steps)
+    if exponent == 0.0:  # a cosine to the power of 0 is 1
+        end_value, exponent = peak_value, 1.0
     knots = (0, init_value), (warmup_steps, peak_value), (decay_steps, end_value)
     decay = "cos" if exponent == 1.0 else "cos_poly"
     return Schedule.through(knots, ("linear", decay), total_steps=decay_steps + 1, power=exponent)

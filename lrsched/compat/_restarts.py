@@ -26,13 +26,16 @@ def endless_cosine_restarts(
             every=first_steps,
             floor=min_lr,
         )
-    segments, start, steps, height = [], 0.0, float(first_steps), base_lr - min_lr
-    while start + steps <= HORIZON:
-        segments.append(Segment(start, start + steps, min_lr + height, min_lr, "cos"))
+    segments: list[Segment] = []
+    start, height = 0.0, base_lr - min_lr
+    mult = min(cycle_mult, 2.0**32)  # no second cycle ends in time, and no power overflows
+    # The sum of the series, since the rounding of its terms would add up.
+    while (end := first_steps * (mult ** (len(segments) + 1) - 1) / (mult - 1)) <= HORIZON:
+        segments.append(Segment(start, end, min_lr + height, min_lr, "cos"))
         if len(segments) > MAX_CYCLES:
             raise ValueError(
                 f"the cycle multiplier must be 1, or so far above it that {MAX_CYCLES} cycles "
                 f"reach step 2**31, got {cycle_mult!r}"
             )
-        start, steps, height = start + steps, steps * cycle_mult, height * gamma
+        start, height = end, height * gamma
     return Schedule(tuple(segments))

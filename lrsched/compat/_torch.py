@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from lrsched._validate import (
+    check_below,
     check_bool,
     check_choice,
     check_fraction,
     check_int,
     check_non_negative,
+    check_number_of_segments,
     check_positive,
+    check_sequence,
+    check_type,
 )
 from lrsched.compat._restarts import endless_cosine_restarts
-from lrsched.engine.schedule import Schedule
+from lrsched.engine.schedule import Schedule, joined
 from lrsched.engine.segment import Segment, polynomial_segment
 from lrsched.schedules import (
     cyclical,
@@ -202,11 +208,53 @@ def torch_step(base_lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
     return step_decay(base_lr, step_size, gamma)
 
 
-def torch_multi_step(base_lr: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
-    """MultiStepLR; the same as `lrsched.multi_step`.
+def torch_multi_step(base_lr: float, milestones: Iterable[int], gamma: float = 0.1) -> Schedule:
+    """MultiStepLR; as `lrsched.multi_step`, with `milestones` from any iterable.
 
     Raises:
         TypeError: an argument of the wrong kind.
         ValueError: a value outside its range.
     """
-    return multi_step(base_lr, milestones, gamma)
+    steps = list(milestones) if isinstance(milestones, Iterable) else milestones
+    return multi_step(base_lr, steps, gamma)
+
+
+def torch_sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
+    """SequentialLR: each of the `schedules` from its own step 0, until the step of its milestone.
+
+    What repeats before its milestone is written out step by step.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: not one milestone fewer than schedules, milestones that do not rise, or a
+            part that repeats for more than 2**18 steps.
+    """
+    schedules = check_sequence("schedules", schedules, "a list of Schedule")
+    steps = [
+        check_int("milestones", step, 1)
+        for step in check_sequence("milestones", milestones, "a list of ints")
+    ]
+    if len(steps) != len(schedules) - 1:
+        raise ValueError(
+            f"milestones must be one fewer than the {len(schedules)} schedules, got {len(steps)}"
+        )
+    for schedule in schedules:
+        check_type("schedules", schedule, Schedule)
+    for before, after in pairwise(steps):
+        check_below("milestones", before, "the next of them", after)
+    lengths = [after - before for before, after in pairwise([0, *steps])]
+    parts = [_cut(part, length) for part, length in zip(schedules, lengths, strict=False)]
+    return joined([*parts, schedules[-1]])
+
+
+def _cut(schedule: Schedule, steps: int) -> Schedule:
+    """The first `steps` steps of a schedule, endless or not."""
+    if schedule.loop_from is None or schedule.period is None:
+        return dataclasses.replace(schedule, total_steps=steps)
+    again = schedule.period if schedule.gamma == 1.0 else min(schedule.period, schedule.every)
+    if steps <= schedule.loop_from + again:
+        return Schedule(schedule.segments, steps)
+    check_number_of_segments("milestones", steps)
+    values = schedule.values(steps).tolist()
+    changes = [k for k in range(steps) if k == 0 or values[k] != values[k - 1]]
+    return Schedule(tuple(Segment(k, k + 1, values[k], values[k]) for k in changes), steps)

@@ -50,8 +50,7 @@ def _phases(
             f"pct_start must be <= 0.5 with three_phase, got {pct_start:g} "
             "(rising and falling take twice pct_start, so the end would never be reached)"
         )
-    # With no room to rise, both legs of the triangle are left out.
-    peak = max(peak, 0.0)
+    # With no room to rise, both legs of the triangle lie before step 0.
     return _Phases(peak, 2 * peak, last, (warmup, anneal, anneal))
 
 
@@ -83,7 +82,7 @@ def one_cycle(
     Returns:
         A Schedule of `total_steps` steps, with the values of torch's OneCycleLR wherever that
         one is defined. With no room to rise (`pct_start * total_steps` = 1) it starts at the
-        peak, or in three phases (<= 1) at the first lr.
+        peak, or in three phases at the first lr.
 
     Raises:
         TypeError: an argument of the wrong kind.

@@ -32,7 +32,11 @@ NAMES = {
     "InverseTimeDecay": "keras_inverse_time_decay",
     "get_cosine_schedule_with_warmup": "transformers_cosine_with_warmup",
     "get_linear_schedule_with_warmup": "transformers_linear_with_warmup",
+    "get_wsd_schedule": "transformers_wsd",
 }
+
+
+LINEAR = compat.torch_linear(0.1)
 
 
 def assert_reproduces(row: dict) -> None:
@@ -68,8 +72,9 @@ def test_a_wrong_value_is_seen(row, column):
 
 
 def test_every_function_is_compared_with_its_peer():
-    # fastai's fit_sgdr is compared below, with the formula that its scheduler is made of
-    assert set(NAMES.values()) | {"fastai_fit_sgdr"} == set(compat.__all__)
+    # these are compared in tests/parity/differential.py
+    elsewhere = {"fastai_fit_sgdr", "timm_cosine", "torch_sequential"}
+    assert set(NAMES.values()) | elsewhere == set(compat.__all__)
     assert {row["call"] for row in GOLDEN} == set(NAMES)
 
 
@@ -86,6 +91,15 @@ def test_fit_sgdr_restarts_at_the_peak():
         position = np.arange(length) / length
         expected = 0.1 * (1 + np.cos(np.pi * position)) / 2
         np.testing.assert_allclose(lr(start + np.arange(length)), expected, atol=1e-13)
+
+
+def test_what_repeats_before_a_milestone_takes_no_more_segments_than_it_has_values():
+    halves = compat.torch_step(0.4, 10, gamma=0.5)
+    lr = compat.torch_sequential([halves, LINEAR, halves], [30, 35])
+    assert lr.values(31).tolist() == [0.4] * 10 + [0.2] * 10 + [0.1] * 10 + [LINEAR(0)]
+    assert len(lr.segments) == 3 + 1 + 1
+    assert lr(35) == 0.4
+    assert lr(45) == 0.2
 
 
 def test_without_cycled_momentum_the_pair_ends_in_none():
@@ -120,6 +134,12 @@ def test_total_steps_may_come_from_epochs():
         (lambda: compat.keras_cosine_decay_restarts(0.1, 10, t_mul=1.0001), "10000 cycles"),
         (lambda: compat.keras_cosine_decay_restarts(0.1, 10, t_mul=0.5), "t_mul"),
         (lambda: compat.transformers_linear_with_warmup(0.1, 20, 10), "num_warmup_steps"),
+        (lambda: compat.transformers_wsd(0.1, 5, 10), "num_training_steps must be given"),
+        (lambda: compat.transformers_wsd(0.1, 5, 10, 14), r"num_warmup_steps \+ num_decay_steps"),
+        (lambda: compat.timm_cosine(0.1, 10, cycle_mul=0.5), "cycle_mul"),
+        (lambda: compat.torch_sequential([LINEAR, LINEAR], []), "one fewer than the 2 schedules"),
+        (lambda: compat.torch_sequential([LINEAR] * 3, [9, 9]), "milestones must be < the next"),
+        (lambda: compat.torch_sequential([], []), "one fewer than the 0 schedules"),
     ],
 )
 def test_bad_input_is_named(build, message):
