@@ -6,7 +6,6 @@ import dataclasses
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -29,6 +28,7 @@ from lrsched.engine import evaluate
 from lrsched.engine.namespaces import ArrayAPI
 from lrsched.engine.segment import Segment
 from lrsched.engine.shapes import POWER_SHAPES
+from lrsched.engine.steps import checked_array, checked_tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,10 +169,10 @@ class Schedule:
 
     def _call_other(self, step: Any) -> Any:
         if isinstance(step, np.ndarray):
-            return evaluate.over(self._plan, _checked_steps(step))
+            return evaluate.over(self._plan, checked_array(step))
         if hasattr(step, "__array_namespace__") and not isinstance(step, np.generic):
             library = step.__array_namespace__()
-            return self.evaluate_in(ArrayAPI(library), _checked_tensor(step, library))
+            return self.evaluate_in(ArrayAPI(library), checked_tensor(step, library))
         hint = "wrap a list in np.asarray" if isinstance(step, (list, tuple)) else ""
         return evaluate.at(self._plan, max(check_int("step", step, None, hint), 0))
 
@@ -395,28 +395,3 @@ def _build(kind: type[T], fields: Any) -> T:
             f"got unknown {shown(unknown)} and missing {missing}"
         )
     return kind(**fields)
-
-
-def _checked_steps(steps: NDArray[Any]) -> NDArray[np.int64]:
-    if steps.dtype.kind not in "iu":
-        raise TypeError(f"step must be an array of integers, got dtype {steps.dtype}")
-    if steps.size and int(steps.max()) > evaluate.MAX_STEP:
-        raise ValueError(f"step must be < 2**63, got values up to {steps.max()}")
-    return steps
-
-
-def _checked_tensor(step: Any, library: Any) -> Any:
-    """A tensor of int32 or int64; values may be traced."""
-    if library.isdtype(step.dtype, "real floating"):
-        whole = library.floor(step)
-        with suppress(TypeError):  # traced, it has no value yet
-            if not bool(library.all(whole == step)):
-                raise ValueError(f"step must be whole, got {shown(step)}")
-        step = library.astype(whole, library.int32)
-    if not library.isdtype(step.dtype, "integral"):
-        raise TypeError(f"step must be an array of integers, got dtype {step.dtype}")
-    if step.dtype in (library.int32, library.int64):
-        return step
-    if step.dtype in (library.uint32, library.uint64):
-        raise TypeError(f"step must be of int32 or int64, got dtype {step.dtype} (use astype)")
-    return library.astype(step, library.int32)

@@ -170,6 +170,7 @@ def inverse_sqrt(
     start_lr = check_non_negative("start_lr", start_lr)
     check_at_most("start_lr", start_lr, "max_lr", max_lr)
     warmup_steps = check_int("warmup_steps", warmup_steps, 0)
+    check_below("warmup_steps", warmup_steps, "the last step", HORIZON)
     timescale = warmup_steps or 10_000 if timescale is None else timescale
     timescale = check_int("timescale", timescale, 1)
     warmup = [Segment(0, warmup_steps, start_lr, max_lr)] if warmup_steps else []
