@@ -17,7 +17,7 @@ LIST = r"pass stateful=\[...\]"
 OPTIONS = [
     ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
     ({"end_lr": 1e-6}, ValueError, "start_lr must be < end_lr"),
-    ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
+    ({"num_steps": 4}, ValueError, "num_steps must be an int >= 5"),
     ({"accumulate": 0}, ValueError, "accumulate must be an int >= 1"),
     ({"repeats": 0}, ValueError, "repeats must be an int >= 1"),
     ({"groups": "same"}, ValueError, "groups must be one of"),
@@ -161,7 +161,7 @@ BY_BLOCK = {
     "accumulate": 0,
     "verify": 1,
     "groups": "same",
-    "num_steps": 5,
+    "num_steps": 4,
 }
 
 
