@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsched._progress import Progress
-from lrsched._validate import check_bool, check_choice, check_int
+from lrsched._validate import check_bool, check_choice, check_int, check_positive
 from lrsched._warn import warn_user
 from lrsched.curve.comparison import average
 from lrsched.curve.loss_curve import LossCurve
@@ -61,6 +61,7 @@ def lr_find(
     forward: Callable[[Any, Any], Any] | None = None,
     loss: Callable[[Any, Any], torch.Tensor] | None = None,
     accumulate: int = 1,
+    clip_norm: float | None = None,
     amp: torch.dtype | None = None,
     val_loader: Iterable[Any] | None = None,
     groups: str = "ratio",
@@ -94,6 +95,8 @@ def lr_find(
         forward: `forward(model, batch)` gives the outputs, where the above does not fit.
         loss: `loss(outputs, batch)` gives a scalar tensor, in the place of `criterion`.
         accumulate: Batches per update, int >= 1; their mean loss is recorded.
+        clip_norm: Norm that the gradients of an update, all of them together, are scaled down to
+            where they exceed it, > 0; None leaves them as they are. As the training will do it.
         amp: torch.bfloat16 or torch.float16, for autocast. float16 uses the GradScaler in
             `stateful`, or one of its own; updates that it skips are not recorded.
         val_loader: Record the mean loss over its batches after each update instead.
@@ -122,6 +125,8 @@ def lr_find(
     ]
     place = checked_place(model, optimizer, device)
     check_step(optimizer)
+    if clip_norm is not None:
+        clip_norm = check_positive("clip_norm", clip_norm, "None leaves the gradients as they are")
     stateful, scaler = with_scaler(listed(stateful), amp, place)
     source = Batches(loader, verify=check_bool("verify", verify))
     validation = None if val_loader is None else validation_batches(val_loader, verify)
@@ -139,6 +144,7 @@ def lr_find(
             objective(model, criterion, forward, loss),
             place,
             accumulate=accumulate,
+            clip_norm=clip_norm,
             amp=amp,
             scaler=scaler,
             validation=validation,

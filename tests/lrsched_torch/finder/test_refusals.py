@@ -19,6 +19,8 @@ OPTIONS = [
     ({"end_lr": 1e-6}, ValueError, "start_lr must be < end_lr"),
     ({"num_steps": 4}, ValueError, "num_steps must be an int >= 5"),
     ({"accumulate": 0}, ValueError, "accumulate must be an int >= 1"),
+    ({"clip_norm": 0}, ValueError, "clip_norm must be > 0, got 0 .None leaves"),
+    ({"clip_norm": "1"}, TypeError, "clip_norm must be a finite number > 0, got '1'"),
     ({"repeats": 0}, ValueError, "repeats must be an int >= 1"),
     ({"groups": "same"}, ValueError, "groups must be one of"),
     ({"amp": torch.float64}, ValueError, "amp must be torch.bfloat16"),
