@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrsched._names import RANGE_TEST, TEST, answers_to, no_attribute
 from lrsched._validate import check_choice, check_int, check_loss, check_positive, check_type
 from lrsched.curve.divergence import STOP_FACTOR, Divergence
 from lrsched.curve.loss_curve import FINISHED, LossCurve
@@ -62,6 +63,7 @@ class RangeTest:
     Source: Smith 2015, arXiv:1506.01186 (the test); Gugger 2018 (exponential sweep).
     """
 
+    @answers_to(RANGE_TEST)
     def __init__(
         self,
         start_lr: float = DEFAULT_SWEEP[0],
@@ -95,6 +97,9 @@ class RangeTest:
         self._stop_reason: str | None = None
         self._notes: list[str] = []
         self._divergence = None if stop_factor is None else Divergence(stop_factor, len(self._lrs))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute(self, name, TEST)
 
     @property
     def running(self) -> bool:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lrsched._validate import check_type
+from lrsched_torch.check_optimizer import check_optimizer
 from lrsched_torch.finder.batches import Batches
 
 GROUPS = ("ratio", "equal")
@@ -47,9 +48,18 @@ def _needs_closure(kind: type[Optimizer]) -> bool:
 
 def checked_place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:
     """Return the device to train on, if model and optimizer belong together."""
+    given: Any = model
+    if isinstance(given, Optimizer):
+        kind = type(given).__name__
+        raise TypeError(f"model must be a Module, got {kind} (model comes first, then optimizer)")
     check_type("model", model, nn.Module)
-    check_type("optimizer", optimizer, Optimizer)
+    check_optimizer(optimizer)
     parameters = {id(parameter): parameter for parameter in model.parameters()}
+    if not parameters:
+        raise ValueError(
+            f"model must have parameters to train, got {type(model).__name__} without any "
+            "(pass the module that holds them)"
+        )
     owned = (id(p) for group in optimizer.param_groups for p in group["params"])
     if parameters.keys().isdisjoint(owned):
         raise ValueError(

@@ -17,6 +17,10 @@ from lrsched.rewind.torch_values import end_reading
 from lrsched_torch.rewind.registry import registry_for
 
 GONE = "The loader is an iterator: the batches that were read are gone from it."
+SINGLE = (
+    "The loader has a single batch, which every step has trained on: the losses are those of "
+    "learning it by heart (pass a loader of more)."
+)
 READ_AGAIN = "The loader has fewer batches than the test has steps, and was read again."
 
 
@@ -49,6 +53,7 @@ class Batches:
         held = (value for value in self._snapshot.values() if value is not loader)
         self._holds_iterator = any(map(_is_iterator, held))
         self._begun_again = 0
+        self._single = _length(loader) == 1
         self._reading: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -111,7 +116,7 @@ class Batches:
         if self._gone:
             notes = [GONE]
         if self._begun_again:
-            notes.append(READ_AGAIN)
+            notes.append(SINGLE if self._single else READ_AGAIN)
         return notes
 
 
@@ -130,6 +135,14 @@ def check_loader(name: str, loader: Any) -> None:
         return
     remedy = " (give it to a DataLoader)" if isinstance(loader, Dataset) else ""
     raise TypeError(f"{name} must be an iterable of batches, got {shown(loader)}{remedy}")
+
+
+def _length(loader: Any) -> int | None:
+    """Return the number of batches; None where nobody says."""
+    try:
+        return len(loader)
+    except Exception:  # those of streams have a length that raises
+        return None
 
 
 def _remaining(batches: Iterator[Any]) -> Iterator[Any]:

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lrsched._names import FINDER, answers_to
 from lrsched._progress import Progress
 from lrsched._validate import check_bool, check_choice, check_int, check_positive
 from lrsched._warn import warn_user
@@ -37,9 +38,6 @@ from lrsched_torch.finder.objective import objective
 from lrsched_torch.finder.training_step import training_step
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
-if TYPE_CHECKING:
-    pass
-
 OVERRULED_INSIDE = (
     "Something else sets the lr too, such as the optimizer itself or a hook: the learning rates of "
     "the curve may not be those that were used."
@@ -47,6 +45,7 @@ OVERRULED_INSIDE = (
 LOADER_ENDED = "the loader ended"
 
 
+@answers_to(FINDER)
 def lr_find(
     model: nn.Module,
     optimizer: Optimizer,

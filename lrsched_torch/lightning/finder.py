@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import reduce
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 
+from lrsched._names import CALLBACK, TEST, answers_to, no_attribute
 from lrsched._validate import check_bool, check_choice, check_positive, check_type
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import SCHEDULE_FACTORS, Suggestion
@@ -86,6 +87,7 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         RuntimeError: the suggestion is not confident, with `on_doubt="raise"`.
     """
 
+    @answers_to(CALLBACK)
     def __init__(
         self,
         attr: str | None = "lr",
@@ -130,6 +132,9 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         }
         self.curve: LossCurve | None = None
         self.suggestion: Suggestion | None = None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute(self, name, {**TEST, "optimal_lr": "suggestion", "lr_find": "curve"})
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Run the range test and set the lr; called by the trainer."""

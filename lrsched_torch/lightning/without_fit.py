@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
+from lrsched._names import TUNER, answers_to
 from lrsched._validate import check_type, shown
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
@@ -32,6 +33,7 @@ class _Measuring(LearningRateFinder):
         raise import_module(f"{pl.__name__}.utilities.exceptions")._TunerExitException
 
 
+@answers_to(TUNER)
 def lr_find(
     trainer: Any,
     module: Any,

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lrsched import Schedule
 from lrsched._validate import check_bool, check_sequence, check_type
+from lrsched_torch.check_optimizer import check_optimizer
 from lrsched_torch.param_groups import HYPERPARAMETERS
 
 
@@ -191,8 +192,7 @@ def pair_per_group(
         TypeError: not an optimizer.
         ValueError: the length of a list is not the number of groups.
     """
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be a torch Optimizer, got {optimizer!r}")
+    check_optimizer(optimizer)
     lists = {name: each for name, each in arguments.items() if isinstance(each, (list, tuple))}
     if not lists:
         return make(**arguments)

@@ -1,5 +1,6 @@
 """lr_find with a Lightning trainer: a curve without a fit, and nothing else."""
 
+import inspect
 import re
 import warnings
 
@@ -12,7 +13,8 @@ import lightning
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from lrsched_torch.lightning import lr_find
+from lrsched._names import CALLBACK, TUNER
+from lrsched_torch.lightning import LearningRateFinder, lr_find
 from tests.lrsched_torch.integrations.lightning_training import (
     Classifier,
     Recorder,
@@ -173,6 +175,21 @@ def test_bad_arguments_are_errors(given, options, error, message, tmp_path):
     arguments = {"trainer": trainer, "module": module, "train_dataloaders": loader(3), **given}
     with pytest.raises(error, match=message):
         lr_find(**arguments)
+
+
+@pytest.mark.parametrize(("function", "names"), [(lr_find, TUNER), (LearningRateFinder, CALLBACK)])
+def test_an_argument_of_lightnings_own_is_told_its_name_here(function, names):
+    options = inspect.signature(function).parameters
+    assert "num_steps" in options
+    for name in names:
+        assert name not in options
+        with pytest.raises(TypeError, match=rf"{function.__name__} has no argument '{name}' .here"):
+            function(**{name: 1})
+
+
+def test_an_attribute_of_lightnings_own_is_told_its_name_here():
+    with pytest.raises(AttributeError, match=r"no attribute 'optimal_lr' \(here: suggestion\)"):
+        finder().optimal_lr  # noqa: B018
 
 
 def test_the_snippet_of_the_docs_runs(repo, tmp_path):
