@@ -2,7 +2,9 @@
 
 import copy
 import inspect
+import operator
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -50,7 +52,7 @@ def test_an_attribute_of_another_package_is_told_its_name_here(owner, names):
         with pytest.raises(AttributeError, match=rf"no attribute '{name}' \(here: ") as caught:
             getattr(owner, name)
         assert str(caught.value).endswith(f"(here: {ours})")
-    with pytest.raises(AttributeError, match="no attribute 'foo'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'foo'$"):
         owner.foo  # noqa: B018
 
 
@@ -79,9 +81,9 @@ def test_what_a_range_test_gives_is_no_lr_but_has_one(name):
 
 
 def test_no_lr_at_all_is_told_where_the_reason_is():
-    with pytest.raises(TypeError, match="max_lr must be .*got None .a suggestion without a lr"):
+    with pytest.raises(TypeError, match=r"max_lr must be .*got None .a suggestion without a lr"):
         lrsched.one_cycle(FLAT.suggest().lr, 100)
-    with pytest.raises(TypeError, match="got None$"):
+    with pytest.raises(TypeError, match=r"got None$"):
         lrsched.constant(None)
 
 
@@ -89,7 +91,7 @@ def test_no_lr_at_all_is_told_where_the_reason_is():
     "use",
     [
         lambda found: found < 0.0,
-        lambda found: 0.0 <= found,
+        lambda found: operator.le(0.0, found),
         lambda found: found / 10,
         lambda found: 0.1 * found,
         float,
@@ -97,5 +99,22 @@ def test_no_lr_at_all_is_told_where_the_reason_is():
 )
 def test_a_suggestion_is_not_to_be_calculated_with(use):
     """As optimizers do that check their lr."""
-    with pytest.raises(TypeError, match="lr must be a number, got a Suggestion .pass its lr"):
+    with pytest.raises(TypeError, match=r"lr must be a number, got a Suggestion .pass its lr"):
         use(CURVE.suggest())
+
+
+def test_the_page_for_those_who_come_from_another_finder_is_true(repo):
+    page = (repo / "docs" / "coming_from.md").read_text(encoding="utf-8")
+    options = inspect.signature(lrsched.RangeTest).parameters
+    for name in ("start_lr", "end_lr"):
+        assert f"`{name}={options[name].default:g}".replace("1e-07", "1e-7") in page
+    assert f"`num_steps={options['num_steps'].default}`" in page
+    assert f"`stop_factor={options['stop_factor'].default}`" in page
+    here = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    for names, ours in (row[:2] for row in here):
+        for name in re.findall(r"`(\w+)", names):
+            known = _names.FINDER.get(name)
+            if known is not None and name != "smooth_f":
+                assert re.match(r"\w+", known)[0] in ours, name
+    for rule in re.findall(r'(?:method=)?"(\w+_\w+|lightning|ignite)"', page):
+        CURVE.suggest(method=rule)
