@@ -17,7 +17,7 @@ from lrsched_torch.finder.batches import Batches
 
 GROUPS = ("ratio", "equal")
 # Of what could not be restored.
-REMEDY = " (pass what keeps it in stateful=[...])"
+REMEDY = " (pass what keeps it in stateful=[...] if that has a state dict, else make it anew)"
 
 
 def validation_batches(loader: Iterable[Any], verify: bool) -> Batches:

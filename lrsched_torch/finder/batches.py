@@ -18,8 +18,8 @@ from lrsched_torch.rewind.registry import registry_for
 
 GONE = "The loader is an iterator: the batches that were read are gone from it."
 SINGLE = (
-    "The loader has a single batch, which every step has trained on: the losses are those of "
-    "learning it by heart (pass a loader of more)."
+    "The loader has the data of a single update, on which every step has trained: the losses are "
+    "those of learning it by heart (pass a loader of more)."
 )
 READ_AGAIN = "The loader has fewer batches than the test has steps, and was read again."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import warnings
 from collections import OrderedDict
@@ -81,6 +82,10 @@ class DryRun:
         # Read one by one, since an update that is skipped takes the next from it, too.
         while together := next(self._epoch, None):
             yield together
+
+    def __len__(self) -> int:
+        """Return the number of updates in an epoch; an error where nobody knows."""
+        return math.ceil(int(self._loop.max_batches) / self._trainer.accumulate_grad_batches)
 
     def _updates(self) -> Iterator[list[tuple[int, Any]]]:
         limit = self._loop.max_batches

@@ -198,7 +198,7 @@ def test_a_nan_from_the_start_is_not_blamed_on_the_learning_rate():
 
 def test_a_single_batch_is_noted():
     (note,) = find(nn.Linear(4, 1), loader=data()[:1]).notes
-    assert "a single batch, which every step has trained on" in note
+    assert "a single update, on which every step has trained" in note
 
 
 NO_OPTIMIZERS = {

@@ -143,6 +143,13 @@ def test_an_error_inside_leaves_nothing_either(tmp_path):
     assert module.seen == 0
 
 
+@pytest.mark.parametrize("options", [{"overfit_batches": 1}, {"limit_train_batches": 1}])
+def test_a_single_batch_is_noted(options, tmp_path):
+    trainer, module = training(tmp_path, **options)
+    curve = lr_find(trainer, module, loader(3), **SWEEP)
+    assert any("data of a single update" in note for note in curve.notes)
+
+
 def test_it_says_nothing_of_validation(tmp_path):
     trainer, module = training(tmp_path)
     with warnings.catch_warnings(record=True) as caught:
