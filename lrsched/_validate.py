@@ -199,13 +199,13 @@ def check_loss(value: Any) -> float:
     if any(size != 1 for size in shape):
         raise TypeError(f"{rule}, got shape {shape} (reduce it, for example with .mean())")
     if isinstance(value, (np.ma.MaskedArray, np.datetime64, np.timedelta64)):
-        raise TypeError(f"{rule}, got {value!r}")
+        raise TypeError(f"{rule}, got {shown(value)}")
     if hasattr(value, "__array__") and not hasattr(value, "item"):  # a tensor of TensorFlow
         value = np.asarray(value)
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
-        raise TypeError(f"{rule}, got {value!r}")
+        raise TypeError(f"{rule}, got {shown(value)}")
     try:
         return float(value)
     except OverflowError:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lrsched._validate import check_type
+from lrsched._validate import check_type, shown
 from lrsched_torch.check_optimizer import check_optimizer
 from lrsched_torch.finder.batches import Batches
 
@@ -24,7 +24,7 @@ def validation_batches(loader: Iterable[Any], verify: bool) -> Batches:
     """Return the batches of a validation loader, which is read after every update."""
     if isinstance(loader, Iterator):
         raise TypeError(
-            f"val_loader must be an iterable that can be read again and again, got {loader!r} "
+            f"val_loader must be an iterable that can be read again and again, got {shown(loader)} "
             "(a list of what it gives, for example)"
         )
     return Batches(loader, "val_loader", verify)
@@ -81,12 +81,12 @@ def _device(name: str, device: Any) -> torch.device | None:
     if device is None:
         return None
     if not isinstance(device, (str, int, torch.device)):
-        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}")
+        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda:0', got {shown(device)}")
     try:
         return torch.device(device)
     except RuntimeError as error:
         raise ValueError(
-            f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}"
+            f"{name} must be a device such as 'cpu' or 'cuda:0', got {shown(device)}"
         ) from error
 
 
@@ -96,7 +96,7 @@ def checked_device(name: str, device: Any) -> Any:
         torch.empty(0, device=_device(name, device))
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
-            f"{name} must be a device of this machine, got {device!r} ({str(error).strip()})"
+            f"{name} must be a device of this machine, got {shown(device)} ({str(error).strip()})"
         ) from error
     return device
 
@@ -122,7 +122,7 @@ def with_scaler(
 ) -> tuple[tuple[Any, ...], torch.amp.GradScaler | None]:
     """Return the stateful objects and the GradScaler in them; float16 gets one if it has none."""
     if amp not in (None, torch.bfloat16, torch.float16):
-        raise ValueError(f"amp must be torch.bfloat16, torch.float16 or None, got {amp!r}")
+        raise ValueError(f"amp must be torch.bfloat16, torch.float16 or None, got {shown(amp)}")
     scaler = enabled_scaler(stateful)
     if amp is torch.float16 and scaler is None:
         scaler = torch.amp.GradScaler(place.type)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import sys
 import warnings
 from collections import OrderedDict
@@ -85,7 +84,8 @@ class DryRun:
 
     def __len__(self) -> int:
         """Return the number of updates in an epoch; an error where nobody knows."""
-        return math.ceil(int(self._loop.max_batches) / self._trainer.accumulate_grad_batches)
+        batches, together = int(self._loop.max_batches), int(self._trainer.accumulate_grad_batches)
+        return -(-batches // together)
 
     def _updates(self) -> Iterator[list[tuple[int, Any]]]:
         limit = self._loop.max_batches

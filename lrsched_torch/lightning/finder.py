@@ -14,7 +14,7 @@ from numbers import Real
 from typing import Any, NoReturn
 
 from lrsched._names import CALLBACK, TEST, answers_to, no_attribute
-from lrsched._validate import check_bool, check_choice, check_positive, check_type
+from lrsched._validate import check_bool, check_choice, check_positive, check_type, shown
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import SCHEDULE_FACTORS, Suggestion
 from lrsched.engine.schedule import Schedule
@@ -247,7 +247,7 @@ def _find(module: Any, attr: str) -> list[Place]:
         except (AttributeError, KeyError):
             continue
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"attr must name a number, got {attr!r}, which is {value!r}")
+            raise TypeError(f"attr must name a number, got {attr!r}, which is {shown(value)}")
         places.append((holder, name))
     if not places:
         raise ValueError(

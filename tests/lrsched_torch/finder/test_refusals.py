@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 import lrsched
 from lrsched._names import FINDER
-from lrsched_torch import OneCycleLR, ScheduleLR, lr_find, range_test
+from lrsched_torch import OneCycleLR, ScheduleLR, lr_find, range_test, steps_for
 from tests.lrsched_torch.helpers import MSE, Net, Run, data, find, sgd
 
 X, Y = torch.ones(8, 4), torch.zeros(8).long()
@@ -233,6 +233,42 @@ def test_an_argument_of_another_finder_is_told_its_name_here(name):
     options = inspect.signature(lr_find).parameters
     assert options.keys().isdisjoint(FINDER)
     assert {ours.partition("=")[0] for ours in FINDER.values() if " " not in ours} <= set(options)
+
+
+def test_long_objects_are_not_printed_whole():
+    long = [list(range(1000))] * 1000
+    run = Run()
+    scheduler = ScheduleLR(sgd(run.model), lrsched.constant(0.1))
+    model = nn.Linear(4, 1)
+    for use in (
+        lambda: run.find(device=long),
+        lambda: run.find(amp=long),
+        lambda: run.find(snapshot_device=long),
+        lambda: find(model, criterion=long),
+        lambda: find(model, criterion=lambda outputs, target: long),
+        lambda: find(model, loader=Samples(long)),
+        lambda: ScheduleLR(sgd(model), long),
+        lambda: ScheduleLR(sgd(model), {"all": long}),
+        lambda: scheduler.load_state_dict(long),
+        lambda: steps_for(1, WithoutLength(long)),
+        lambda: lrsched.RangeTest().record(long),
+        lambda: range_test(long, sgd(model)),
+        lambda: range_test(model, long),
+    ):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            use()
+        assert len(str(caught.value)) < 500
+
+
+class Samples(list, torch.utils.data.Dataset):
+    """A data set with a long repr."""
+
+    __iter__ = None
+
+
+class WithoutLength(list):
+    def __len__(self):
+        raise TypeError
 
 
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.AdamW])
