@@ -48,11 +48,26 @@ def _scalar(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+def _lr_instead(name: str, value: object) -> str:
+    """What to pass where a lr belongs and a range test's result, or a lr it has not found, is."""
+    # Only here, since these import this module.
+    from lrsched.curve.loss_curve import LossCurve
+    from lrsched.curve.suggestion import Suggestion, instead_of
+
+    if isinstance(value, Suggestion):
+        return instead_of(value)
+    if isinstance(value, LossCurve):
+        return "pass curve.suggest().lr"
+    if value is None and name.endswith("lr"):
+        return "a suggestion without a lr says why in its reason; suggest(fallback=...) gives one"
+    return ""
+
+
 def check_real(name: str, value: Any, rule: str = "a finite number", hint: str = "") -> float:
     """A finite real number, also as an array or tensor of shape (); bool and text are TypeError."""
     value = _scalar(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise _fail(TypeError, name, rule, value, hint)
+        raise _fail(TypeError, name, rule, value, hint or _lr_instead(name, value))
     try:
         number = float(value)
     except OverflowError:  # an int like 10**400
@@ -164,7 +179,8 @@ def check_sequence(name: str, value: Any, rule: str) -> Sequence[Any]:
 def check_type(name: str, value: Any, kind: type, hint: str = "") -> None:
     """An instance of `kind`."""
     if not isinstance(value, kind):
-        raise _fail(TypeError, name, f"a {kind.__name__}", value, hint)
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        raise _fail(TypeError, name, f"{article} {kind.__name__}", value, hint)
 
 
 def check_loss(value: Any) -> float:
@@ -183,13 +199,13 @@ def check_loss(value: Any) -> float:
     if any(size != 1 for size in shape):
         raise TypeError(f"{rule}, got shape {shape} (reduce it, for example with .mean())")
     if isinstance(value, (np.ma.MaskedArray, np.datetime64, np.timedelta64)):
-        raise TypeError(f"{rule}, got {value!r}")
+        raise TypeError(f"{rule}, got {shown(value)}")
     if hasattr(value, "__array__") and not hasattr(value, "item"):  # a tensor of TensorFlow
         value = np.asarray(value)
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
-        raise TypeError(f"{rule}, got {value!r}")
+        raise TypeError(f"{rule}, got {shown(value)}")
     try:
         return float(value)
     except OverflowError:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrsched._names import RANGE_TEST, TEST, answers_to, no_attribute
 from lrsched._validate import check_choice, check_int, check_loss, check_positive, check_type
-from lrsched.curve.divergence import MIN_POINTS, STOP_FACTOR, Divergence
+from lrsched.curve.divergence import STOP_FACTOR, Divergence
 from lrsched.curve.loss_curve import FINISHED, LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.schedules import exponential_sweep, linear_sweep
 
 SWEEPS = {"exponential": exponential_sweep, "linear": linear_sweep}
 DEFAULT_SWEEP = (1e-7, 10.0, 300)
+# Fewer draw no curve. What a suggestion takes is more, and its own affair.
+MIN_STEPS = 5
 
 # Why a sweep ended, beside FINISHED. An adapter may give reasons of its own to `RangeTest.stop`.
 DIVERGED = "diverged"
@@ -36,7 +39,7 @@ class RangeTest:
     Args:
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
-        num_steps: Number of updates, int >= 10.
+        num_steps: Number of updates, int >= 5; a suggestion takes at least 10.
         sweep: "exponential" (equal ratios), "linear" (equal differences), or a `Schedule` that
             rises; a Schedule brings its own ends and length.
         stop_factor: Stop when the median of the last five losses exceeds the start level by this
@@ -45,7 +48,7 @@ class RangeTest:
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: `start_lr` <= 0 or >= `end_lr`, `num_steps` < 10, an unknown sweep, or a
+        ValueError: `start_lr` <= 0 or >= `end_lr`, `num_steps` < 5, an unknown sweep, or a
             Schedule that is endless, does not rise, or comes together with other ends.
 
     Example:
@@ -60,6 +63,7 @@ class RangeTest:
     Source: Smith 2015, arXiv:1506.01186 (the test); Gugger 2018 (exponential sweep).
     """
 
+    @answers_to(RANGE_TEST)
     def __init__(
         self,
         start_lr: float = DEFAULT_SWEEP[0],
@@ -75,12 +79,12 @@ class RangeTest:
                     "start_lr, end_lr and num_steps must be left out when sweep is a Schedule, "
                     f"got {start_lr!r}, {end_lr!r} and {num_steps!r}"
                 )
-            if sweep.total_steps is None or sweep.total_steps < MIN_POINTS:
+            if sweep.total_steps is None or sweep.total_steps < MIN_STEPS:
                 raise ValueError(
-                    f"sweep must be a Schedule of at least {MIN_POINTS} steps, got {sweep!r}"
+                    f"sweep must be a Schedule of at least {MIN_STEPS} steps, got {sweep!r}"
                 )
         else:
-            num_steps = check_int("num_steps", num_steps, MIN_POINTS)
+            num_steps = check_int("num_steps", num_steps, MIN_STEPS)
             build = SWEEPS[check_choice("sweep", sweep, SWEEPS, "or a Schedule")]
             sweep = build(start_lr, end_lr, num_steps)
         lrs = sweep.values()
@@ -93,6 +97,9 @@ class RangeTest:
         self._stop_reason: str | None = None
         self._notes: list[str] = []
         self._divergence = None if stop_factor is None else Divergence(stop_factor, len(self._lrs))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute(self, name, TEST)
 
     @property
     def running(self) -> bool:

@@ -57,5 +57,5 @@ def _batches(loader: Sized | int) -> int:
     except TypeError as error:
         # A DataLoader over an IterableDataset has __len__, which raises.
         raise TypeError(
-            f"loader must have a length, got {loader!r} (pass the number of batches in it)"
+            f"loader must have a length, got {shown(loader)} (pass the number of batches in it)"
         ) from error

@@ -53,7 +53,7 @@ def package(snippet: str) -> str:
 
 CASES = [
     pytest.param(snippet, id=f"{path}-{package(snippet)}")
-    for path in ("README.md", "docs/schedules.md", "docs/loss_curve.md")
+    for path in ("README.md", "docs/schedules.md", "docs/loss_curve.md", "docs/coming_from.md")
     for snippet in snippets(path)
 ]
 

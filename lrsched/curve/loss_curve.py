@@ -9,12 +9,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lrsched._load import load_json
+from lrsched._names import CURVE, no_attribute
 from lrsched._validate import (
     check_at_most,
     check_int,
@@ -97,6 +98,9 @@ class LossCurve:
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute(self, name, CURVE)
 
     def suggest(
         self,

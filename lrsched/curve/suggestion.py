@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from html import escape
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -83,6 +84,12 @@ class Suggestion:
             return self.drop / self.noise
         return math.inf if self.drop > 0 else math.nan
 
+    def _refuse(self, *others: object) -> NoReturn:
+        """Refuse to be taken for a number, as by the lr of an optimizer."""
+        raise TypeError(f"lr must be a number, got a Suggestion ({instead_of(self)})")
+
+    __lt__ = __le__ = __gt__ = __ge__ = __mul__ = __rmul__ = __truediv__ = __float__ = _refuse
+
     def _repr_html_(self) -> str:
         return f"<p>{escape(str(self))}</p>"
 
@@ -97,6 +104,13 @@ class Suggestion:
         band = f" (usable from {self.band[0]:.2g} to {self.band[1]:.2g})" if self.band else ""
         sure = "" if self.confident else ", with doubt"
         return f"Suggested lr for {use}: {self.lr:.3g}{band}{sure}: {self.reason}."
+
+
+def instead_of(found: Suggestion) -> str:
+    """What to pass in its place where a number is wanted, for messages."""
+    if found.lr is not None:
+        return f"pass its lr, {found.lr:.3g}"
+    return f"its lr is None, since {found.reason}; suggest(fallback=...) gives one all the same"
 
 
 def suggest(
@@ -256,6 +270,11 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
 
 
 def _too_few(count: int, blown_up: float | None) -> str:
+    if blown_up is not None and not count:
+        return (
+            "the first loss is NaN or infinite already; look for the cause in the data, the model "
+            "or the loss"
+        )
     losses = "1 finite loss" if count == 1 else f"{count} finite losses"
     if blown_up is None:
         return f"only {losses} of the {MIN_POINTS} that it takes; use more steps"

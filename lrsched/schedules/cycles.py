@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lrsched._names import ONE_CYCLE, answers_to
 from lrsched._validate import (
     check_at_most,
     check_below,
@@ -54,6 +55,7 @@ def _phases(
     return _Phases(peak, 2 * peak, last, (warmup, anneal, anneal))
 
 
+@answers_to(ONE_CYCLE)
 def one_cycle(
     max_lr: float,
     total_steps: int,

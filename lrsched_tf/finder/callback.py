@@ -46,7 +46,7 @@ class LRFinder(SweepDriver):
     Args:
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
-        num_steps: Number of updates, int >= 10.
+        num_steps: Number of updates, int >= 5.
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
         progress: Show a progress bar (needs tqdm).

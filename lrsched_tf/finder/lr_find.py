@@ -55,7 +55,7 @@ def lr_find(
         y: As for `fit`.
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
-        num_steps: Number of updates, int >= 10; data that ends sooner is read again.
+        num_steps: Number of updates, int >= 5; data that ends sooner is read again.
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
         progress: Show a progress bar over all updates (needs tqdm).

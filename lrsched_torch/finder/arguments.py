@@ -11,19 +11,20 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lrsched._validate import check_type
+from lrsched._validate import check_type, shown
+from lrsched_torch.check_optimizer import check_optimizer
 from lrsched_torch.finder.batches import Batches
 
 GROUPS = ("ratio", "equal")
 # Of what could not be restored.
-REMEDY = " (pass what keeps it in stateful=[...])"
+REMEDY = " (pass what keeps it in stateful=[...] if that has a state dict, else make it anew)"
 
 
 def validation_batches(loader: Iterable[Any], verify: bool) -> Batches:
     """Return the batches of a validation loader, which is read after every update."""
     if isinstance(loader, Iterator):
         raise TypeError(
-            f"val_loader must be an iterable that can be read again and again, got {loader!r} "
+            f"val_loader must be an iterable that can be read again and again, got {shown(loader)} "
             "(a list of what it gives, for example)"
         )
     return Batches(loader, "val_loader", verify)
@@ -47,9 +48,18 @@ def _needs_closure(kind: type[Optimizer]) -> bool:
 
 def checked_place(model: nn.Module, optimizer: Optimizer, device: Any) -> torch.device:
     """Return the device to train on, if model and optimizer belong together."""
+    given: Any = model
+    if isinstance(given, Optimizer):
+        kind = type(given).__name__
+        raise TypeError(f"model must be a Module, got {kind} (model comes first, then optimizer)")
     check_type("model", model, nn.Module)
-    check_type("optimizer", optimizer, Optimizer)
+    check_optimizer(optimizer)
     parameters = {id(parameter): parameter for parameter in model.parameters()}
+    if not parameters:
+        raise ValueError(
+            f"model must have parameters to train, got {type(model).__name__} without any "
+            "(pass the module that holds them)"
+        )
     owned = (id(p) for group in optimizer.param_groups for p in group["params"])
     if parameters.keys().isdisjoint(owned):
         raise ValueError(
@@ -71,12 +81,12 @@ def _device(name: str, device: Any) -> torch.device | None:
     if device is None:
         return None
     if not isinstance(device, (str, int, torch.device)):
-        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}")
+        raise TypeError(f"{name} must be a device such as 'cpu' or 'cuda:0', got {shown(device)}")
     try:
         return torch.device(device)
     except RuntimeError as error:
         raise ValueError(
-            f"{name} must be a device such as 'cpu' or 'cuda:0', got {device!r}"
+            f"{name} must be a device such as 'cpu' or 'cuda:0', got {shown(device)}"
         ) from error
 
 
@@ -86,7 +96,7 @@ def checked_device(name: str, device: Any) -> Any:
         torch.empty(0, device=_device(name, device))
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
-            f"{name} must be a device of this machine, got {device!r} ({str(error).strip()})"
+            f"{name} must be a device of this machine, got {shown(device)} ({str(error).strip()})"
         ) from error
     return device
 
@@ -112,7 +122,7 @@ def with_scaler(
 ) -> tuple[tuple[Any, ...], torch.amp.GradScaler | None]:
     """Return the stateful objects and the GradScaler in them; float16 gets one if it has none."""
     if amp not in (None, torch.bfloat16, torch.float16):
-        raise ValueError(f"amp must be torch.bfloat16, torch.float16 or None, got {amp!r}")
+        raise ValueError(f"amp must be torch.bfloat16, torch.float16 or None, got {shown(amp)}")
     scaler = enabled_scaler(stateful)
     if amp is torch.float16 and scaler is None:
         scaler = torch.amp.GradScaler(place.type)

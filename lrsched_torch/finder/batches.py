@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from types import GeneratorType
 from typing import Any
 
 from torch.utils.data import Dataset
 
+from lrsched._validate import shown
 from lrsched.rewind.snapshot import Snapshot
 from lrsched.rewind.torch_values import end_reading
 from lrsched_torch.rewind.registry import registry_for
 
 GONE = "The loader is an iterator: the batches that were read are gone from it."
+SINGLE = (
+    "The loader has the data of a single update, on which every step has trained: the losses are "
+    "those of learning it by heart (pass a loader of more)."
+)
 READ_AGAIN = "The loader has fewer batches than the test has steps, and was read again."
 
 
@@ -34,13 +40,12 @@ class Batches:
     """
 
     def __init__(self, loader: Iterable[Any], name: str = "loader", verify: bool = True) -> None:
-        if not _can_be_read(loader):
-            remedy = " (give it to a DataLoader)" if isinstance(loader, Dataset) else ""
-            raise TypeError(f"{name} must be an iterable of batches, got {loader!r}{remedy}")
+        check_loader(name, loader)
         self._name = name
         self._ends = isinstance(loader, Iterator)
-        # What knows its length, such as Lightning's CombinedLoader, begins anew with each iter().
+        # What knows its length may begin anew.
         self._once = self._ends and not hasattr(type(loader), "__len__")
+        self._gone = self._ends and (self._once or _gives_itself(type(loader)))
         self._loader = loader
         # That an iterator has been read is said anyway.
         watched = verify and not self._ends
@@ -48,6 +53,7 @@ class Batches:
         held = (value for value in self._snapshot.values() if value is not loader)
         self._holds_iterator = any(map(_is_iterator, held))
         self._begun_again = 0
+        self._single = _length(loader) == 1
         self._reading: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -81,7 +87,9 @@ class Batches:
         self._snapshot.suspend()
         self._reading = batches = iter(self._loader)
         for first in batches:
-            return chain((first,), batches)
+            # What begins anew with `iter` must not do so here.
+            anew = self._ends and not self._gone
+            return chain((first,), _remaining(batches) if anew else batches)
         return None
 
     def _checked(self, batches: Iterator[Any] | None) -> Iterator[Any]:
@@ -105,10 +113,10 @@ class Batches:
     def notes(self) -> list[str]:
         """Return what the reader of the curve should know."""
         notes = self._snapshot.notes()
-        if self._once:
+        if self._gone:
             notes = [GONE]
         if self._begun_again:
-            notes.append(READ_AGAIN)
+            notes.append(SINGLE if self._single else READ_AGAIN)
         return notes
 
 
@@ -120,10 +128,40 @@ def _close(batches: Any) -> None:
         end_reading(batches)
 
 
-def _can_be_read(loader: Any) -> bool:
-    """Return whether `iter` gives batches; that of a data set would give samples."""
+def check_loader(name: str, loader: Any) -> None:
+    """Refuse what `iter` gives no batches of, such as a data set, which would give samples."""
     by_number = hasattr(type(loader), "__getitem__") and not isinstance(loader, Dataset)
-    return isinstance(loader, Iterable) or by_number
+    if isinstance(loader, Iterable) or by_number:
+        return
+    remedy = " (give it to a DataLoader)" if isinstance(loader, Dataset) else ""
+    raise TypeError(f"{name} must be an iterable of batches, got {shown(loader)}{remedy}")
+
+
+def _length(loader: Any) -> int | None:
+    """Return the number of batches; None where nobody says."""
+    try:
+        return len(loader)
+    except Exception:  # those of streams have a length that raises
+        return None
+
+
+def _remaining(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield what an iterator still has, without a call of `iter`."""
+    with suppress(StopIteration):
+        while True:
+            yield next(batches)
+
+
+def _gives_itself(kind: Any) -> bool:
+    """Return whether `iter` gives an iterator as it is, as that of a DataLoader does.
+
+    Others, such as Lightning's CombinedLoader, begin anew, for which they need their attributes.
+    """
+    anything = object()
+    try:
+        return kind.__iter__(anything) is anything
+    except Exception:
+        return False
 
 
 def _is_iterator(value: Any) -> bool:

@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lrsched._names import FINDER, answers_to
 from lrsched._progress import Progress
-from lrsched._validate import check_bool, check_choice, check_int
+from lrsched._validate import check_bool, check_choice, check_int, check_positive
 from lrsched._warn import warn_user
 from lrsched.curve.comparison import average
 from lrsched.curve.loss_curve import LossCurve
@@ -37,9 +38,6 @@ from lrsched_torch.finder.objective import objective
 from lrsched_torch.finder.training_step import training_step
 from lrsched_torch.rewind.snapshot import TrainingSnapshot
 
-if TYPE_CHECKING:
-    pass
-
 OVERRULED_INSIDE = (
     "Something else sets the lr too, such as the optimizer itself or a hook: the learning rates of "
     "the curve may not be those that were used."
@@ -47,6 +45,7 @@ OVERRULED_INSIDE = (
 LOADER_ENDED = "the loader ended"
 
 
+@answers_to(FINDER)
 def lr_find(
     model: nn.Module,
     optimizer: Optimizer,
@@ -61,6 +60,7 @@ def lr_find(
     forward: Callable[[Any, Any], Any] | None = None,
     loss: Callable[[Any, Any], torch.Tensor] | None = None,
     accumulate: int = 1,
+    clip_norm: float | None = None,
     amp: torch.dtype | None = None,
     val_loader: Iterable[Any] | None = None,
     groups: str = "ratio",
@@ -88,12 +88,14 @@ def lr_find(
             attribute.
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
-        num_steps: Number of updates, int >= 10.
+        num_steps: Number of updates, int >= 5.
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
         forward: `forward(model, batch)` gives the outputs, where the above does not fit.
         loss: `loss(outputs, batch)` gives a scalar tensor, in the place of `criterion`.
         accumulate: Batches per update, int >= 1; their mean loss is recorded.
+        clip_norm: Norm that the gradients of an update, all of them together, are scaled down to
+            where they exceed it, > 0; None leaves them as they are. As the training will do it.
         amp: torch.bfloat16 or torch.float16, for autocast. float16 uses the GradScaler in
             `stateful`, or one of its own; updates that it skips are not recorded.
         val_loader: Record the mean loss over its batches after each update instead.
@@ -122,6 +124,8 @@ def lr_find(
     ]
     place = checked_place(model, optimizer, device)
     check_step(optimizer)
+    if clip_norm is not None:
+        clip_norm = check_positive("clip_norm", clip_norm, "None leaves the gradients as they are")
     stateful, scaler = with_scaler(listed(stateful), amp, place)
     source = Batches(loader, verify=check_bool("verify", verify))
     validation = None if val_loader is None else validation_batches(val_loader, verify)
@@ -139,6 +143,7 @@ def lr_find(
             objective(model, criterion, forward, loss),
             place,
             accumulate=accumulate,
+            clip_norm=clip_norm,
             amp=amp,
             scaler=scaler,
             validation=validation,

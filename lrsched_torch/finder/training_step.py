@@ -20,6 +20,7 @@ def training_step(
     device: torch.device,
     *,
     accumulate: int = 1,
+    clip_norm: float | None = None,
     amp: torch.dtype | None = None,
     scaler: torch.amp.GradScaler | None = None,
     validation: Batches | None = None,
@@ -32,6 +33,7 @@ def training_step(
         objective: From a batch to its loss.
         device: Where the batches are moved to.
         accumulate: Batches of an update; the mean of their losses counts.
+        clip_norm: Highest norm of the gradients of an update; None leaves them as they are.
         amp: dtype of autocast; None trains without it.
         scaler: For float16; its factor is applied, and it decides whether a step is made.
         validation: Read after each update, for its mean loss in the place of the training loss.
@@ -43,7 +45,7 @@ def training_step(
     if amp is not None:
         measure = torch.autocast(device.type, amp)(measure)
 
-    several = accumulate > 1
+    several, plain = accumulate > 1, scaler is None and clip_norm is None
     backward: Callable[[Tensor], None] = Tensor.backward
     if several or scaler is not None:
         backward = lambda loss: _backward(loss / accumulate, scaler)  # noqa: E731
@@ -60,11 +62,10 @@ def training_step(
                 raise
             if several:
                 losses.append(loss.detach())
-        if scaler is None:
+        if plain:
             optimizer.step()
         else:
-            scaler.step(optimizer)
-            scaler.update()
+            _update(optimizer, clip_norm, scaler)
         return torch.stack(losses).mean() if several else loss
 
     if validation is None:
@@ -75,6 +76,21 @@ def training_step(
         return _validation_loss(model, measure, validation)
 
     return validated
+
+
+def _update(
+    optimizer: Optimizer, clip_norm: float | None, scaler: torch.amp.GradScaler | None
+) -> None:
+    if clip_norm is not None:
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
+    if scaler is None:
+        optimizer.step()
+    else:
+        scaler.step(optimizer)
+        scaler.update()
 
 
 def _backward(loss: Tensor, scaler: torch.amp.GradScaler | None) -> None:

@@ -29,6 +29,8 @@ PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 CALLBACK_STATE = ("state_key", "state_dict", "_legacy_state_key", "_generate_state_key")
 # Attributes of a logger that say where it writes.
 PLACES = ("log_dir", "name", "root_dir", "save_dir", "sub_dir", "version")
+# Updates in a row without a loss, after which there will be none.
+MAX_SKIPPED = 100
 
 
 def find_lightning() -> ModuleType:
@@ -52,10 +54,15 @@ class DryRun:
     """Batches and updates of a trainer that is about to fit; made by `dry_run`.
 
     The updates are made by Lightning itself, so precision, gradient clipping, accumulation,
-    strategy and the hooks of the LightningModule are those of the training.
+    strategy and the hooks of the LightningModule are those of the training. `trainer.global_step`
+    counts them.
 
     Iterating gives the batches of an epoch: for each update a list of pairs (number of the batch
     in the epoch, batch).
+
+    Attributes:
+        skipped: Number of batches without a loss, since `training_step` returned None.
+        in_vain: Number of updates in a row that the last one took without a loss.
     """
 
     def __init__(
@@ -66,8 +73,21 @@ class DryRun:
         self._loaders = loaders
         loop._should_accumulate = self._should_accumulate
         self._more_to_come = False
+        self._epoch: Iterator[list[tuple[int, Any]]] = iter(())
+        self.skipped = self.in_vain = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, Any]]]:
+        self._epoch = self._updates()
+        # Read one by one, since an update that is skipped takes the next from it, too.
+        while together := next(self._epoch, None):
+            yield together
+
+    def __len__(self) -> int:
+        """Return the number of updates in an epoch; an error where nobody knows."""
+        batches, together = int(self._loop.max_batches), int(self._trainer.accumulate_grad_batches)
+        return -(-batches // together)
+
+    def _updates(self) -> Iterator[list[tuple[int, Any]]]:
         limit = self._loop.max_batches
         epoch = islice(self._loop._data_fetcher, None if limit == float("inf") else int(limit))
         numbered = ((number, batch) for number, (batch, *_) in enumerate(epoch))
@@ -84,16 +104,39 @@ class DryRun:
         self._module.on_train_start()
         self._module.on_train_epoch_start()
 
-    def update(self, together: list[tuple[int, Any]]) -> Tensor:
-        """Make one update; the mean loss of its batches, NaN if training_step gave none."""
+    def update(self, together: list[tuple[int, Any]]) -> Tensor | None:
+        """Make one update; the mean loss of its batches.
+
+        Where `training_step` returns None for all of them, which skips the update, the next
+        batches make it. None if there are still no losses after many of them, or no batches.
+        """
+        following: list[tuple[int, Any]] | None = together
+        self.in_vain = 0
+        while following is not None and self.in_vain < MAX_SKIPPED:
+            loss = self._try(following)
+            if loss is not None:
+                return loss
+            self.in_vain += 1
+            following = next(self._epoch, None) or self._begin_again()
+        return None
+
+    def _begin_again(self) -> list[tuple[int, Any]] | None:
+        self._epoch = self._updates()
+        return next(self._epoch, None)
+
+    def _try(self, together: list[tuple[int, Any]]) -> Tensor | None:
         losses = []
         for place, (number, batch) in enumerate(together, 1):
             self._more_to_come = place < len(together)
             losses.append(self._run(number, batch))
         given = [loss for loss in losses if loss is not None]
-        mean = torch.stack(given).mean() if given else torch.tensor(torch.nan)
+        self.skipped += len(losses) - len(given)
         # Lightning has divided each of them.
-        return mean * float(self._trainer.accumulate_grad_batches)
+        return (
+            torch.stack(given).mean() * float(self._trainer.accumulate_grad_batches)
+            if given
+            else None
+        )
 
     def _run(self, number: int, batch: Any) -> Any:
         trainer, module = self._trainer, self._module
@@ -139,6 +182,11 @@ def _begin(trainer: Any, module: Any, end: ExitStack) -> DryRun | None:
     if not _load_data(loop, loaders):
         return None
     optimization = _part("loops.optimization.automatic")._AutomaticOptimization(trainer)
+    # The updates of the dry run are counted as those of the training are, on a copy.
+    counted = loop.epoch_loop.automatic_optimization.optim_progress
+    optimization.optim_progress = copy.deepcopy(counted)
+    loop.epoch_loop = copy.copy(loop.epoch_loop)
+    loop.epoch_loop.automatic_optimization = optimization
     return DryRun(trainer, module, loop, optimization, loaders)
 
 
@@ -167,12 +215,17 @@ def _schedule_accumulation(trainer: Any) -> None:
             trainer.accumulate_grad_batches = batches
 
 
-def _mute(trainer: Any, module: Any, end: ExitStack) -> None:
+def muted(trainer: Any) -> tuple[list[Any], list[Any]]:
+    """Return what stands for the callbacks and the loggers of a trainer, and does nothing."""
     bar = _part("callbacks").ProgressBar
     # Without a progress bar, what a module prints goes straight to the screen.
     others = [callback for callback in trainer.callbacks if not isinstance(callback, bar)]
-    trainer.callbacks = [MutedProxy(callback, _of_callback) for callback in others]
-    trainer.loggers = [MutedProxy(logger, _of_logger) for logger in trainer.loggers]
+    callbacks = [MutedProxy(callback, _of_callback) for callback in others]
+    return callbacks, [MutedProxy(logger, _of_logger) for logger in trainer.loggers]
+
+
+def _mute(trainer: Any, module: Any, end: ExitStack) -> None:
+    trainer.callbacks, trainer.loggers = muted(trainer)
     trainer.profiler = _part("profilers").PassThroughProfiler()
     trainer._logger_connector = connector = copy.copy(trainer._logger_connector)
     logged: dict[str, Tensor] = {}

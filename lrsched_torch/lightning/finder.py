@@ -5,14 +5,16 @@ Not imported by `lrsched_torch` itself: `from lrsched_torch.lightning import Lea
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import reduce
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 
-from lrsched._validate import check_bool, check_choice, check_type
+from lrsched._names import CALLBACK, TEST, answers_to, no_attribute
+from lrsched._validate import check_bool, check_choice, check_positive, check_type, shown
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import SCHEDULE_FACTORS, Suggestion
 from lrsched.engine.schedule import Schedule
@@ -20,11 +22,17 @@ from lrsched.range_test import DEFAULT_SWEEP, RangeTest
 from lrsched_torch.finder.arguments import GROUPS, listed
 from lrsched_torch.finder.context import range_test
 from lrsched_torch.finder.driver import shares
-from lrsched_torch.lightning.dry_run import dry_run, find_lightning, restored_attributes
+from lrsched_torch.lightning.dry_run import (
+    DryRun,
+    dry_run,
+    find_lightning,
+    restored_attributes,
+)
 from lrsched_torch.param_groups import LR, unalias
 
 pl = find_lightning()
 ON_DOUBT = ("warn", "raise", "use")
+NO_LOSS = "training_step gave no loss"
 Place = tuple[Any, str]
 
 
@@ -34,9 +42,11 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
     Runs `lrsched_torch.range_test` on the LightningModule with the trainer's own optimizer, train
     dataloader, precision, gradient clipping, accumulation and strategy. Afterwards, also after an
     exception or Ctrl-C, the model, the random number generators, the order of the batches, the
-    trainer, its loops, loggers and other callbacks are as they were. Meanwhile the numbers that
-    `self.log` is given can be read in `trainer.callback_metrics` and are logged nowhere, and hooks
-    of other callbacks do not run; those of the LightningModule around a batch do.
+    trainer, its loops, loggers and other callbacks are as they were. Meanwhile
+    `trainer.global_step` goes on, the numbers that `self.log` is given can be read in
+    `trainer.callback_metrics` and are logged nowhere, and hooks of other callbacks do not run;
+    those of the LightningModule around a batch do. A batch for which `training_step` returns None
+    is skipped: the next one has its lr.
     `train_dataloader` is called once more than without a finder.
 
     Then the lr is set, and `configure_optimizers` runs again, so that schedulers built from it,
@@ -46,17 +56,20 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
     Args:
         attr: Attribute of the LightningModule, or entry of its `hparams`, or both, that
             `configure_optimizers` takes the lr from; dots lead into what it holds
-            ("optimizer.lr"). None sets the lr of the optimizer alone.
+            ("optimizer.lr"). None sets the lr of the optimizer alone or, beside a scheduler, which
+            would overwrite it, nothing: then the curve is all there is.
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
-        num_steps: Number of updates, int >= 10.
+        num_steps: Number of updates, int >= 5.
         sweep: As for `lrsched.RangeTest`.
         stop_factor: As for `lrsched.RangeTest`.
         schedule: What the lr is for: "one_cycle", whose peak it becomes, or "constant".
         on_doubt: What to do with a suggestion that is not confident. "warn" says so and leaves the
             lr as it was: a training that nobody watches had better run with a lr that somebody
             chose than with one that the curve does not support. "raise" ends the fit. "use" takes
-            it; where there is none at all, it warns as well.
+            it; where there is none at all, it takes `fallback`, or warns as well.
+        fallback: The lr to use where the suggestion has none, > 0, with `on_doubt="use"`; None
+            leaves the lr as it was.
         groups: As for `lrsched_torch.range_test`; with `attr=None`, also how the lr is set.
         stateful: As for `lrsched_torch.range_test`, beside the trainer's GradScaler.
         snapshot_device: As for `lrsched_torch.range_test`.
@@ -69,11 +82,12 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
     Raises:
         TypeError: an argument of the wrong kind.
         ValueError: an argument out of range; at the start of `fit` also an `attr` that is not
-            there or that `configure_optimizers` does not read, manual optimization, several
-            optimizers, or `attr=None` with a scheduler.
+            there or that `configure_optimizers` does not read, manual optimization, or several
+            optimizers.
         RuntimeError: the suggestion is not confident, with `on_doubt="raise"`.
     """
 
+    @answers_to(CALLBACK)
     def __init__(
         self,
         attr: str | None = "lr",
@@ -85,6 +99,7 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         stop_factor: float | None = 2.0,
         schedule: str = "one_cycle",
         on_doubt: str = "warn",
+        fallback: float | None = None,
         groups: str = "ratio",
         stateful: Iterable[Any] = (),
         snapshot_device: Any = None,
@@ -97,6 +112,12 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
         self._schedule = check_choice("schedule", schedule, SCHEDULE_FACTORS)
         self._on_doubt = check_choice("on_doubt", on_doubt, ON_DOUBT)
+        self._fallback = None if fallback is None else check_positive("fallback", fallback)
+        if fallback is not None and on_doubt != "use":
+            raise ValueError(
+                f"fallback must come with on_doubt='use', got on_doubt={on_doubt!r}, which sets no "
+                "lr that is in doubt"
+            )
         self._groups = check_choice("groups", groups, GROUPS)
         self._stateful = listed(stateful)
         self._options: dict[str, Any] = {
@@ -112,20 +133,26 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         self.curve: LossCurve | None = None
         self.suggestion: Suggestion | None = None
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute(self, name, {**TEST, "optimal_lr": "suggestion", "lr_find": "curve"})
+
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Run the range test and set the lr; called by the trainer."""
         if trainer.ckpt_path is not None or trainer.fast_dev_run:
             why = "fast_dev_run is on" if trainer.fast_dev_run else "the fit resumes a checkpoint"
             _say(f"No range test, since {why}: the learning rate is left as it was.")
             return
-        _check_supported(trainer, pl_module)
+        check_supported(trainer, pl_module)
         places = self._places(trainer, pl_module)
         curve = self._run(trainer, pl_module)
         if curve is None:
             return
-        self.curve, self.suggestion = curve, curve.suggest(schedule=self._schedule)
+        self.curve = curve
+        self.suggestion = curve.suggest(schedule=self._schedule, fallback=self._fallback)
         lr = self._judge(self.suggestion)
         if lr is not None and self._attr is None:
+            if _scheduled(trainer):
+                return
             _set_in_groups(trainer.optimizers[0].param_groups, lr, self._groups)
         elif lr is not None:
             _set_in_places(trainer, self._attr, places, lr)
@@ -137,20 +164,24 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             stateful = self._stateful if scaler is None else (*self._stateful, scaler)
             test = range_test(module, trainer.optimizers[0], stateful=stateful, **self._options)
+            loss = None
             with test, restored_attributes(trainer, module), closing(run):
                 run.begin()
                 for batches in test.batches(run):
-                    test.record(run.update(batches))
-            return test.curve
+                    loss = run.update(batches)
+                    if loss is None:
+                        break
+                    test.record(loss)
+            return _with_skipped(test.curve, run, ended=loss is None)
 
     def _places(self, trainer: Any, module: Any) -> list[Place]:
         """Return what holds the lr, each with the name that it has there."""
         if self._attr is not None:
             return _find(module, self._attr)
-        if any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs):
-            raise ValueError(
-                "attr must name what configure_optimizers takes the lr from, got None "
-                "(the scheduler would overwrite a lr that is set in the optimizer alone)"
+        if _scheduled(trainer):
+            pl.utilities.rank_zero_warn(
+                "The scheduler of configure_optimizers sets the lr: the range test leaves it to it "
+                "(attr= names what configure_optimizers takes the lr from)."
             )
         return []
 
@@ -166,11 +197,30 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         return None
 
 
+def _scheduled(trainer: Any) -> bool:
+    """Return whether a scheduler would overwrite a lr that is set in the optimizer alone."""
+    return any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
+
+
+def _with_skipped(curve: LossCurve, run: DryRun, *, ended: bool) -> LossCurve:
+    """Return the curve with what is to be known of batches without a loss."""
+    if not run.skipped:
+        return curve
+    batches = "1 batch, which is" if run.skipped == 1 else f"{run.skipped} batches, which are"
+    note = f"training_step gave no loss (None) for {batches} not in the curve."
+    if ended:
+        note += f" The sweep ended, since there was none in the last {run.in_vain} updates."
+        pl.utilities.rank_zero_warn(f"{note} training_step must return the loss of a batch.")
+    reason = NO_LOSS if ended else curve.stop_reason
+    return dataclasses.replace(curve, stop_reason=reason, notes=(*curve.notes, note))
+
+
 def _say(sentence: str) -> None:
     pl.utilities.rank_zero_info(sentence)
 
 
-def _check_supported(trainer: Any, module: Any) -> None:
+def check_supported(trainer: Any, module: Any) -> None:
+    """Refuse a training that is not one optimizer, stepped by Lightning."""
     reasons = {
         "manual optimization": not module.automatic_optimization,
         "several optimizers": len(trainer.optimizers) > 1,
@@ -197,7 +247,7 @@ def _find(module: Any, attr: str) -> list[Place]:
         except (AttributeError, KeyError):
             continue
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"attr must name a number, got {attr!r}, which is {value!r}")
+            raise TypeError(f"attr must name a number, got {attr!r}, which is {shown(value)}")
         places.append((holder, name))
     if not places:
         raise ValueError(

@@ -25,7 +25,8 @@ class ByStateDict:
         if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
             raise TypeError(
                 "stateful must hold objects with state_dict and load_state_dict, "
-                f"got {type(part).__name__}"
+                f"got {type(part).__name__} (what model, optimizer, loss or loader keep in "
+                "attributes is restored anyway: leave it out)"
             )
         self.part = StatefulLoaderAdapter(part) if isinstance(part, DataLoader) else part
 

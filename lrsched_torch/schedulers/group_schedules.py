@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch.optim import Optimizer
 
 from lrsched import Schedule
-from lrsched._validate import check_bool, check_sequence, check_type
+from lrsched._validate import check_bool, check_sequence, check_type, shown
+from lrsched_torch.check_optimizer import check_optimizer
 from lrsched_torch.param_groups import HYPERPARAMETERS
 
 
@@ -96,7 +97,7 @@ class GroupSchedules:
             if not isinstance(schedule, ScheduleLike) and not (optional and schedule is None):
                 raise TypeError(
                     f"{name} must be a Schedule, or a list of one per parameter group, "
-                    f"got {schedule!r} (lrsched.constant makes one of a number)"
+                    f"got {shown(schedule)} (lrsched.constant makes one of a number)"
                 )
         checked = cls(schedules, shared)
         checked.check_width(name, width)
@@ -191,8 +192,7 @@ def pair_per_group(
         TypeError: not an optimizer.
         ValueError: the length of a list is not the number of groups.
     """
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be a torch Optimizer, got {optimizer!r}")
+    check_optimizer(optimizer)
     lists = {name: each for name, each in arguments.items() if isinstance(each, (list, tuple))}
     if not lists:
         return make(**arguments)
@@ -201,7 +201,7 @@ def pair_per_group(
         if len(values) != width:
             raise ValueError(
                 f"{name} must be a number, or a list of one per parameter group ({width}), "
-                f"got {values!r}"
+                f"got {shown(values)}"
             )
     own = ({name: values[i] for name, values in lists.items()} for i in range(width))
     lr, momentum = zip(*(make(**{**arguments, **each}) for each in own), strict=True)

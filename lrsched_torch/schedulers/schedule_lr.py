@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lrsched._validate import check_bool, check_choice, check_int
+from lrsched_torch.check_optimizer import check_optimizer
 from lrsched_torch.schedulers.binding import Binding
 from lrsched_torch.schedulers.group_schedules import GroupSchedules, ScheduleLike
 from lrsched_torch.schedulers.state import State
@@ -76,8 +77,7 @@ class ScheduleLR(LRScheduler):
     ) -> None:
         # The base class is not initialised: it would patch optimizer.step, and set the lr before
         # anything is checked. What it sets is set here.
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer must be a torch Optimizer, got {optimizer!r}")
+        check_optimizer(optimizer)
         self.last_epoch = check_int("last_epoch", last_epoch, -1)
         self._after_end = check_choice("after_end", after_end, AFTER_END)
         self._count = check_choice("count", count, COUNTS)

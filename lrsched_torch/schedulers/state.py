@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lrsched._load import load_json
-from lrsched._validate import check_bool, check_int, check_non_negative, check_positive
+from lrsched._validate import check_bool, check_int, check_non_negative, check_positive, shown
 from lrsched_torch.schedulers.binding import Factor
 from lrsched_torch.schedulers.group_schedules import GroupSchedules, Schedules
 
@@ -68,7 +68,7 @@ class State(NamedTuple):
             ValueError: not a state of this package, or one of a newer version.
         """
         if not isinstance(data, Mapping):
-            raise TypeError(f"state_dict must be a dict that state_dict() gave, got {data!r}")
+            raise TypeError(f"state_dict must be a dict that state_dict() gave, got {shown(data)}")
         if set(data) - {"factors"} != set(KEYS):
             raise ValueError(
                 "state_dict must be that of a scheduler of lrsched_torch, with the keys "

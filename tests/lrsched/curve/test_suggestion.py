@@ -122,7 +122,7 @@ SILENT = {
     ),
     "none finite": (
         (LR, np.full(300, -np.inf)),
-        "only 0 finite losses before NaN or inf at lr 1e-07",
+        "the first loss is NaN or infinite already; look for the cause",
     ),
 }
 

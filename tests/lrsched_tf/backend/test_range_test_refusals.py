@@ -14,7 +14,7 @@ BACKEND = keras.backend.backend()
     ("options", "error", "message"),
     [
         ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
-        ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
+        ({"num_steps": 4}, ValueError, "num_steps must be an int >= 5"),
         ({"progress": "yes"}, TypeError, "progress must be a bool"),
         ({"epochs": 3}, ValueError, r"about the training data, got \['epochs'\]"),
     ],

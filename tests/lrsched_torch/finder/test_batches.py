@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from lrsched_torch import lr_find
+from lrsched_torch import lr_find, range_test
 from lrsched_torch.finder.objective import mover
 
 # Workers are forked, which JAX warns of where other tests have imported it.
@@ -34,6 +34,19 @@ def curve_of(loader, net=None, criterion=LOSS, **options):
     model = body if net is None else net(body)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     return lr_find(model, optimizer, criterion, loader, **SETTINGS, **options)
+
+
+def curve_in_block(loader):
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with range_test(model, optimizer, **SETTINGS) as test:
+        for x, y in test.batches(loader):
+            loss = LOSS(model(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            test.record(loss)
+    return test.curve
 
 
 class Halves(nn.Module):
@@ -177,6 +190,50 @@ def test_a_generator_that_ends_ends_the_test():
     assert len(curve) == 25
     assert curve.stop_reason == "the loader ended"
     assert "gone from it" in curve.notes[0]
+
+
+class WithLength:
+    """An iterator that knows its length."""
+
+    def __init__(self, batches):
+        self.batches, self.position = batches, 0
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __next__(self):
+        self.position += 1
+        if self.position > len(self.batches):
+            raise StopIteration
+        return self.batches[self.position - 1]
+
+    def __iter__(self):
+        return self
+
+
+class Rewinding(WithLength):
+    def __iter__(self):
+        self.position = 0
+        return self
+
+
+@pytest.mark.parametrize("count", [25, 40])
+@pytest.mark.parametrize("block", [False, True])
+@pytest.mark.parametrize(
+    "make", [lambda pairs: iter(DataLoader(pairs, batch_size=None)), WithLength]
+)
+def test_of_an_iterator_that_knows_its_length_the_batches_are_gone_too(make, block, count):
+    loader = make(pairs(count))
+    curve = curve_in_block(loader) if block else curve_of(loader)
+    assert len(curve) == min(count, 30)
+    assert curve.notes == (
+        "The loader is an iterator: the batches that were read are gone from it.",
+    )
+
+
+def test_one_that_begins_anew_has_lost_none():
+    assert curve_of(Rewinding(pairs(40))) == curve_of(pairs(40))
+    assert curve_of(Rewinding(pairs(12))) == curve_of(pairs(12))
 
 
 class Numbered:

@@ -17,13 +17,15 @@ from tests.lrsched_torch.helpers import Run, training_after
 LRS = lrsched.exponential_sweep(1e-5, 1.0, 40).values()
 
 
-def by_hand(run, batches, lrs=LRS):
+def by_hand(run, batches, lrs=LRS, clip_norm=None):
     """Losses of a plain loop with the lrs of the sweep."""
     losses = []
     for lr, batch in zip(lrs, batches, strict=False):
         run.optimizer.param_groups[0]["lr"] = float(lr)
         run.optimizer.zero_grad()
         losses.append(sum(_backward(run, x, y, len(batch)) for x, y in batch) / len(batch))
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(run.model.parameters(), clip_norm)
         run.optimizer.step()
     return losses
 
@@ -45,6 +47,34 @@ def test_accumulated_batches_are_one_update_with_their_mean_loss():
     stream = endless(other.loader)
     losses = by_hand(other, ([next(stream) for _ in range(3)] for _ in LRS))
     np.testing.assert_allclose(curve.loss, losses, rtol=1e-6)
+
+
+def clipped(scaled, accumulate):
+    """Losses of a sweep whose gradients are clipped to far less than they are."""
+    run = Run()
+    options = {"accumulate": accumulate, "clip_norm": 0.05, "stop_factor": None}
+    if not scaled:
+        return run.find(**options)
+    # float32 under a GradScaler, so that the losses are those without one
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    return run.find(**options, stateful=[scaler], amp=torch.float16, forward=in_float32)
+
+
+def in_float32(model, batch):
+    with torch.autocast("cpu", enabled=False):
+        return model(batch[0])
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_gradients_are_clipped_by_the_norm_of_all_of_them_before_each_update(scaled, accumulate):
+    curve, other = clipped(scaled, accumulate), Run()
+    stream = endless(other.loader)
+    batches = ([next(stream) for _ in range(accumulate)] for _ in LRS)
+    losses = by_hand(other, batches, clip_norm=0.05)
+    np.testing.assert_allclose(curve.loss, losses, rtol=1e-5)
+    free = Run().find(accumulate=accumulate, stop_factor=None)
+    assert not np.allclose(curve.loss[-5:], free.loss[-5:], rtol=1e-2)
 
 
 def test_repeats_are_averaged_sweeps_from_the_same_start_on_other_batches():

@@ -83,6 +83,22 @@ def test_without_an_attribute_the_groups_keep_their_ratios(tmp_path):
     assert module.lr == 0.01
 
 
+def test_beside_a_scheduler_there_is_a_curve_and_nothing_is_set(tmp_path):
+    ours = finder(attr=None)
+    with pytest.warns(UserWarning, match="the range test leaves it to it .attr= names"):
+        module, _, trace = fit(tmp_path / "ours", callbacks=[ours])
+    assert len(ours.curve) > 40
+    assert module.lr == 0.01
+    assert trace == fit(tmp_path / "without")[2]
+
+
+def test_five_steps_draw_a_curve_of_which_the_suggestion_says_what_it_lacks(tmp_path):
+    ours = finder(num_steps=5)
+    with pytest.warns(UserWarning, match="only 5 finite losses of the 10 that it takes"):
+        fit(tmp_path, callbacks=[ours], max_steps=1)
+    assert len(ours.curve) == 5
+
+
 FLAT = {"start_lr": 1e-9, "end_lr": 1e-8}
 
 
@@ -93,6 +109,13 @@ def test_without_a_lr_the_old_one_stays_and_a_warning_says_so(on_doubt, tmp_path
         module, _, _ = fit(tmp_path, callbacks=[ours], max_steps=1)
     assert module.lr == 0.01
     assert ours.suggestion.lr is None
+
+
+def test_where_there_is_no_lr_a_fallback_is_used(tmp_path):
+    ours = finder(on_doubt="use", fallback=0.003, num_steps=40, **FLAT)
+    module, _, _ = fit(tmp_path, callbacks=[ours], max_steps=1)
+    assert module.lr == ours.suggestion.lr == 0.003
+    assert ours.suggestion.method == "fallback"
 
 
 def test_doubt_can_be_an_error(tmp_path):
@@ -134,7 +157,6 @@ class Other(Classifier):
         (Manual, {}, ValueError, "got manual optimization .*lrsched_torch.range_test"),
         (Classifier, {"attr": "learning_rate"}, ValueError, "attr must name an attribute"),
         (Classifier, {"attr": "layers"}, TypeError, "attr must name a number"),
-        (Classifier, {"attr": None}, ValueError, "the scheduler would overwrite"),
         (Other, {}, ValueError, "changes nothing in the optimizer"),
     ],
 )
@@ -149,12 +171,14 @@ def test_what_cannot_work_is_an_error_at_the_start_of_fit(make, options, error, 
     ("options", "error", "message"),
     [
         ({"attr": 3}, TypeError, "attr must be"),
-        ({"num_steps": 5}, ValueError, "num_steps must be an int >= 10"),
+        ({"num_steps": 4}, ValueError, "num_steps must be an int >= 5"),
         ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
         ({"on_doubt": "ask"}, ValueError, "on_doubt must be one of"),
         ({"schedule": "cosine"}, ValueError, "schedule must be one of"),
         ({"groups": "mean"}, ValueError, "groups must be one of"),
         ({"verify": 1}, TypeError, "verify must be a bool"),
+        ({"fallback": 0, "on_doubt": "use"}, ValueError, "fallback must be > 0"),
+        ({"fallback": 0.1}, ValueError, "fallback must come with on_doubt='use', got .*'warn'"),
     ],
 )
 def test_bad_arguments_are_errors_at_construction(options, error, message):

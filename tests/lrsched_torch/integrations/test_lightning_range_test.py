@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 import lrsched
 from lrsched_torch import lr_find
 from tests.lrsched_torch.integrations.lightning_training import (
+    BATCHES,
     STEPS,
     Classifier,
     Planned,
@@ -242,17 +243,64 @@ def test_an_interrupted_test_leaves_everything_as_before(how, tmp_path):
     assert before == after
 
 
-@pytest.mark.filterwarnings("ignore:.training_step. returned .None")
-def test_a_training_step_without_a_loss_ends_it(tmp_path):
+NONE = pytest.mark.filterwarnings("ignore:.training_step. returned .None")
+
+
+@NONE
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_batch_without_a_loss_is_skipped_and_the_next_has_its_lr(accumulate, tmp_path):
+    lrs = []
+
     class Skipping(Classifier):
+        batches = 0
+
         def training_step(self, batch, index):
-            return None if self.seen == 16 * 30 else super().training_step(batch, index)
+            self.batches += 1
+            odd = (self.batches - 1) // accumulate in (0, 5, 6, 30)
+            lrs.append(None if odd else self.optimizers().param_groups[0]["lr"])
+            return None if odd else super().training_step(batch, index)
+
+        def on_before_optimizer_step(self, optimizer):
+            """Without a loss there are no gradients to log."""
+
+    ours = finder(num_steps=40, stop_factor=None)
+    fit(tmp_path, Skipping, [ours], max_steps=1, accumulate_grad_batches=accumulate)
+    assert len(ours.curve) == 40
+    used = [lr for lr in lrs[: 44 * accumulate] if lr is not None]
+    assert used[::accumulate] == ours.curve.lr.tolist()
+    note = f"None) for {4 * accumulate} batches, which are not in the curve."
+    assert any(note in text for text in ours.curve.notes)
+
+
+@NONE
+@pytest.mark.filterwarnings("ignore:No learning rate")
+def test_a_training_step_that_gives_no_loss_any_more_ends_it(tmp_path):
+    class Skipping(Classifier):
+        tried = 0
+
+        def training_step(self, batch, index):
+            self.tried += 1
+            return None if self.tried > 30 else super().training_step(batch, index)
 
         def on_before_optimizer_step(self, optimizer):
             """Without a loss there are no gradients to log."""
 
     ours = finder()
-    with pytest.warns(UserWarning, match="left as it was"):
+    with pytest.warns(UserWarning, match="none in the last 100 updates.* must return the loss"):
         fit(tmp_path, Skipping, [ours], max_steps=1)
-    assert len(ours.curve) == 31
-    assert "non-finite" in ours.curve.stop_reason
+    assert len(ours.curve) == 30
+    assert ours.curve.stop_reason == "training_step gave no loss"
+
+
+def test_the_steps_of_the_trainer_are_counted_in_it_as_in_a_fit(tmp_path):
+    steps = []
+
+    class Counting(Classifier):
+        def training_step(self, batch, index):
+            steps.append((self.global_step, self.trainer.global_step))
+            return super().training_step(batch, index)
+
+    ours = finder(num_steps=40, stop_factor=None)
+    fit(tmp_path, Counting, [ours], max_epochs=1)
+    assert steps[:40] == [(step, step) for step in range(40)]
+    assert steps[-BATCHES:] == [(step, step) for step in range(BATCHES)]
