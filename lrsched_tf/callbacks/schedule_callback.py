@@ -25,7 +25,6 @@ from lrsched_tf.compiled.optimizers import (
     HYPERPARAMETERS,
     OwnRates,
     leaf_optimizers,
-    model_of,
     naming_others,
     other_optimizers,
     scales_loss,
@@ -262,7 +261,7 @@ class ScheduleCallback(SubclassHooks):
         self._call_own(batch, logs)
 
     def _call_own(self, batch: int, logs: Any) -> None:
-        """Call the hook of a subclass, which the attribute of the instance hides from Keras."""
+        # The hook of a subclass, which the attribute of the instance hides from Keras.
         getattr(type(self), "on_train_batch_end")(self, batch, logs)  # noqa: B009
 
     def _log_batch(self, batch: int, logs: Any = None) -> None:
@@ -311,7 +310,8 @@ class ScheduleCallback(SubclassHooks):
     def on_train_end(self, logs: Any = None) -> None:
         self.remove()
         self._restore_lrs()
-        if self._restart and self._step and not self.model.stop_training:
+        is_stopped = getattr(self.model, "stop_training", False)  # not there in loops of others
+        if self._restart and self._step and not is_stopped:
             state = bool(self._recipe), scales_loss(self.model, self._given_optimizer)
             self._warnings.warn_if_unfinished(self._schedules, self._step, *state)
 
@@ -341,7 +341,7 @@ class ScheduleCallback(SubclassHooks):
             ...         model.train_on_batch(x, y)
         """
         self.set_params(None)  # those are of an earlier fit
-        owner = model_of(model)
+        owner = None if isinstance(model, keras.optimizers.Optimizer) else model
         clean_up_aborted_fit(owner)
         self._begin(model)
         check_unscheduled(self._optimizers)

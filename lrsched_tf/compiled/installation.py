@@ -85,6 +85,7 @@ class Installation:
         wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     ) -> None:
         self._guard: FitGuard | None = None
+        self._has_warned = False
         self._traces = traces = inner_traces(model, counters)
         check = traces.check_update
         applies = [ScheduledApply(c, schedules, check) for c in counters]
@@ -129,9 +130,10 @@ class Installation:
 
     def warn_of_traces_from_outside(self, warn: Callable[[str], object]) -> None:
         """Warn where a loop of the user's own has made updates without the schedules."""
-        if self._guard is not None and self._guard.has_trained:
-            return  # a fit, whose step was traced here
+        if self._has_warned or (self._guard is not None and self._guard.has_trained):
+            return  # the latter in a fit, whose step was traced here
         updates, outside = self._traces.updates(), self._traces.from_outside()
+        self._has_warned = bool(outside)
         if outside:
             warn(
                 f"{outside} of {updates} updates were made by a step that had been compiled "

@@ -175,11 +175,6 @@ def leaf_optimizers(model: Any, given: Any = None) -> list[Any]:
     return leaves
 
 
-def model_of(owner: Any) -> Any:
-    """Return a model, or None where an optimizer is given in place of one."""
-    return None if isinstance(owner, keras.optimizers.Optimizer) else owner
-
-
 def other_optimizers(
     model: Any, given: Any, none: str = "pass optimizer= with the one that train_step updates"
 ) -> str:
