@@ -110,7 +110,7 @@ class ScheduleCallback(SubclassHooks):
         count: str,
         steps_per_epoch: int | None,
         log_batches: bool,
-        optimizer: Any,
+        optimizer: Any = None,
         learn: bool = False,
     ) -> None:
         """Initialize the callback; called by its constructor, and by those of subclasses.
