@@ -13,7 +13,7 @@ from keras.src.trainers.data_adapters.array_slicing import train_validation_spli
 
 from lrsched._validate import check_bool
 from lrsched_tf.callbacks.cycles import LEARN, Momentum, OneCycle
-from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, leaf_optimizers
+from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, leaf_optimizers, naming_others
 from lrsched_tf.finder.data import length_is_known
 from lrsched_tf.finder.lr_find import lr_find
 
@@ -103,10 +103,11 @@ def fit_one_cycle(
     )
     # Whatever is wrong with the arguments is said before the range test takes its time.
     cycle(1.0 if max_lr is None else max_lr)
-    optimizers = leaf_optimizers(model, optimizer)
+    leaf_optimizers(model, optimizer)
     if momentum is not None:
-        for optimizer in optimizers:
-            HYPERPARAMETERS["momentum"].numbers(optimizer)
+        with naming_others(model, optimizer):
+            for leaf in leaf_optimizers(model, optimizer):
+                HYPERPARAMETERS["momentum"].numbers(leaf)
     if max_lr is None:
         test = {"optimizer": optimizer, **(range_test or {})}
         max_lr = _find_lr(model, x, y, accept_doubt, verbose, test, fit_arguments)

@@ -121,6 +121,8 @@ def test_a_default_optimizer_that_does_nothing_is_named(problem):
     model = guided(problem, sgd())
     with pytest.raises(ValueError, match=r"pass optimizer=model\.own_optimizer"):
         problem.fit(model, OneCycle(MAX_LR))
+    with pytest.raises(ValueError, match=r"pass optimizer=model\.own_optimizer"):
+        fit_one_cycle(model, problem.x, problem.y, epochs=1)
     with pytest.warns(UserWarning, match=r"no update.*pass optimizer=model\.own"):
         problem.fit(model, OneCycle(MAX_LR, momentum=None))
     with pytest.raises(ValueError, match=r"made none.*pass optimizer=model\.own"):
