@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lrsched_tf.patch import patch_methods
@@ -23,7 +23,11 @@ class FitGuard:
         model: Its `fit` is running.
         clean_up: May be called again; calls `remove`.
         retrace: Has the next step traced anew.
-        late: Cleans up at the next use of the model; None stands for `clean_up`.
+        late: Cleans up at the next use of the model, for a range test; None stands for `clean_up`.
+
+    Attributes:
+        is_alone: Nothing else may watch the same `fit`.
+        has_trained: The training function has been called.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class FitGuard:
     ) -> None:
         self._model, self.clean_up, self._retrace = model, clean_up, retrace
         self.clean_up_late = late or clean_up
+        self.is_alone, self.has_trained = late is not None, False
         self._restore: Callable[[], object] = lambda: None
 
     def install(self) -> None:
@@ -64,8 +69,9 @@ class FitGuard:
             self._watch()
             return
         self.clean_up_late()
-        # Whatever has put it there again, it must not call itself.
-        self._model.__dict__.pop("make_train_function", None)
+        # Whatever has put it there again, it must not call itself. That of another callback stays.
+        if self._model.__dict__.get("make_train_function") is self:
+            del self._model.__dict__["make_train_function"]
         self._model.make_train_function()
 
     def _compile(self, *args: Any, **kwargs: Any) -> Any:
@@ -76,6 +82,7 @@ class FitGuard:
         step = self._model.train_function
 
         def watched(*args: Any) -> Any:
+            self.has_trained = True
             with self:
                 return step(*args)
 
@@ -83,13 +90,26 @@ class FitGuard:
 
 
 def guard_of(model: Any) -> FitGuard | None:
-    """Return the guard of a `fit` that runs or that an exception has ended, if there is one."""
-    guard = model.__dict__.get("make_train_function")
+    """Return the last guard of a `fit` that runs or that an exception has ended, if any."""
+    guard = getattr(model, "__dict__", {}).get("make_train_function")
     return guard if isinstance(guard, FitGuard) else None
 
 
 def clean_up_aborted_fit(model: Any) -> None:
     """Clean up after a `fit` that an exception has ended."""
-    guard = guard_of(model)
-    if guard is not None:
+    for guard in _guards(model):
         guard.clean_up_late()
+
+
+def clean_up_running_fit(model: Any) -> None:
+    """Clean up in a `fit` that is about to raise."""
+    for guard in _guards(model):
+        guard.clean_up()
+
+
+def _guards(model: Any) -> Iterator[FitGuard]:
+    """Yield guards, each of which has been removed before the next is asked for."""
+    last = None
+    while (guard := guard_of(model)) not in (None, last):
+        yield guard
+        last = guard

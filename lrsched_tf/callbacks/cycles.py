@@ -30,8 +30,8 @@ class OneCycle(ScheduleCallback):
             None to leave momentum alone, as an optimizer without one needs it.
         steps_per_epoch: Batches per epoch, for data of unknown length. "learn" holds the first lr
             and momentum for one epoch, counts its batches, and cycles over the epochs left.
-        restart, count, log_batches: As for `ScheduleCallback`. Without `total_steps`, a fit with
-            restart=False goes on in a cycle over the updates behind it and its own.
+        restart, count, log_batches, optimizer: As for `ScheduleCallback`. Without `total_steps`, a
+            fit with restart=False goes on in a cycle over the updates behind it and its own.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -60,6 +60,7 @@ class OneCycle(ScheduleCallback):
         restart: bool = True,
         count: str = "updates",
         log_batches: bool = False,
+        optimizer: Any = None,
     ) -> None:
         learn = steps_per_epoch == LEARN
         if learn and (total_steps is not None or restart is not True):
@@ -88,6 +89,7 @@ class OneCycle(ScheduleCallback):
             count=count,
             steps_per_epoch=known_steps,
             log_batches=log_batches,
+            optimizer=optimizer,
             learn=learn,
         )
 
@@ -106,7 +108,7 @@ class CyclicalLR(ScheduleCallback):
         gamma: Factor of mode "exp_range", in (0, 1].
         momentum: `(base_momentum, max_momentum)` to cycle it in the opposite direction, a
             Schedule, or None to leave it alone.
-        restart, count, steps_per_epoch, log_batches: As for `ScheduleCallback`.
+        restart, count, steps_per_epoch, log_batches, optimizer: As for `ScheduleCallback`.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -134,6 +136,7 @@ class CyclicalLR(ScheduleCallback):
         restart: bool = True,
         count: str = "updates",
         log_batches: bool = False,
+        optimizer: Any = None,
     ) -> None:
         if (step_size is None) == (step_size_epochs is None):
             raise ValueError(
@@ -157,6 +160,7 @@ class CyclicalLR(ScheduleCallback):
             count=count,
             steps_per_epoch=steps_per_epoch,
             log_batches=log_batches,
+            optimizer=optimizer,
         )
 
 

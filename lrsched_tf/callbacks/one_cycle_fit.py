@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Mapping
 from types import GeneratorType
 from typing import Any
 
 import keras
+from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
 from lrsched._validate import check_bool
 from lrsched_tf.callbacks.cycles import LEARN, Momentum, OneCycle
-from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, leaf_optimizers
+from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, leaf_optimizers, naming_others
 from lrsched_tf.finder.data import length_is_known
 from lrsched_tf.finder.lr_find import lr_find
 
@@ -41,6 +41,7 @@ def fit_one_cycle(
     range_test: Mapping[str, Any] | None = None,
     callbacks: Any = None,
     verbose: int | str = "auto",
+    optimizer: Any = None,
     **fit_arguments: Any,
 ) -> keras.callbacks.History:
     """Train with the 1cycle policy, after a range test for its peak where none is given.
@@ -52,7 +53,7 @@ def fit_one_cycle(
         x, y, epochs, callbacks, verbose, fit_arguments: As for `fit`; `verbose=0` prints nothing.
         max_lr: Peak learning rate, > 0; None finds it, in data that can be read again.
         pct_start, anneal, warmup, div_factor, final_div_factor, three_phase, momentum,
-            total_steps: As for `OneCycle`.
+            total_steps, optimizer: As for `OneCycle`.
         steps_per_epoch: As for `fit`, or "learn" as for `OneCycle`. Data of unknown length needs
             this or `total_steps`.
         accept_doubt: Train at the learning rate found even where the range test is not sure of it.
@@ -98,15 +99,18 @@ def fit_one_cycle(
         three_phase=three_phase,
         momentum=momentum,
         steps_per_epoch=steps_per_epoch,
+        optimizer=optimizer,
     )
     # Whatever is wrong with the arguments is said before the range test takes its time.
     cycle(1.0 if max_lr is None else max_lr)
-    optimizers = leaf_optimizers(model)
+    leaf_optimizers(model, optimizer)
     if momentum is not None:
-        for optimizer in optimizers:
-            HYPERPARAMETERS["momentum"].numbers(optimizer)
+        with naming_others(model, optimizer):
+            for leaf in leaf_optimizers(model, optimizer):
+                HYPERPARAMETERS["momentum"].numbers(leaf)
     if max_lr is None:
-        max_lr = _find_lr(model, x, y, accept_doubt, verbose, range_test or {}, fit_arguments)
+        test = {"optimizer": optimizer, **(range_test or {})}
+        max_lr = _find_lr(model, x, y, accept_doubt, verbose, test, fit_arguments)
     others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] * bool(callbacks)
     return model.fit(
         x,
@@ -138,7 +142,8 @@ def _find_lr(
     split = fit_arguments.get("validation_split", 0.0)
     if split and fit_arguments.get("validation_data") is None:
         weight = data.get("sample_weight")
-        x, y, weight = (_training_part(part, split) for part in (x, y, weight))
+        # As `fit` does it: what it cannot split, it would refuse later.
+        (x, y, weight), _ = train_validation_split((x, y, weight), validation_split=split)
         data |= {} if weight is None else {"sample_weight": weight}
     suggestion = lr_find(model, x, y, **data, **range_test).suggest(schedule="one_cycle")
     if verbose != 0:
@@ -150,12 +155,3 @@ def _find_lr(
             f"(pass max_lr={remedy})"
         )
     return float(suggestion.lr)
-
-
-def _training_part(arrays: Any, validation_split: float) -> Any:
-    """Return the samples that `fit` trains on: it cuts the validation from the end."""
-    if arrays is None:
-        return None
-    return keras.tree.map_structure(
-        lambda array: array[: math.floor(len(array) * (1.0 - validation_split))], arrays
-    )

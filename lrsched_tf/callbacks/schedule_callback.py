@@ -11,15 +11,24 @@ import numpy as np
 
 from lrsched import Schedule
 from lrsched._validate import check_bool, check_choice
-from lrsched._warn import warn_user
 from lrsched.rewind.restore_on_exit import DeferredInterrupt
+from lrsched_tf.callbacks.hooks import SubclassHooks, needed
 from lrsched_tf.callbacks.recipe import FitLength, Recipe, RunLength, Schedules, given_schedules
+from lrsched_tf.callbacks.run_warnings import RunWarnings
 from lrsched_tf.compiled.installation import (
+    NO_UPDATE,
     Installation,
     check_unscheduled,
     check_unscheduled_in_fit,
 )
-from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, OwnRates, leaf_optimizers
+from lrsched_tf.compiled.optimizers import (
+    HYPERPARAMETERS,
+    OwnRates,
+    leaf_optimizers,
+    naming_others,
+    other_optimizers,
+    scales_loss,
+)
 from lrsched_tf.compiled.step_counter import StepCounter
 from lrsched_tf.fit_guard import clean_up_aborted_fit
 
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
 COUNTS = ("updates", "batches")
 
 
-class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
+class ScheduleCallback(SubclassHooks):
     """Drives the learning rate, and the momentum, of `model.fit` by schedules.
 
     Both are computed inside the compiled step from the optimizer's own counter, so each update
@@ -53,6 +62,8 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         steps_per_epoch: Batches per epoch, for data of unknown length; None takes them from `fit`.
         log_batches: Put `learning_rate` and `momentum` into the `logs` of every batch as well.
             Updates that loss scaling skips are counted in these, for want of a look at the device.
+        optimizer: To drive, or a list of them, where `train_step` updates others than the one that
+            the model is compiled with; None stands for that one.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -75,6 +86,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         count: str = "updates",
         steps_per_epoch: int | None = None,
         log_batches: bool = False,
+        optimizer: Any = None,
     ) -> None:
         schedules = given_schedules(lr=lr, momentum=momentum)
         if not schedules:
@@ -87,6 +99,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             count=count,
             steps_per_epoch=steps_per_epoch,
             log_batches=log_batches,
+            optimizer=optimizer,
         )
 
     def _configure(
@@ -97,13 +110,14 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         count: str,
         steps_per_epoch: int | None,
         log_batches: bool,
+        optimizer: Any = None,
         learn: bool = False,
     ) -> None:
         """Initialize the callback; called by its constructor, and by those of subclasses.
 
         Args:
             schedules: Checked, or a recipe that makes them as soon as `fit` knows its length.
-            restart, count, steps_per_epoch, log_batches: As for the class.
+            restart, count, steps_per_epoch, log_batches, optimizer: As for the class.
             learn: As for `FitLength`.
         """
         super().__init__()
@@ -118,6 +132,9 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._count_batches = check_choice("count", count, COUNTS) == "batches"
         self._length = FitLength(steps_per_epoch, learn)
         self._log_batches = check_bool("log_batches", log_batches)
+        self._given_optimizer = optimizer
+        if optimizer is not None:
+            leaf_optimizers(None, optimizer)
         # On the instance, since a callback that has this hook keeps Keras from running ahead of the
         # device, where it could; with TensorFlow it never does.
         if self._log_batches:
@@ -131,7 +148,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch: int | None = None
         self._first_step: int | None = None
         self._step = self._batches = self._batches_of_epoch = 0
-        self._warned: set[str] = set()
+        self._warnings = RunWarnings(type(self).__name__)
 
     @property
     def lr(self) -> Schedule | None:
@@ -159,15 +176,17 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             )
         return self._schedules.get(name)
 
+    @needed
     def on_train_begin(self, logs: Any = None) -> None:
         self._begin(self.model)
 
     def _begin(self, model: Any) -> None:
         self._reset()
         self._length.begin(self.params)
-        self._optimizers = leaf_optimizers(model)
+        self._optimizers = leaf_optimizers(model, self._given_optimizer)
         self._own_lrs = OwnRates(self._optimizers)
 
+    @needed
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if epoch == self._epoch:
             self.remove()
@@ -210,8 +229,9 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             length = RunLength(end, steps and steps / counter.batches_per_step)
             self._schedules = self._length.schedules(self._recipe, length)
         if end is not None:
-            self._warn_if_shorter(end)
-        installation = Installation(model, self._counters, self._schedules)
+            self._warnings.warn_if_shorter(self._schedules, end)
+        with naming_others(model, self._given_optimizer):
+            installation = Installation(model, self._counters, self._schedules)
         self._count(installation)
         if self._first_step is None:
             self._first_step = self._step
@@ -223,6 +243,7 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._check_at_work()
+        super().on_train_batch_begin(batch, logs)
 
     def _check_at_work(self) -> Installation:
         """Return the installation; check that nothing else has begun to train the model."""
@@ -237,15 +258,22 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _count_batch(self, batch: int, logs: Any = None) -> None:
         self._batches_of_epoch = batch + 1
+        self._call_own(batch, logs)
+
+    def _call_own(self, batch: int, logs: Any) -> None:
+        # The hook of a subclass, which the attribute of the instance hides from Keras.
+        getattr(type(self), "on_train_batch_end")(self, batch, logs)  # noqa: B009
 
     def _log_batch(self, batch: int, logs: Any = None) -> None:
-        steps = self._length.batches_per_epoch()
+        steps, last = self._length.batches_per_epoch(), batch
         if steps is not None:  # which an execution of several steps may go past
-            batch = min(batch, steps - 1)
-        self._count_batch(batch)
+            last = min(batch, steps - 1)
+        self._batches_of_epoch = last + 1
         if logs is not None:
-            logs.update(self._values(self._batches + batch))
+            logs.update(self._values(self._batches + last))
+        self._call_own(batch, logs)
 
+    @needed
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         installation = self._check_at_work()
         self.model  # noqa: B018 -- the property brings the state of JAX home
@@ -254,17 +282,21 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._count(installation)
         self._warn_if_overwritten()
         if self._batches == before:
-            self._warn("the optimizer of the model made no update, so its schedule had no effect")
+            remedy = other_optimizers(self.model, self._given_optimizer)
+            self._warnings.warn(f"{NO_UPDATE} ({remedy})")
             return
-        self._warn_if_shorter(self._step)
+        installation.warn_of_traces_from_outside(self._warnings.warn)
+        self._warnings.warn_if_shorter(self._schedules, self._step)
         if logs is not None:
             logs.update(self._values(self._batches - 1))
 
     def _take_back(self) -> None:
         """Correct the count where TensorFlow has counted a step past the end of the data."""
-        if keras.backend.backend() == "tensorflow" and self._length.known is None:
+        known, trained = self._length.known, self._batches_of_epoch
+        if keras.backend.backend() == "tensorflow" and (known is None or trained < known):
             for counter in self._counters:
-                counter.take_back(self._batches + self._batches_of_epoch)
+                begun = counter.origin - self._counters[0].origin + self._batches
+                counter.take_back(begun + trained)
 
     def _values(self, batches: int) -> dict[str, float]:
         """Return the values of the batch before which the optimizer had counted so many."""
@@ -274,9 +306,14 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             for name, schedule in self._schedules.items()
         }
 
+    @needed
     def on_train_end(self, logs: Any = None) -> None:
         self.remove()
         self._restore_lrs()
+        is_stopped = getattr(self.model, "stop_training", False)  # not there in loops of others
+        if self._restart and self._step and not is_stopped:
+            state = bool(self._recipe), scales_loss(self.model, self._given_optimizer)
+            self._warnings.warn_if_unfinished(self._schedules, self._step, *state)
 
     def remove(self) -> None:
         """Take the schedules out of the model, as after a `fit` that an exception has ended.
@@ -293,7 +330,10 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """Schedule a loop of your own, over `train_on_batch` or over `optimizer.apply`.
 
         The schedules are gone at the end, also after an exception. A step that the loop compiles
-        itself must be traced inside the `with` block.
+        itself must be traced inside the `with` block; one that was traced before is warned of.
+
+        Args:
+            model: Compiled, or any with `optimizer=` in the callback; or an optimizer itself.
 
         Example:
             >>> with OneCycle(max_lr=0.1, total_steps=len(batches)).applied_to(model):
@@ -301,15 +341,18 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
             ...         model.train_on_batch(x, y)
         """
         self.set_params(None)  # those are of an earlier fit
-        clean_up_aborted_fit(model)
+        owner = None if isinstance(model, keras.optimizers.Optimizer) else model
+        clean_up_aborted_fit(owner)
         self._begin(model)
         check_unscheduled(self._optimizers)
-        installation = self._install(model, epoch=0)
+        installation = self._install(owner, epoch=0)
         try:
-            yield self
+            with installation.apart():
+                yield self
         finally:
             self._count(installation)
             installation.remove()
+        installation.warn_of_traces_from_outside(self._warnings.warn)
 
     @property
     def history(self) -> dict[str, NDArray[Any]]:
@@ -348,25 +391,10 @@ class ScheduleCallback(keras.callbacks.Callback):  # type: ignore[misc]
         right = [schedule.values(len(left)) for _, schedule in others]
         return plot_lr_momentum(left, right[0] if right else None, ax)
 
-    def _warn(self, message: str) -> None:
-        """Warn the user, once a run."""
-        if message not in self._warned:
-            self._warned.add(message)
-            warn_user(f"{type(self).__name__}: {message}")
-
-    def _warn_if_shorter(self, end: int) -> None:
-        totals = {name: schedule.total_steps for name, schedule in self._schedules.items()}
-        ends = {name: total for name, total in totals.items() if total and total < end}
-        if ends:
-            self._warn(
-                f"the schedule of {' and '.join(ends)} ends at step {min(ends.values())}, and its "
-                "last value holds from there"
-            )
-
     def _restore_lrs(self) -> bool:
         """Restore the user's learning rates; returns whether something else had set them."""
         return "lr" in self._schedules and self._own_lrs.restore()
 
     def _warn_if_overwritten(self) -> None:
         if self._restore_lrs():
-            self._warn(OwnRates.overwritten)
+            self._warnings.warn(OwnRates.overwritten)

@@ -7,6 +7,7 @@ this one in it, or have a trace from before it came in. Only torch looks whether
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -50,13 +51,32 @@ class InnerTraces:
     Made by `Installation`, whose step and updates it watches. This one does nothing.
 
     Args:
-        model: A compiled model.
-        counters: Of its optimizers that are scheduled.
+        model: A model, or None where there are only optimizers.
+        counters: Of the optimizers that are scheduled.
     """
 
     def __init__(self, model: Any, counters: list[StepCounter]) -> None:
         self._model, self._counters = model, counters
+        self._first = [counter.batches() for counter in counters]
         self._reached = False
+
+    def apart(self) -> AbstractContextManager[object]:
+        """Return a context for a loop of the user's, whose steps the user compiles."""
+        return nullcontext()
+
+    def updates(self) -> int:
+        """Return the number of updates, of all the optimizers together, since this was made."""
+        counts = zip(self._counters, self._first, strict=True)
+        return sum(counter.batches() - first for counter, first in counts)
+
+    def from_outside(self) -> int:
+        """Return how many of them were not made by a step that was traced since then."""
+        return 0 if self._reached else self.updates()
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether an update, or the tracing of one, has come through the schedule."""
+        return self._reached
 
     def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap the training step."""
@@ -68,6 +88,7 @@ class InnerTraces:
         Raises:
             ValueError: it is being traced by a function of the user's that would keep the trace.
         """
+        self._reached = True
 
 
 class TracesOfTensorFlow(InnerTraces):
@@ -75,7 +96,18 @@ class TracesOfTensorFlow(InnerTraces):
 
     def __init__(self, model: Any, counters: list[StepCounter]) -> None:
         super().__init__(model, counters)
-        self._first = [counter.batches() for counter in counters]
+        import tensorflow
+
+        # Updates made by hand or by steps that have the schedule in them: a trace of before leaves
+        # no other sign than that the optimizer counts more of them.
+        self._made_here, self._counts_all = 0, False
+        with tensorflow.init_scope():
+            self._made = tensorflow.Variable(
+                0,
+                trainable=False,
+                dtype="int64",
+                aggregation=tensorflow.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
         # Of the steps that run now, one in each thread of a tf.distribute strategy.
         self._graphs: list[Any] = []
 
@@ -98,6 +130,18 @@ class TracesOfTensorFlow(InnerTraces):
         graph = _function_graph()
         if self._graphs and graph is not None and not any(graph is g for g in self._graphs):
             raise _refusal("tf.function")
+        if self._counts_all or not self._graphs:  # in a fit, its own step would pay for it
+            if graph is None:
+                self._made_here += 1
+            else:
+                self._made.assign_add(1)
+
+    def apart(self) -> AbstractContextManager[object]:
+        self._counts_all = True
+        return nullcontext()
+
+    def from_outside(self) -> int:
+        return max(self.updates() - self._made_here - int(self._made.numpy()), 0)
 
     def _is_made_elsewhere(self, graph: Any) -> bool:
         """Tell whether a step that asks for no update has one, made by an earlier trace."""
@@ -136,6 +180,12 @@ class TracesOfJax(InnerTraces):
                 return step(state, data)
 
         return apart
+
+    def apart(self) -> AbstractContextManager[object]:
+        # Steps that were compiled before are traced anew in it.
+        context: AbstractContextManager[object]
+        context = nullcontext() if _context is None else _context(self._key)
+        return context
 
     def _watch(self, step: Callable[[Any, Any], Any], state: Any, data: Any) -> Any:
         try:

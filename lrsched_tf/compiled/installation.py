@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -14,8 +15,10 @@ from lrsched import Schedule
 from lrsched_tf.compiled.apply import ScheduledApply
 from lrsched_tf.compiled.inner_traces import check_train_step, inner_traces
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.fit_guard import FitGuard, guard_of
+from lrsched_tf.fit_guard import FitGuard, clean_up_running_fit, guard_of
 from lrsched_tf.patch import patch_methods
+
+NO_UPDATE = "the optimizer of the model made no update, so its schedule had no effect"
 
 
 def check_unscheduled(optimizers: Iterable[Any]) -> None:
@@ -31,20 +34,31 @@ def check_unscheduled(optimizers: Iterable[Any]) -> None:
         )
 
 
-def check_unscheduled_in_fit(model: Any, optimizers: Iterable[Any]) -> None:
+def check_unscheduled_in_fit(
+    model: Any, optimizers: Iterable[Any], *, range_test: bool = False
+) -> None:
     """Check the same in a callback, and that `fit` compiles the whole step.
+
+    Args:
+        model: Its `fit` is running.
+        optimizers: Leaf optimizers.
+        range_test: For one, which has to be alone in the model, whatever it drives.
 
     Raises:
         ValueError: a check fails; it ends the `fit`, and so the schedule that is there already.
     """
     try:
         check_unscheduled(optimizers)
+        guard = guard_of(model)
+        if guard is not None and (range_test or guard.is_alone):
+            raise ValueError(
+                "callbacks must hold a range test or schedules, got both (a range test comes "
+                "before, in a fit of its own)"
+            )
         check_train_step(model)
     except ValueError:
         # Of this fit: it has begun with the clean-up after any other.
-        guard = guard_of(model)
-        if guard is not None:
-            guard.clean_up()
+        clean_up_running_fit(model)
         raise
 
 
@@ -52,8 +66,8 @@ class Installation:
     """Schedules at work in a model, from when it is made until `remove`.
 
     Args:
-        model: A compiled model, whose optimizers have passed `check_unscheduled`.
-        counters: One for each of its `leaf_optimizers`.
+        model: A model, or None where a loop of the user's has only optimizers.
+        counters: One for each of the `leaf_optimizers`, which have passed `check_unscheduled`.
         schedules: By names of `HYPERPARAMETERS`; an array has a value for each step. What has no
             schedule stays the user's.
         wrap: Makes the `train_step` that replaces the model's own from that one.
@@ -71,12 +85,15 @@ class Installation:
         wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     ) -> None:
         self._guard: FitGuard | None = None
-        traces = inner_traces(model, counters)
+        self._has_warned = False
+        self._traces = traces = inner_traces(model, counters)
         check = traces.check_update
         applies = [ScheduledApply(c, schedules, check) for c in counters]
         self._counters, self._model = counters, model
-        self._make_train_function = model.make_train_function
         self._ends = [apply.install() for apply in applies]
+        if model is None:
+            return
+        self._make_train_function = model.make_train_function
         step = traces.around(model.train_step)
         step = step if wrap is None else wrap(step)
         self._ends.append(patch_methods(model, {"train_step": step}))
@@ -103,13 +120,38 @@ class Installation:
             self._guard.remove()
         while self._ends:
             self._ends.pop()()
-        # The traced function has the schedules in it.
-        self._model.train_function = None
+        if self._model is not None:
+            # The traced function has the schedules in it.
+            self._model.train_function = None
+
+    def apart(self) -> AbstractContextManager[object]:
+        """Return a context for a loop of the user's own."""
+        return self._traces.apart()
+
+    def warn_of_traces_from_outside(self, warn: Callable[[str], object]) -> None:
+        """Warn where a loop of the user's own has made updates without the schedules."""
+        if self._has_warned or (self._guard is not None and self._guard.has_trained):
+            return  # the latter in a fit, whose step was traced here
+        updates, outside = self._traces.updates(), self._traces.from_outside()
+        self._has_warned = bool(outside)
+        if outside:
+            warn(
+                f"{outside} of {updates} updates were made by a step that had been compiled "
+                "before the schedule came in, and keeps the learning rate that it was traced with "
+                "(define the tf.function or jax.jit after that: within the block of applied_to)"
+            )
+        elif not updates and not self._traces.is_reached:
+            warn(
+                f"{NO_UPDATE} (a step that was compiled before is to be compiled within the block "
+                "of applied_to)"
+            )
 
     def batches(self) -> int:
         """Read the number of batches that the optimizer has counted from the device."""
-        # A part of a MultiOptimizer that owns no weights never counts.
-        return max(counter.batches() for counter in self._counters)
+        # A part of a MultiOptimizer that owns no weights never counts. Others in a list may have
+        # begun at other counts: those of the first are the common ones.
+        lead = max(counter.batches() - counter.origin for counter in self._counters)
+        return self._counters[0].origin + lead
 
     def retrace(self) -> None:
         """Trace the next step anew, with the schedules in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,21 +102,126 @@ HYPERPARAMETERS = {
 }
 
 
-def leaf_optimizers(model: Any) -> list[Any]:
-    """Return the optimizers that update the weights of a compiled model, without their wrappers.
+def check_keras_3(given: Any) -> None:
+    """Check that a model or an optimizer is not one of Keras 2, which still goes by `tf_keras`.
 
     Raises:
-        TypeError: the model is not compiled with a Keras optimizer.
+        TypeError: it is.
     """
-    optimizer = getattr(model, "optimizer", None)
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
+    modules = {kind.__module__.partition(".")[0] for kind in type(given).__mro__}
+    if "tf_keras" in modules:
         raise TypeError(
-            f"model must be compiled with a Keras optimizer, got optimizer {optimizer!r}"
+            f"model and optimizer must be those of Keras 3, got {type(given).__name__} of Keras 2 "
+            "(import keras in place of tf_keras, and leave TF_USE_LEGACY_KERAS unset)"
         )
-    if hasattr(optimizer, "optimizers") and not optimizer.built and not unbuilt_layers(model):
-        # A MultiOptimizer may choose its parts when it is built.
-        optimizer.build(model.trainable_variables)
-    return list(_leaves(optimizer))
+
+
+def top_optimizers(model: Any, given: Any = None) -> list[Any]:
+    """Return the optimizers to drive, with their wrappers.
+
+    Args:
+        model: A model, or an optimizer in place of one.
+        given: An optimizer, or a list of them; None stands for that of the model.
+
+    Raises:
+        TypeError: one is no Keras optimizer, or None and the model is not compiled.
+        ValueError: an empty list, or an optimizer twice.
+    """
+    if given is None and not isinstance(model, keras.optimizers.Optimizer):
+        check_keras_3(model)
+        optimizer = getattr(model, "optimizer", None)
+        check_keras_3(optimizer)
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(
+                f"model must be compiled with a Keras optimizer, got optimizer {optimizer!r} "
+                "(or pass optimizer=)"
+            )
+        return [optimizer]
+    given = model if given is None else given
+    listed = list(given) if isinstance(given, (list, tuple)) else [given]
+    for optimizer in listed:
+        check_keras_3(optimizer)
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(
+                f"optimizer must be a Keras optimizer or a list of them, got {optimizer!r}"
+            )
+    if not listed or len({id(optimizer) for optimizer in listed}) < len(listed):
+        raise ValueError(f"optimizer must be one or more, each of them once, got {listed!r}")
+    return listed
+
+
+def leaf_optimizers(model: Any, given: Any = None) -> list[Any]:
+    """Return the optimizers that update the weights of a model, without their wrappers.
+
+    Args:
+        model, given: As for `top_optimizers`.
+
+    Raises:
+        TypeError, ValueError: as `top_optimizers`, or one has a Schedule for its learning rate.
+    """
+    tops = top_optimizers(model, given)
+    top = tops[0]
+    # A MultiOptimizer may choose its parts when it is built.
+    waits = hasattr(top, "optimizers") and not top.built
+    if waits and top is getattr(model, "optimizer", None) and not unbuilt_layers(model):
+        tops[0].build(model.trainable_variables)
+    leaves = [leaf for top in tops for leaf in _leaves(top)]
+    for leaf in leaves:
+        if isinstance(vars(leaf).get("_learning_rate"), Schedule):
+            raise TypeError(
+                f"learning_rate of {type(leaf).__name__} must be a float or a KerasSchedule, got "
+                "a Schedule, which Keras cannot call (pass lrsched_tf.KerasSchedule(schedule))"
+            )
+    return leaves
+
+
+def other_optimizers(
+    model: Any, given: Any, none: str = "pass optimizer= with the one that train_step updates"
+) -> str:
+    """Return a remedy that names optimizers which a model has beside that of `compile`.
+
+    Args:
+        model: A model, or None.
+        given: As for `top_optimizers`.
+        none: Returned where there are no others.
+    """
+    if model is None or given is not None:
+        return none
+    own = model.optimizer
+    names = [
+        name
+        for name, value in vars(model).items()
+        if isinstance(value, keras.optimizers.Optimizer)
+        and value is not own
+        and not name.startswith("_")
+    ]
+    if not names:
+        return none
+    listed = ", ".join(f"model.{name}" for name in names)
+    remedy = listed if len(names) == 1 else f"[{listed}]"
+    return f"where train_step updates {listed}, pass optimizer={remedy} to the callback"
+
+
+@contextmanager
+def naming_others(model: Any, given: Any) -> Iterator[None]:
+    """Add to a ValueError of the block the remedy that `other_optimizers` gives, if any."""
+    try:
+        yield
+    except ValueError as error:
+        remedy = other_optimizers(model, given, "")
+        if not remedy:
+            raise
+        raise ValueError(f"{error}; {remedy}") from None
+
+
+def scales_loss(model: Any, given: Any = None) -> bool:
+    """Return whether loss scaling may skip updates; arguments as for `top_optimizers`."""
+    pending = top_optimizers(model, given)
+    for optimizer in pending:
+        if hasattr(optimizer, "inner_optimizer"):
+            return True
+        pending += getattr(optimizer, "optimizers", [])
+    return False
 
 
 def unbuilt_layers(model: Any) -> list[str]:

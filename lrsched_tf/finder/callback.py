@@ -14,7 +14,8 @@ from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.range_test import RangeTest
 from lrsched.rewind.restore_on_exit import DeferredInterrupt, RestoreOnExit
-from lrsched_tf.compiled.optimizers import OwnRates
+from lrsched_tf.callbacks.hooks import SubclassHooks, needed
+from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers, top_optimizers
 from lrsched_tf.finder.driver import SweepDriver, Tally
 from lrsched_tf.fit_guard import FitGuard
 from lrsched_tf.patch import patch_methods
@@ -31,7 +32,7 @@ LATE = (
 )
 
 
-class LRFinder(SweepDriver):
+class LRFinder(SubclassHooks, SweepDriver):
     """Turns a `fit` into an LR range test: the learning rate grows, the model is restored.
 
     The loss of each batch is kept as it is, not as the running mean over the epoch that Keras
@@ -50,6 +51,7 @@ class LRFinder(SweepDriver):
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
         progress: Show a progress bar (needs tqdm).
+        optimizer: As for `lr_find`.
 
     Raises:
         TypeError: an argument of the wrong kind; from `fit`, a model without a Keras optimizer.
@@ -75,9 +77,13 @@ class LRFinder(SweepDriver):
         sweep: str | Schedule = "exponential",
         stop_factor: float | None = 2.0,
         progress: bool = False,
+        optimizer: Any = None,
     ) -> None:
         test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
-        super().__init__(test, Progress(len(test.planned_lr), "LR range test", progress), Tally())
+        bar = Progress(len(test.planned_lr), "LR range test", progress)
+        super().__init__(test, bar, Tally(), optimizer=optimizer)
+        if optimizer is not None:
+            leaf_optimizers(None, optimizer)
         self._end, self._overwritten = RestoreOnExit(), False
         self._guard: FitGuard | None = None
         self._unhook: Callable[[], object] | None = None
@@ -87,13 +93,16 @@ class LRFinder(SweepDriver):
         """The losses recorded so far, with the lr that each update used."""
         return self._test.curve
 
+    @needed
     def on_train_begin(self, logs: Any = None) -> None:
         if not self._test.running:
             raise ValueError("callbacks must hold a new LRFinder for every fit, got a used one")
         self._check()
         self._thread = threading.get_ident()
         self._test.note(DATA)
-        self._end.parts.append(snapshot_of(self.model))
+        self._end.parts.append(
+            snapshot_of(self.model, None, top_optimizers(self.model, self._optimizer))
+        )
         with DeferredInterrupt():  # or nothing would take out what is not guarded yet
             self._install()
             self._unhook = self._after_others(vars(self._model).get("history"))
@@ -120,13 +129,16 @@ class LRFinder(SweepDriver):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._check_alone()
+        super().on_train_batch_begin(batch, logs)
 
+    @needed
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if threading.get_ident() != self._thread:
             raise ValueError("callbacks must be a list, got a callback (pass callbacks=[finder])")
         with self._check_alone():
             super().on_train_batch_end(batch, logs)
 
+    @needed
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         with self._check_alone():
             super().on_epoch_end(epoch, logs)
@@ -146,6 +158,7 @@ class LRFinder(SweepDriver):
         self.model  # noqa: B018 -- the property brings the state of JAX home
         self._overwritten |= self._own_lrs.restore()
 
+    @needed
     def on_train_end(self, logs: Any = None) -> None:
         if self._unhook is None:
             self._finish()
@@ -153,6 +166,11 @@ class LRFinder(SweepDriver):
     def _finish(self) -> None:
         """Restore everything at the end of `fit`."""
         self._test.stop(FIT_ENDED)
+        if self._tally.passes > 1:
+            self._test.note(
+                f"The fit had {self._tally.passes} epochs (number of batches in the first: "
+                f"{self._tally.first_pass}): data that begins anew in each was read again."
+            )
         with DeferredInterrupt():
             if self._guard is not None:
                 self._restore_lrs()

@@ -13,7 +13,14 @@ from lrsched._progress import Progress
 from lrsched._validate import check_loss
 from lrsched.range_test import RangeTest
 from lrsched_tf.compiled.installation import Installation, check_unscheduled_in_fit
-from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers, unbuilt_layers
+from lrsched_tf.compiled.optimizers import (
+    OwnRates,
+    leaf_optimizers,
+    other_optimizers,
+    top_optimizers,
+    unbuilt_layers,
+)
+from lrsched_tf.compiled.optimizers import scales_loss as scales_loss_of
 from lrsched_tf.compiled.step_counter import StepCounter
 
 # Halving the scale so often takes the largest one to nothing.
@@ -29,11 +36,26 @@ class Tally:
         batches: Batches trained on.
         passes: Times that the data was begun.
         first_pass: Batches of the first time.
+        ended: Epochs that the end of the data broke off.
+        since_ended: Batches since the last of them.
     """
 
     batches: int = 0
     passes: int = 0
     first_pass: int = 0
+    ended: int = 0
+    since_ended: int = 0
+
+    def readings(self, length: int | None, *, whole_epochs: bool) -> int:
+        """Return how often the data was begun.
+
+        Args:
+            length: Its number of batches, where it is known.
+            whole_epochs: Each epoch goes through all of it.
+        """
+        if length and not whole_epochs:
+            return -(-self.batches // length)
+        return self.passes if whole_epochs else self.ended + (self.since_ended > 0)
 
 
 class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
@@ -50,6 +72,7 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
         tally: Counts the batches.
         once: The data can be read only once, so an epoch that ends early is the last.
         around: Wraps the training function.
+        optimizer: As for `lr_find`.
     """
 
     def __init__(
@@ -60,10 +83,11 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
         *,
         once: bool = False,
         around: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
+        optimizer: Any = None,
     ) -> None:
         super().__init__()
         self._test, self._bar, self._tally, self._once = test, bar, tally, once
-        self._around = around
+        self._around, self._optimizer = around, optimizer
         self._installation: Installation | None = None
         self._losses: list[float] = []
         self._counters: list[StepCounter] = []
@@ -80,16 +104,16 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _check(self) -> None:
         """See that the model can be trained by a plan, before anything is done to it."""
-        leaves = leaf_optimizers(self.model)
-        check_unscheduled_in_fit(self.model, leaves)
+        leaves = leaf_optimizers(self.model, self._optimizer)
+        check_unscheduled_in_fit(self.model, leaves, range_test=True)
         self._counters = [StepCounter(leaf, 0, count_batches=False) for leaf in leaves]
         self._own_lrs = OwnRates(leaves)
-        _check_model(self.model)
+        _check_model(self.model, top_optimizers(self.model, self._optimizer))
 
     def _install(self) -> None:
         model = self.model
         self._first = [counter.batches() for counter in self._counters]
-        self._count, self._scales_loss = sum(self._first), _scales_loss(model)
+        self._count, self._scales_loss = sum(self._first), scales_loss_of(model, self._optimizer)
         schedules = {"lr": self._test.planned_lr}
         self._installation = Installation(model, self._counters, schedules, wrap=self._wrap)
         if self._around is not None:
@@ -122,6 +146,7 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
             raise ValueError("model must be trained by its train_step, got another train_function")
         loss = _loss(logs or {})
         self._tally.batches += 1
+        self._tally.since_ended += 1
         skipped = self._has_skipped()
         if skipped and math.isfinite(loss):
             self._skip()
@@ -134,6 +159,7 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
                 self._report()
         if self._tally.batches == 1:
             self._check_updates()
+        super().on_train_batch_end(batch, logs)  # which calls on_batch_end
 
     def _has_skipped(self) -> bool:
         """Return whether loss scaling has skipped the update of the batch."""
@@ -154,10 +180,12 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
         # A part of a MultiOptimizer that owns no weights never counts.
         made = max(counter.batches() - first for counter, first in counts)
         if made != self._counted:
+            other = "" if made else f"; {other_optimizers(self.model, self._optimizer)}"
             raise ValueError(
                 "optimizer must make one update for each batch, got one that made "
                 f"{made or 'none'} for {self._counted} (train_step must call its apply once; to "
-                "gather gradients, compile with its gradient_accumulation_steps)"
+                "gather gradients, compile with its gradient_accumulation_steps"
+                f"{other})"
             )
 
     def _skip(self) -> None:
@@ -184,6 +212,9 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
         self._check_updates()
         self._tally.passes += trained > 0
         self._tally.first_pass = self._tally.first_pass or self._tally.batches
+        if ended:
+            self._tally.ended += trained > 0
+            self._tally.since_ended = 0
         if not trained or (self._once and ended):
             self._stop("the data ended before the sweep")
 
@@ -192,8 +223,9 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.stop_training = True
 
 
-def _check_model(model: Any) -> None:
-    unbuilt = [] if model.optimizer.built else unbuilt_layers(model)
+def _check_model(model: Any, optimizers: list[Any]) -> None:
+    built = all(optimizer.built for optimizer in optimizers)
+    unbuilt = [] if built else unbuilt_layers(model)
     if unbuilt:
         more = len(unbuilt) - NAMES_SHOWN
         names = ", ".join(unbuilt[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -209,15 +241,6 @@ def _check_model(model: Any) -> None:
             "model must be compiled with steps_per_execution=1 for a callback that needs the loss "
             f"of each batch, got {model.steps_per_execution} (lr_find sets it for the test)"
         )
-
-
-def _scales_loss(model: Any) -> bool:
-    pending = [model.optimizer]
-    for optimizer in pending:
-        if hasattr(optimizer, "inner_optimizer"):
-            return True
-        pending += getattr(optimizer, "optimizers", [])
-    return False
 
 
 def _at_zero(model: Any, values: Iterable[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from lrsched.range_test import RangeTest
 from lrsched.rewind.restore_on_exit import RestoreOnExit
 from lrsched.rewind.snapshot import Snapshot
 from lrsched_tf.compiled.installation import check_unscheduled
-from lrsched_tf.compiled.optimizers import leaf_optimizers
+from lrsched_tf.compiled.optimizers import leaf_optimizers, top_optimizers
 from lrsched_tf.finder.data import READ_AHEAD, is_drawn_ahead, is_empty, lasting_change
 from lrsched_tf.finder.driver import SweepDriver, Tally
 from lrsched_tf.fit_guard import clean_up_aborted_fit
@@ -39,6 +39,7 @@ def lr_find(
     sweep: str | Schedule = "exponential",
     stop_factor: float | None = 2.0,
     progress: bool = False,
+    optimizer: Any = None,
     **data: Any,
 ) -> LossCurve:
     """Find a learning rate: train for `num_steps` updates with a growing one, then undo it all.
@@ -59,6 +60,8 @@ def lr_find(
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
         progress: Show a progress bar over all updates (needs tqdm).
+        optimizer: To drive, or a list of them, where `train_step` updates others than the one that
+            the model is compiled with; None stands for that one.
         data: Other arguments of `fit` about the data: `batch_size`, `shuffle`, `class_weight`,
             `sample_weight`, `steps_per_epoch`.
 
@@ -78,7 +81,7 @@ def lr_find(
     if unknown:
         raise ValueError(f"data must be arguments of fit about the training data, got {unknown}")
     test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
-    leaves = leaf_optimizers(model)
+    leaves = leaf_optimizers(model, optimizer)
     clean_up_aborted_fit(model)
     check_unscheduled(leaves)
     if is_empty(x):
@@ -92,23 +95,35 @@ def lr_find(
 
     tally = Tally()
     with Progress(len(test.planned_lr), "LR range test", progress) as bar:
-        notes = _fit(model, test, bar, tally, {"x": x, "y": y, **data})
+        notes, length = _fit(model, test, bar, tally, optimizer, {"x": x, "y": y, **data})
     for note in notes:
         test.note(note)
     if not tally.batches:
         raise ValueError(NO_BATCHES)
     test.stop(EPOCHS_LIMITED)
-    if tally.passes > 1 and not data.get("steps_per_epoch"):
-        length = tally.first_pass
-        test.note(f"The data was read {tally.passes} times (number of batches: {length}).")
+    whole = not data.get("steps_per_epoch")
+    times = tally.readings(length, whole_epochs=whole)
+    if times > 1:
+        length = tally.first_pass if whole else length
+        batches = "" if length is None else f" (number of batches: {length})"
+        test.note(f"The data was read {times} times{batches}.")
     return test.curve
 
 
 def _fit(
-    model: Any, test: RangeTest, bar: Progress, tally: Tally, data: dict[str, Any]
-) -> list[str]:
-    """Train a model, restore everything, and return what the reader of the curve should know."""
-    snapshot = snapshot_of(model, data["x"])
+    model: Any,
+    test: RangeTest,
+    bar: Progress,
+    tally: Tally,
+    optimizer: Any,
+    data: dict[str, Any],
+) -> tuple[list[str], int | None]:
+    """Train a model, and restore everything.
+
+    Returns:
+        What the reader of the curve should know, and the number of batches of the data.
+    """
+    snapshot = snapshot_of(model, data["x"], top_optimizers(model, optimizer))
     with (
         RestoreOnExit(snapshot, Snapshot([("model", model)], FIT)) as end,
         warnings.catch_warnings(),
@@ -121,7 +136,10 @@ def _fit(
         warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
         with DataReading(**data) as reading:
             once = isinstance(data["x"], GeneratorType)
-            driver = SweepDriver(test, bar, tally, once=once, around=reading.around)
+            driver = SweepDriver(
+                test, bar, tally, once=once, around=reading.around, optimizer=optimizer
+            )
+            length = reading.adapter.num_batches
             try:
                 model.fit(
                     reading.adapter,
@@ -133,4 +151,4 @@ def _fit(
             except (UnboundLocalError, StopIteration):  # of the JAX trainer, without a batch
                 if tally.batches:
                     raise
-    return end.notes
+    return end.notes, length

@@ -19,14 +19,21 @@ from lrsched_tf.rewind.registry import REGISTRY
 SEEDS = "global_seed_generator"
 
 
-def snapshot_of(model: Any, data: Any = None) -> Snapshot:
+def snapshot_of(model: Any, data: Any = None, optimizers: Iterable[Any] = ()) -> Snapshot:
     """Capture the state of a model, of the random numbers of the process, and of data.
 
     Args:
         model: A compiled model.
         data: The `x` of `fit`.
+        optimizers: That train the model, beside its own.
     """
-    roots = [*roots_of_model(model), *_generators(), *roots_of_data(data)]
+    others = [optimizer for optimizer in optimizers if optimizer is not model.optimizer]
+    roots = [
+        *roots_of_model(model),
+        *roots_of_optimizers(others),
+        *_generators(),
+        *roots_of_data(data),
+    ]
     return Snapshot(roots, REGISTRY, sources=[*PROCESS, *_sources()])
 
 
@@ -43,6 +50,13 @@ def roots_of_model(model: Any) -> Iterable[Child]:
     if keras.backend.backend() == "torch":
         for name, module in model.named_modules():
             yield f"module {name}", module
+
+
+def roots_of_optimizers(optimizers: Iterable[Any]) -> Iterable[Child]:
+    """Return optimizers that a model need not know, and their variables."""
+    for optimizer in optimizers:
+        yield f"optimizer {optimizer.name}", optimizer
+        yield from ((f"variable {variable.path}", variable) for variable in optimizer.variables)
 
 
 def roots_of_data(data: Any) -> Iterable[Child]:

@@ -68,6 +68,63 @@ def test_the_samples_kept_for_validation_are_not_looked_at(digits, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.fixture
+def found(monkeypatch):
+    """Shapes of what range tests train on, which find a learning rate in any case."""
+    find, shapes = one_cycle_fit.lr_find, []
+
+    def surely(model, x, y, **options):
+        shapes.append(keras.tree.map_structure(lambda part: tuple(part.shape), (x, y)))
+        assert np.isfinite(find(model, x, y, **options).loss).all()
+        return lrsched.LossCurve(np.geomspace(1e-4, 1e-2, 40), np.linspace(2.0, 1.0, 40))
+
+    monkeypatch.setattr(one_cycle_fit, "lr_find", surely)
+    return shapes
+
+
+SPLIT = {
+    "validation_split": 0.125,
+    "accept_doubt": True,
+    "range_test": {"num_steps": 20, "end_lr": 0.01},
+}
+
+
+def _sparse(x):
+    return pytest.importorskip("scipy.sparse", reason="needs SciPy").csr_matrix(x)
+
+
+def _sparse_of_tensorflow(x):
+    return pytest.importorskip("tensorflow", reason="needs tf").sparse.from_dense(x)
+
+
+def _frame(x):
+    return pytest.importorskip("pandas", reason="needs pandas").DataFrame(x)
+
+
+@pytest.mark.parametrize(
+    "made", [_sparse, _sparse_of_tensorflow, _frame, keras.ops.convert_to_tensor]
+)
+def test_what_fit_splits_is_split_for_the_range_test_too(made, problem, found, backend):
+    if made in (_sparse, _sparse_of_tensorflow) and backend == "torch":
+        pytest.skip("the torch backend of Keras has no sparse tensors")
+    model = problem.model(sgd())
+    fit_one_cycle(model, made(problem.x), problem.y, epochs=1, **SPLIT, **QUIET)
+    assert found == [((112, 3), (112, 2))]
+    assert keras.ops.convert_to_numpy(model.optimizer.iterations) == 28
+
+
+def test_parts_and_weights_are_split_for_the_range_test_too(problem, found):
+    """The weights of the samples that are kept for validation are not numbers."""
+    inputs = {name: keras.Input((3,), name=name) for name in ("a", "b")}
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Add()([*inputs.values()])))
+    model.compile(sgd(), loss="mse")
+    data = {"x": {"a": problem.x, "b": problem.x}, "y": problem.y}
+    weights = np.ones(len(problem.x))
+    weights[-16:] = np.nan
+    fit_one_cycle(model, **data, epochs=1, sample_weight=weights, **SPLIT, **QUIET)
+    assert found == [({"a": (112, 3), "b": (112, 3)}, (112, 2))]
+
+
 def test_a_range_test_that_is_not_sure_stops_with_the_reason(problem):
     """Targets that have nothing to do with the inputs."""
     model = problem.model(sgd())

@@ -99,6 +99,32 @@ def test_the_end_of_a_dataset_of_unknown_length_is_no_step_of_the_sweep():
     assert unsized.notes == ("The data was read 4 times (number of batches: 3).",)
 
 
+@pytest.mark.parametrize(
+    ("steps", "sized"),
+    [(None, True), (2, True), (3, True), (5, True), (None, False), (2, False), (5, False)],
+)
+def test_the_curve_says_how_often_the_data_was_read(steps, sized):
+    """Three batches, of which 12 updates make four times, whatever an epoch is."""
+    tensorflow = pytest.importorskip("tensorflow", reason="tf.data is of TensorFlow")
+    data = tensorflow.data.Dataset.from_tensor_slices(arrays()).batch(BATCH)
+    data = data if sized else data.filter(lambda x, y: True)
+    model = trained()
+    curve = lr_find(model, data, shuffle=False, steps_per_epoch=steps, **SWEEP)
+    assert [note for note in curve.notes if note.startswith("The data was read 4 times")]
+    endless = lr_find(model, data.repeat(), shuffle=False, steps_per_epoch=steps or 3, **SWEEP)
+    assert not [note for note in endless.notes if "was read" in note]
+
+
+def test_the_curve_of_a_callback_says_that_it_had_several_epochs():
+    model = trained()
+    for epochs, said in ((1, 0), (20, 1)):
+        finder = LRFinder(num_steps=10, stop_factor=None)
+        model.fit(*arrays(), epochs=epochs, batch_size=BATCH, verbose=0, callbacks=[finder])
+        notes = [note for note in finder.curve.notes if "was read again" in note]
+        assert len(notes) == said
+    assert "The fit had 4 epochs (number of batches in the first: 3)" in notes[0]
+
+
 def keeping():
     return keras.callbacks.LearningRateScheduler(lambda epoch, lr: 0.5)
 
