@@ -78,8 +78,8 @@ def lr_find(
 
     Raises:
         TypeError: an argument of the wrong kind.
-        ValueError: an argument out of range, no batches, a trainer with `fast_dev_run`, manual
-            optimization, or several optimizers.
+        ValueError: an argument out of range, no batches, a trainer with `fast_dev_run` or a
+            strategy that spawns processes, manual optimization, or several optimizers.
     """
     check_type("trainer", trainer, pl.Trainer, "of the Lightning that is imported")
     check_type("module", module, pl.LightningModule, "of the Lightning that is imported")
@@ -95,6 +95,13 @@ def lr_find(
         raise ValueError(
             "trainer must train for more than a rehearsal, got one with "
             f"fast_dev_run={shown(trainer.fast_dev_run)} (leave it out)"
+        )
+    launchers = import_module(f"{pl.__name__}.strategies.launchers")
+    if isinstance(trainer.strategy.launcher, launchers._MultiProcessingLauncher):
+        # The curve would stay in the processes that a fit starts.
+        raise ValueError(
+            "trainer must not start processes for its fit alone, got a strategy that does "
+            "(use one like 'ddp', or the callback LearningRateFinder)"
         )
     finder = _Measuring(
         None,

@@ -172,6 +172,7 @@ class Manual(Classifier):
         ({"train_dataloaders": samples()}, {}, TypeError, "give it to a DataLoader"),
         ({"datamodule": Data()}, {}, ValueError, "train_dataloaders must be None where datamodule"),
         ({}, {"fast_dev_run": 3}, ValueError, r"fast_dev_run=3 \(leave it out\)"),
+        ({}, {"strategy": "ddp_spawn", "devices": 2}, ValueError, "use one like 'ddp', or the"),
         ({}, {"limit_train_batches": 0}, ValueError, "must give batches, got none"),
         ({"num_steps": 4}, {}, ValueError, "num_steps must be an int >= 5"),
         ({"module": Manual()}, {}, ValueError, "got manual optimization"),
