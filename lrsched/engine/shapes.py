@@ -82,6 +82,11 @@ def _difference(a: float, b: float) -> float:
     return b - a
 
 
+def _log_ratio(a: float, b: float) -> float:
+    # The logarithms of neighbours differ by less than they round.
+    return math.log1p((b - a) / a) if 0.5 < b / a < 2.0 else math.log(b) - math.log(a)
+
+
 SHAPES = {
     "linear": Shape(_difference, _linear, _linear),
     "cos": Shape(_difference, _cos, _cos),
@@ -91,7 +96,7 @@ SHAPES = {
     "poly": Shape(_difference, _poly_from_start, _poly_from_end),
     "cos_poly": Shape(_difference, _cos_poly_from_start, _cos_poly_from_end),
     # linear in the logarithm, in 1 / value**2 and in 1 / value: both ends must be > 0
-    "exp": Shape(lambda a, b: math.log(b) - math.log(a), _exp, _exp),
+    "exp": Shape(_log_ratio, _exp, _exp),
     "rsqrt": Shape(lambda a, b: (a / b) ** 2 - 1.0, _rsqrt, _rsqrt),
     "inverse": Shape(lambda a, b: a / b - 1.0, _inverse, _inverse),
 }

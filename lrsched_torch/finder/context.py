@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from lrsched._names import FINDER, answers_to
 from lrsched._validate import check_bool, check_choice, check_int, check_loss
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
@@ -39,6 +40,7 @@ OVERRULED = (
 )
 
 
+@answers_to(FINDER)
 def range_test(
     model: nn.Module,
     optimizer: Optimizer,
@@ -70,7 +72,7 @@ def range_test(
         optimizer: The optimizer of its parameters; left as it was.
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
-        num_steps: Number of updates, int >= 10.
+        num_steps: Number of updates, int >= 5.
         sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
         stop_factor: As for `lrsched.RangeTest`.
         accumulate: Batches of an update, int >= 1, where the loop accumulates gradients: they have

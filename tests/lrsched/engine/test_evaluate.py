@@ -293,3 +293,8 @@ def test_an_optax_schedule_in_company(jnp):
 
         _, moves = jax.lax.scan(step, optimizer.init(weight), None, length=20 * repeat)
         np.testing.assert_allclose(moves[repeat - 1 :: repeat], one_cycle.values(), rtol=5e-6)
+
+
+def test_a_factor_between_neighbouring_floats_rises_at_no_step_too_far():
+    low, high = 1e-08, 1.0000000000000002e-08
+    assert set(lrsched.exponential(low, high, 9).values()) == {low, high}
