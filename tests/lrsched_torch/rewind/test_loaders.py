@@ -179,6 +179,7 @@ class Trainer:
             for x, y in test.batches(self.loader):
                 loss = (self.model(x) - y).square().mean()
                 self.losses.append(loss.item())
+                self.optimizer.step()
                 test.record(loss)
         return test.curve
 
@@ -285,6 +286,7 @@ def workers():
     return {child.pid for child in multiprocessing.active_children()}
 
 
+@pytest.mark.filterwarnings("ignore:The optimizer of the range test made no update")
 def test_no_worker_lives_as_long_as_the_test_object():
     before = workers()
     loader = DataLoader(samples(), batch_size=8, num_workers=1, persistent_workers=True)

@@ -106,10 +106,12 @@ def test_plain_objects_that_a_model_keeps_are_restored_without_a_word(make, bloc
     model = Body(note)
     model.config = config = make()
     if block:
-        with range_test(model, sgd(model), num_steps=20) as test:
+        optimizer = sgd(model)
+        with range_test(model, optimizer, num_steps=20) as test:
             for x in test.batches([torch.ones(8, 4)]):
                 loss = model(x).sum()
                 loss.backward()
+                optimizer.step()
                 test.record(loss)
     else:
         find(model)
@@ -147,10 +149,12 @@ def test_what_could_not_be_restored_is_named_in_a_warning_and_in_the_curve():
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         model = Counted()
-        with range_test(model, sgd(model), num_steps=20) as test:
+        optimizer = sgd(model)
+        with range_test(model, optimizer, num_steps=20) as test:
             for x in test.batches([torch.ones(8, 4)]):
                 loss = model(x).sum()
                 loss.backward()
+                optimizer.step()
                 test.record(loss)
     assert [warning.filename for warning in seen] == [__file__]
     assert test.curve.notes[-1] == "The range test could not put back: model.numbers."
