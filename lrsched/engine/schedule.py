@@ -214,19 +214,15 @@ class Schedule:
         return joined([self, other])
 
     def _shifted(self, offset: int) -> Sequence[Segment]:
-        """The segments `offset` steps later, those that come into force within `total_steps`."""
-        segments = self.segments
-        if offset > 0:
-            segments = tuple(
-                segment.shifted(offset)
-                for segment in self._from_step_zero()
-                # a stretch so short that the shift rounds it away is left out
-                if segment.start + offset < segment.end + offset
-            )
-        if self.total_steps is None:
-            return segments
-        end = offset + self.total_steps
-        return segments[: bisect_left(segments, end, key=lambda segment: segment.first)]
+        """The segments `offset` steps later."""
+        if offset == 0:
+            return self.segments
+        return tuple(
+            segment.shifted(offset)
+            for segment in self._from_step_zero()
+            # a stretch so short that the shift rounds it away is left out
+            if segment.start + offset < segment.end + offset
+        )
 
     def _from_step_zero(self) -> Iterable[Segment]:
         """The segments, with the value that holds before a late first one as a segment too."""
@@ -356,8 +352,10 @@ def joined(schedules: Sequence[Schedule]) -> Schedule:
     for schedule in schedules[:-1]:
         if schedule.total_steps is None:
             raise ValueError("then must follow a schedule with total_steps, got an endless one")
-        segments += schedule._shifted(offset)
+        part = schedule._shifted(offset)
         offset += schedule.total_steps
+        # What would come into force later never does; of the last schedule, it is what holds.
+        segments += part[: bisect_left(part, offset, key=lambda segment: segment.first)]
     last = schedules[-1]
     check_type("other", last, Schedule)
     segments += last._shifted(offset)

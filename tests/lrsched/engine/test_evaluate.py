@@ -269,6 +269,15 @@ def test_a_chain_is_checked_once(monkeypatch):
     assert chain.total_steps == 505
 
 
+def test_what_the_last_of_a_chain_holds_after_its_end_stays():
+    last = Schedule((Segment(0, 3, 0.1, 0.2), Segment(4, 5, 0.5, 0.5)), total_steps=4)
+    chain = lrsched.linear(0.0, 0.1, 5).then(last)
+    assert (chain(8), chain(9), chain(99)) == (0.2, 0.5, 0.5)
+    # Before another, it never comes into force.
+    assert chain.then(lrsched.constant(0.3))(9) == 0.3
+    assert len(chain.then(lrsched.constant(0.3)).segments) == 3
+
+
 def test_an_optax_schedule_in_company(jnp):
     import jax
 
