@@ -50,14 +50,9 @@ def _scalar(value: Any) -> Any:
 
 def _lr_instead(name: str, value: object) -> str:
     """What to pass where a lr belongs and a range test's result, or a lr it has not found, is."""
-    # Only here, since these import this module.
-    from lrsched.curve.loss_curve import LossCurve
-    from lrsched.curve.suggestion import Suggestion, instead_of
-
-    if isinstance(value, Suggestion):
-        return instead_of(value)
-    if isinstance(value, LossCurve):
-        return "pass curve.suggest().lr"
+    instead = getattr(type(value), "_instead_of_itself", None)
+    if instead is not None:
+        return str(instead(value))
     if value is None and name.endswith("lr"):
         return "a suggestion without a lr says why in its reason; suggest(fallback=...) gives one"
     return ""

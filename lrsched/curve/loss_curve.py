@@ -211,6 +211,10 @@ class LossCurve:
         lrs, losses = np.array(points).reshape(-1, 2).T
         return cls(lrs, losses)
 
+    def _instead_of_itself(self) -> str:
+        """What to pass where a number is wanted, for messages."""
+        return "pass curve.suggest().lr"
+
     def __len__(self) -> int:
         return self.lr.size
 

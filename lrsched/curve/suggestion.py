@@ -86,7 +86,13 @@ class Suggestion:
 
     def _refuse(self, *others: object) -> NoReturn:
         """Refuse to be taken for a number, as by the lr of an optimizer."""
-        raise TypeError(f"lr must be a number, got a Suggestion ({instead_of(self)})")
+        raise TypeError(f"lr must be a number, got a Suggestion ({self._instead_of_itself()})")
+
+    def _instead_of_itself(self) -> str:
+        """What to pass where a number is wanted, for messages."""
+        if self.lr is not None:
+            return f"pass its lr, {self.lr:.3g}"
+        return f"its lr is None, since {self.reason}; suggest(fallback=...) gives one all the same"
 
     __lt__ = __le__ = __gt__ = __ge__ = __mul__ = __rmul__ = __truediv__ = __float__ = _refuse
 
@@ -104,13 +110,6 @@ class Suggestion:
         band = f" (usable from {self.band[0]:.2g} to {self.band[1]:.2g})" if self.band else ""
         sure = "" if self.confident else ", with doubt"
         return f"Suggested lr for {use}: {self.lr:.3g}{band}{sure}: {self.reason}."
-
-
-def instead_of(found: Suggestion) -> str:
-    """What to pass in its place where a number is wanted, for messages."""
-    if found.lr is not None:
-        return f"pass its lr, {found.lr:.3g}"
-    return f"its lr is None, since {found.reason}; suggest(fallback=...) gives one all the same"
 
 
 def suggest(

@@ -168,17 +168,7 @@ class Binding:
         return column
 
     def resume_factors(self, factors: dict[int, Factor]) -> None:
-        """Take over the factors of a saved state.
-
-        Raises:
-            ValueError: one is of a group that the optimizer has not; nothing has changed then.
-        """
-        width = len(self.optimizer.param_groups)
-        if max(factors, default=0) >= width:
-            raise ValueError(
-                f"state_dict must be of at most {width} parameter groups, got a factor of group "
-                f"{max(factors)} (add the groups before it is loaded)"
-            )
+        """Take over the factors of a saved state."""
         if factors != self.factors:
             self.factors, self._joined = dict(factors), None
 

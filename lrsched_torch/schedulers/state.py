@@ -99,8 +99,14 @@ class State(NamedTuple):
             on_mismatch: As for `ScheduleLR`.
 
         Raises:
-            ValueError: they differ under "raise", or those saved need a function under "override".
+            ValueError: they differ under "raise", those saved need a function under "override", or
+                the state has a factor of a group that the optimizer has not.
         """
+        if max(self.factors, default=0) >= width:
+            raise ValueError(
+                f"state_dict must be of at most {width} parameter groups, got a factor of group "
+                f"{max(self.factors)} (add the groups before it is loaded)"
+            )
         saved = self.schedules
         names = {**mine, **saved}
         same = set(mine) == set(saved) and all(saved[n].matches(mine[n], width) for n in names)

@@ -95,6 +95,17 @@ class Config:
         self.problem_type, self.nested = None, SimpleNamespace(seen=[])
 
 
+def in_a_block(model):
+    optimizer = sgd(model)
+    with range_test(model, optimizer, num_steps=20) as test:
+        for x in test.batches([torch.ones(8, 4)]):
+            loss = model(x).sum()
+            loss.backward()
+            optimizer.step()
+            test.record(loss)
+    return test
+
+
 @pytest.mark.parametrize("make", [Config, lambda: SimpleNamespace(problem_type=None)])
 @pytest.mark.parametrize("block", [False, True])
 def test_plain_objects_that_a_model_keeps_are_restored_without_a_word(make, block, recwarn):
@@ -106,13 +117,7 @@ def test_plain_objects_that_a_model_keeps_are_restored_without_a_word(make, bloc
     model = Body(note)
     model.config = config = make()
     if block:
-        optimizer = sgd(model)
-        with range_test(model, optimizer, num_steps=20) as test:
-            for x in test.batches([torch.ones(8, 4)]):
-                loss = model(x).sum()
-                loss.backward()
-                optimizer.step()
-                test.record(loss)
+        in_a_block(model)
     else:
         find(model)
     assert model.config is config
@@ -149,13 +154,7 @@ def test_what_could_not_be_restored_is_named_in_a_warning_and_in_the_curve():
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         model = Counted()
-        optimizer = sgd(model)
-        with range_test(model, optimizer, num_steps=20) as test:
-            for x in test.batches([torch.ones(8, 4)]):
-                loss = model(x).sum()
-                loss.backward()
-                optimizer.step()
-                test.record(loss)
+        test = in_a_block(model)
     assert [warning.filename for warning in seen] == [__file__]
     assert test.curve.notes[-1] == "The range test could not put back: model.numbers."
 
