@@ -11,7 +11,9 @@ from typing import Any
 import keras
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
-from lrsched._validate import check_bool
+from lrsched._validate import check_bool, check_positive
+from lrsched.curve.loss_curve import LossCurve
+from lrsched.curve.suggestion import Suggestion
 from lrsched_tf.callbacks.cycles import LEARN, Momentum, OneCycle
 from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, leaf_optimizers, naming_others
 from lrsched_tf.finder.data import length_is_known
@@ -42,6 +44,7 @@ def fit_one_cycle(
     callbacks: Any = None,
     verbose: int | str = "auto",
     optimizer: Any = None,
+    fallback: float | None = None,
     **fit_arguments: Any,
 ) -> keras.callbacks.History:
     """Train with the 1cycle policy, after a range test for its peak where none is given.
@@ -57,6 +60,7 @@ def fit_one_cycle(
         steps_per_epoch: As for `fit`, or "learn" as for `OneCycle`. Data of unknown length needs
             this or `total_steps`.
         accept_doubt: Train at the learning rate found even where the range test is not sure of it.
+        fallback: With `accept_doubt`, the peak where the range test gives none, > 0.
         range_test: Arguments of `lr_find`, for example `{"num_steps": 500, "end_lr": 1.0}`.
 
     Returns:
@@ -71,6 +75,10 @@ def fit_one_cycle(
         >>> fit_one_cycle(model, x, y, epochs=10, validation_split=0.1)
     """
     check_bool("accept_doubt", accept_doubt)
+    if fallback is not None:
+        fallback = check_positive("fallback", fallback)
+        if not accept_doubt:
+            raise ValueError(f"fallback must come with accept_doubt=True, got {fallback:g} alone")
     if isinstance(callbacks, keras.callbacks.CallbackList):
         raise TypeError("callbacks must be a list of callbacks, got a CallbackList")
     _check_fit_arguments(model, fit_arguments)
@@ -110,7 +118,11 @@ def fit_one_cycle(
                 HYPERPARAMETERS["momentum"].numbers(leaf)
     if max_lr is None:
         test = {"optimizer": optimizer, **(range_test or {})}
-        max_lr = _find_lr(model, x, y, accept_doubt, verbose, test, fit_arguments)
+        curve = _curve(model, x, y, test, fit_arguments)
+        suggestion = curve.suggest(schedule="one_cycle", fallback=fallback)
+        if verbose != 0:
+            print(suggestion)
+        max_lr = _lr_of(suggestion, accept_doubt)
     others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] * bool(callbacks)
     return model.fit(
         x,
@@ -129,15 +141,10 @@ def _check_fit_arguments(model: Any, arguments: Mapping[str, Any]) -> None:
         raise TypeError(f"arguments must be those of fit or of OneCycle, got {unknown}")
 
 
-def _find_lr(
-    model: Any,
-    x: Any,
-    y: Any,
-    accept_doubt: bool,
-    verbose: int | str,
-    range_test: Mapping[str, Any],
-    fit_arguments: Mapping[str, Any],
-) -> float:
+def _curve(
+    model: Any, x: Any, y: Any, range_test: Mapping[str, Any], fit_arguments: Mapping[str, Any]
+) -> LossCurve:
+    """Run a range test with the data that `fit` trains on."""
     data = {name: fit_arguments[name] for name in DATA_ARGUMENTS if name in fit_arguments}
     split = fit_arguments.get("validation_split", 0.0)
     if split and fit_arguments.get("validation_data") is None:
@@ -145,11 +152,14 @@ def _find_lr(
         # As `fit` does it: what it cannot split, it would refuse later.
         (x, y, weight), _ = train_validation_split((x, y, weight), validation_split=split)
         data |= {} if weight is None else {"sample_weight": weight}
-    suggestion = lr_find(model, x, y, **data, **range_test).suggest(schedule="one_cycle")
-    if verbose != 0:
-        print(suggestion)
+    return lr_find(model, x, y, **data, **range_test)
+
+
+def _lr_of(suggestion: Suggestion, accept_doubt: bool) -> float:
     if suggestion.lr is None or not (suggestion.confident or accept_doubt):
-        remedy = "" if suggestion.lr is None else ", or accept_doubt=True to use it all the same"
+        remedy = ", or accept_doubt=True to use it all the same"
+        if suggestion.lr is None:
+            remedy = ", or accept_doubt=True with a fallback="
         raise ValueError(
             f"max_lr must be given, since the range test is not sure. {suggestion} "
             f"(pass max_lr={remedy})"

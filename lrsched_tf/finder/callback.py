@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from lrsched._names import RANGE_TEST, answers_to
 from lrsched._progress import Progress
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
@@ -68,6 +69,7 @@ class LRFinder(SubclassHooks, SweepDriver):
     Source: Smith 2015, arXiv:1506.01186.
     """
 
+    @answers_to(RANGE_TEST)
     def __init__(
         self,
         start_lr: float = 1e-7,

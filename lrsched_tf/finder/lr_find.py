@@ -6,6 +6,7 @@ import warnings
 from types import GeneratorType
 from typing import Any
 
+from lrsched._names import RANGE_TEST, answers_to
 from lrsched._progress import Progress
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
@@ -28,6 +29,7 @@ NO_BATCHES = "x must give batches, got none (a generator can be read only once)"
 EPOCHS_LIMITED = "fit ended before the sweep (keras.config.set_max_epochs limits it)"
 
 
+@answers_to(RANGE_TEST)
 def lr_find(
     model: Any,
     x: Any = None,

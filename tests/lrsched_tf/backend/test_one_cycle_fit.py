@@ -152,6 +152,25 @@ def test_it_trains_in_doubt_when_told_to(problem, monkeypatch, capsys):
     assert str(suggestion) in capsys.readouterr().out
 
 
+def test_where_none_is_found_it_trains_at_the_fallback(problem):
+    """A sweep of five steps gives no suggestion."""
+    model, few = problem.model(sgd()), {"num_steps": 5, "stop_factor": None}
+    with pytest.raises(ValueError, match="or accept_doubt=True with a fallback="):
+        fit_one_cycle(
+            model, problem.x, problem.y, epochs=2, accept_doubt=True, **{**QUIET, "range_test": few}
+        )
+    history = fit_one_cycle(
+        model,
+        problem.x,
+        problem.y,
+        epochs=2,
+        accept_doubt=True,
+        fallback=0.03,
+        **{**QUIET, "range_test": few},
+    )
+    assert history.history["learning_rate"] == [lrsched.one_cycle(0.03, 64)(k) for k in (31, 63)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -160,6 +179,8 @@ def test_it_trains_in_doubt_when_told_to(problem, monkeypatch, capsys):
         ({"total_steps": 1}, ValueError, "total_steps must be an int >= 2"),
         ({"div_facto": 3}, TypeError, "arguments must be those of fit or of OneCycle, got"),
         ({"accept_doubt": 1}, TypeError, "accept_doubt must be a bool"),
+        ({"fallback": 0.1}, ValueError, "fallback must come with accept_doubt=True, got 0.1"),
+        ({"fallback": -1, "accept_doubt": True}, ValueError, "fallback must be > 0"),
         ({"callbacks": keras.callbacks.CallbackList([])}, TypeError, "got a CallbackList"),
     ],
 )

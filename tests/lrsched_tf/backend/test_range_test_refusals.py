@@ -203,3 +203,10 @@ def test_a_used_finder_is_refused():
     model.fit(*arrays(), batch_size=BATCH, epochs=4, verbose=0, callbacks=[finder])
     with pytest.raises(ValueError, match="a new LRFinder for every fit"):
         model.fit(*arrays(), verbose=0, callbacks=[finder])
+
+
+@pytest.mark.parametrize("find", [lambda **given: lr_find(dense(), **given), LRFinder])
+def test_names_of_other_finders_are_answered_with_ours(find):
+    for name, ours in {"min_lr": "start_lr", "num_training": "num_steps"}.items():
+        with pytest.raises(TypeError, match=rf"no argument '{name}' \(here: {ours}\)"):
+            find(**{name: 1})
