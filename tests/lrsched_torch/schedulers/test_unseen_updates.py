@@ -90,8 +90,12 @@ def train(model, scheduler, step, batches=20):
     return steps
 
 
-@pytest.mark.parametrize("make", [Sam, lambda p, **_: Lookahead(sgd(p)), lambda p, **_: Several(p)])
-def test_updates_of_inner_optimizers_count_once(model, make):
+@pytest.mark.parametrize(
+    ("make", "updates"),
+    # One of each part where nothing holds them together.
+    [(Sam, 1), (lambda p, **_: Lookahead(sgd(p)), 1), (lambda p, **_: Several(p), 2)],
+)
+def test_updates_of_inner_optimizers_count_once(model, make, updates):
     optimizer = make([*model.parameters()], lr=0.1, momentum=0.9)
     scheduler = ScheduleLR(optimizer, CURVE)
 
@@ -110,6 +114,9 @@ def test_updates_of_inner_optimizers_count_once(model, make):
             start = scheduler.last_epoch
             assert train(model, scheduler, way) == [start + k for k in range(1, 21)]
     assert optimizer.param_groups[0]["lr"] == CURVE(scheduler.last_epoch)
+    loss_of(model).backward()
+    optimizer.step(closure)
+    assert scheduler.state_dict()["pending"] == updates
 
 
 def by_hand(model, optimizer):
