@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lrsched.curve.suggestion import Suggestion, suggest
     from lrsched.engine.schedule import Schedule
     from lrsched.engine.segment import Segment
+    from lrsched.policy.policy import Policy
     from lrsched.range_test import RangeTest
     from lrsched.schedules import (
         constant,
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Comparison",
     "LossCurve",
+    "Policy",
     "RangeTest",
     "Schedule",
     "Segment",
@@ -75,6 +77,7 @@ __all__ = [
 _HOMES = {
     "Comparison": "lrsched.curve.comparison",
     "LossCurve": "lrsched.curve.loss_curve",
+    "Policy": "lrsched.policy.policy",
     "RangeTest": "lrsched.range_test",
     "Schedule": "lrsched.engine.schedule",
     "Segment": "lrsched.engine.segment",

@@ -69,6 +69,20 @@ ONE_CYCLE = {
     "base_momentum": "one_cycle_momentum, a schedule of its own",
     "max_momentum": "one_cycle_momentum, a schedule of its own",
 }
+# Hyper-parameters of a policy, in lower case without underscores; "epsilon" is taken as it stands.
+HYPERPARAMETERS = {
+    "lr": "lr",
+    "learningrate": "lr",
+    "momentum": "momentum",
+    "mom": "momentum",
+    "beta1": "momentum, which is beta_1 in Adam",
+    "betas": "momentum, which is beta_1 in Adam, and beta_2",
+    "beta2": "beta_2",
+    "weightdecay": "weight_decay",
+    "wd": "weight_decay",
+    "eps": "eps",
+    "epsilon": "eps",
+}
 # Attributes of a loss curve.
 CURVE = {
     "lrs": "lr",

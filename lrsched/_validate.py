@@ -178,6 +178,15 @@ def check_type(name: str, value: Any, kind: type, hint: str = "") -> None:
         raise _fail(TypeError, name, f"{article} {kind.__name__}", value, hint)
 
 
+def check_format(version: Any, latest: int, hint: str = "") -> None:
+    """A format number of what was written as data, which this version can read."""
+    if check_int("format", version, 1, hint) > latest:
+        raise ValueError(
+            f"format must be <= {latest}, got {version} "
+            "(written by a newer version of this package: upgrade it)"
+        )
+
+
 def check_loss(value: Any) -> float:
     """One loss as a float: a number, or an array or tensor with a single element.
 

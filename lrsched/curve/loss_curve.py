@@ -18,6 +18,7 @@ from lrsched._load import load_json
 from lrsched._names import CURVE, no_attribute
 from lrsched._validate import (
     check_at_most,
+    check_format,
     check_int,
     check_positive,
     check_real,
@@ -156,11 +157,7 @@ class LossCurve:
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping as to_dict writes, got {shown(data)}")
         values = dict(data)
-        if check_int("format", values.get("format", FORMAT), 1) > FORMAT:
-            raise ValueError(
-                f"format must be <= {FORMAT}, got {values['format']} "
-                "(written by a newer version of this package: upgrade it)"
-            )
+        check_format(values.get("format", FORMAT), FORMAT)
         needed = {"format", "lr", "loss"}
         known = {*needed, *(entry.name for entry in dataclasses.fields(cls))}
         if not needed <= set(values) <= known:

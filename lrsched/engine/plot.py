@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lrsched._validate import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,14 +22,19 @@ def new_axes(ax: Axes | None) -> Axes:
     Raises:
         ImportError: matplotlib is not installed; the message says how to install it.
     """
-    if ax is not None:
-        return ax
+    return _new_column(1, height=3.6)[0] if ax is None else ax
+
+
+def _new_column(rows: int, height: float) -> list[Axes]:
+    """Axes of a new figure, one below the other, over the same steps."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError('plotting needs matplotlib: pip install "onecycle-lr[plot]"') from error
-    _, ax = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
-    return ax
+    _, axes = pyplot.subplots(
+        rows, sharex=True, squeeze=False, figsize=(6.4, height), layout="constrained"
+    )
+    return list(axes[:, 0])
 
 
 def plot_values(values: NDArray[np.float64], ax: Axes | None = None, **line: Any) -> Axes:
@@ -38,6 +46,26 @@ def plot_values(values: NDArray[np.float64], ax: Axes | None = None, **line: Any
     if "label" in line:
         ax.legend()
     return ax
+
+
+def plot_columns(
+    columns: Mapping[str, NDArray[np.float64]], axes: Sequence[Axes] | None = None, **line: Any
+) -> list[Axes]:
+    """Draw values by their names, each of shape [num_steps], on one Axes each; returns those.
+
+    Raises:
+        ValueError: `axes` are not as many as the columns.
+    """
+    if axes is None:
+        axes = _new_column(len(columns), height=1.2 + 1.8 * len(columns))
+    if len(axes) != len(columns):
+        raise ValueError(f"axes must be {len(columns)}, one for each name, got {shown(axes)}")
+    for ax, (name, values) in zip(axes, columns.items(), strict=True):
+        plot_values(values, ax, **line)
+        ax.set_ylabel(name)
+    for ax in axes[:-1]:
+        ax.set_xlabel("")
+    return list(axes)
 
 
 def plot_lr_momentum(

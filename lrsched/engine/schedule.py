@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lrsched._load import load_json
 from lrsched._validate import (
+    check_format,
     check_int,
     check_non_negative,
     check_number_of_segments,
@@ -283,12 +284,7 @@ class Schedule:
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping as to_dict writes, got {shown(data)}")
         fields = dict(data)
-        version = check_int("format", fields.pop("format", None), 1, "as Schedule.to_dict writes")
-        if version > FORMAT:
-            raise ValueError(
-                f"format must be <= {FORMAT}, got {version} "
-                "(written by a newer version of this package: upgrade it)"
-            )
+        check_format(fields.pop("format", None), FORMAT, "as Schedule.to_dict writes")
         rows = check_sequence("segments", fields.pop("segments", None), "a list of segments")
         return _build(cls, {"segments": tuple(_build(Segment, row) for row in rows), **fields})
 

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lrsched._load import load_json
-from lrsched._validate import check_bool, check_int, check_non_negative, check_positive, shown
+from lrsched._validate import (
+    check_bool,
+    check_format,
+    check_int,
+    check_non_negative,
+    check_positive,
+    shown,
+)
 from lrsched_torch.schedulers.binding import Factor
 from lrsched_torch.schedulers.group_schedules import GroupSchedules, Schedules
 
@@ -75,12 +82,7 @@ class State(NamedTuple):
                 f"{', '.join(KEYS)}, got {', '.join(sorted(map(str, data))) or 'none'} "
                 "(to go on from step k of another scheduler, build this one with last_epoch=k - 1)"
             )
-        version = check_int("format", data["format"], 1)
-        if version > FORMAT:
-            raise ValueError(
-                f"format must be <= {FORMAT}, got {version} "
-                "(written by a newer version of this package: upgrade it)"
-            )
+        check_format(data["format"], FORMAT)
         return cls(
             step=check_int("step", data["step"], -1),
             schedules={name: GroupSchedules.from_json(name, data[name]) for name in SCHEDULED},

@@ -1,0 +1,1 @@
+"""Several hyper-parameters under one definition."""
