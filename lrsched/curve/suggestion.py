@@ -221,21 +221,6 @@ def _peer(name: str, lr: Array, loss: Array, num_steps: int) -> Suggestion:
     return Suggestion(found, name, reason)
 
 
-def cyclical_range(lr: Array, loss: Array, num_steps: int) -> tuple[float, float] | None:
-    """(base_lr, max_lr) for a cyclical schedule, or None where there is no usable drop.
-
-    The lr at which the loss begins to fall, and the one suggested for a one-cycle peak, which lies
-    after the drop and before the loss turns ragged; at least a factor of 3 apart, and None where
-    the sweep has no room for that.
-    """
-    found = _plateau(lr, loss, num_steps, "one_cycle")
-    if found.lr is None or found.lr / 3 < lr[0]:
-        return None
-    count, _ = readable(loss, num_steps)
-    reading = read(lr[:count], loss[:count])
-    return min(_inside(reading.begun + reading.shift, lr), found.lr / 3), found.lr
-
-
 def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestion:
     count, end = readable(loss, num_steps)
     blown_up = None if end is None else float(lr[end])
