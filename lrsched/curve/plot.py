@@ -324,7 +324,13 @@ def _mark_end(ax: Axes, lr: NDArray[np.float64], loss: NDArray[np.float64]) -> N
 
 
 def _limit_loss(ax: Axes, losses: list[NDArray[np.float64]]) -> None:
-    """Show as much above the start level as lies below it, so that nothing odd hides the rest."""
+    limits = loss_limits(losses)
+    if limits is not None:
+        ax.set_ylim(*limits)
+
+
+def loss_limits(losses: Iterable[NDArray[np.float64]]) -> tuple[float, float] | None:
+    """As much above the start level as lies below it, so that nothing odd hides the rest."""
     ends = []
     for loss in losses:
         finite = loss[np.isfinite(loss)]
@@ -334,7 +340,7 @@ def _limit_loss(ax: Axes, losses: list[NDArray[np.float64]]) -> None:
         start = float(np.median(finite[:MIN_POINTS]))
         early = float(np.abs(finite[:MIN_POINTS] - start).max())
         ends.append((float(finite.min()), start + max(start - float(finite.min()), 2 * early)))
-    if ends:
-        low, high = min(low for low, _ in ends), max(high for _, high in ends)
-        if high > low:
-            ax.set_ylim(low - 0.05 * (high - low), high)
+    if not ends:
+        return None
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return (low - 0.05 * (high - low), high) if high > low else None
