@@ -21,8 +21,9 @@ import suggestion_data as data
 from suggestion_data import FALLBACK, PROTOCOLS, SCHEDULES, Task
 from suggestion_fit import SWEEPS, left_out
 
+from lrsched.curve.cyclical import cyclical_range
 from lrsched.curve.peer_rules import PEERS, RuleError, valley_index
-from lrsched.curve.suggestion import cyclical_range, suggest
+from lrsched.curve.suggestion import suggest
 
 # (lr, loss, updates planned, schedule, family) -> lr, None for no answer, NaN for a breakdown
 Rule = Callable[[np.ndarray, np.ndarray, int, str, str], float | None]
@@ -190,7 +191,8 @@ def cyclical(tasks: list[Task], protocol: str) -> str:
     rows = []
     sweeps = [(task, *curve) for task in tasks for curve in task.curves[protocol]]
     for task, lr, loss in sweeps:
-        if found := cyclical_range(lr, loss, len(PROTOCOLS[protocol])):
+        found = cyclical_range(lr, loss, len(PROTOCOLS[protocol]))
+        if found.base_lr is not None:
             base, top = found
             constant = task.truths["constant"]
             works = task.truths["onecycle"].regret(top) < 0.25

@@ -15,8 +15,8 @@ from unittest import mock
 import numpy as np
 from suggestion_data import FALLBACK, PROTOCOLS, SCHEDULES, Task
 
-from lrsched import reading as reader
-from lrsched import suggestion
+from lrsched.curve import features as reader
+from lrsched.curve import suggestion
 
 SWEEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
 READINGS = [
@@ -73,7 +73,7 @@ def _regrets(tasks: Sequence[Task], names: list[str], reading: dict[str, float])
 def _positions(
     lr: np.ndarray, loss: np.ndarray, planned: int, reading: dict[str, float]
 ) -> np.ndarray | None:
-    """log10 of the suggestions [setting, factor], as `lrsched.suggestion` has them."""
+    """log10 of the suggestions [setting, factor], as `lrsched.curve.suggestion` has them."""
     if suggestion.suggest(lr, loss, num_steps=planned).lr is None:
         return None
     count, _ = reader.readable(loss, planned)

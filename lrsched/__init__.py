@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lrsched import compat
     from lrsched.config import from_config
     from lrsched.curve.comparison import Comparison, average, compare
+    from lrsched.curve.cyclical import CyclicalRange
     from lrsched.curve.loss_curve import LossCurve
     from lrsched.curve.suggestion import Suggestion, suggest
     from lrsched.engine.schedule import Schedule
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
         multi_step,
         one_cycle,
         one_cycle_momentum,
+        one_cycle_original,
+        one_cycle_original_momentum,
         polynomial,
         step_decay,
         warmup_cosine,
@@ -42,6 +45,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Comparison",
+    "CyclicalRange",
     "LossCurve",
     "Policy",
     "RangeTest",
@@ -66,6 +70,8 @@ __all__ = [
     "multi_step",
     "one_cycle",
     "one_cycle_momentum",
+    "one_cycle_original",
+    "one_cycle_original_momentum",
     "polynomial",
     "step_decay",
     "suggest",
@@ -76,6 +82,7 @@ __all__ = [
 # Where a name lives; all others are schedule functions.
 _HOMES = {
     "Comparison": "lrsched.curve.comparison",
+    "CyclicalRange": "lrsched.curve.cyclical",
     "LossCurve": "lrsched.curve.loss_curve",
     "Policy": "lrsched.policy.policy",
     "RangeTest": "lrsched.range_test",

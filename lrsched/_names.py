@@ -83,6 +83,14 @@ HYPERPARAMETERS = {
     "eps": "eps",
     "epsilon": "eps",
 }
+# Of one with the range test before it.
+FIT_ONE_CYCLE = {
+    "on_doubt": "accept_doubt=True",
+    "lr_max": "max_lr",
+    "anneal_strategy": "anneal",
+    "base_momentum": "momentum=(base_momentum, max_momentum)",
+    "max_momentum": "momentum=(base_momentum, max_momentum)",
+}
 # Attributes of a loss curve.
 CURVE = {
     "lrs": "lr",

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from lrsched import _names, compat, schedules
-from lrsched._validate import MAX_SHOWN, check_choice, check_number_of_segments, shown
+from lrsched._validate import (
+    MAX_SHOWN,
+    check_choice,
+    check_number_of_segments,
+    close_to,
+    shown,
+)
 from lrsched.engine.changes import joined
 from lrsched.engine.schedule import Schedule
 from lrsched.policy.policy import Policy, chained
@@ -165,7 +172,11 @@ def _called(config: Any, run: RunLength) -> Schedule | tuple[Schedule, Schedule 
         given = {key: _value(key, value, run) for key, value in arguments.items()}
         built: Schedule | tuple[Schedule, Schedule | None] = FUNCTIONS[name](**given)
     except TypeError as error:
-        raise TypeError(f"{name}: {str(error)[:MAX_SHOWN]}") from error
+        options = signature(FUNCTIONS[name]).parameters
+        unknown = [str(key) for key in arguments if key not in options]
+        meant = close_to(unknown[0], options) if unknown else ""
+        hint = f" ({meant})" if meant else ""
+        raise TypeError(f"{name}: {str(error)[:MAX_SHOWN]}{hint}") from error
     return built
 
 

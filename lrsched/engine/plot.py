@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 LR_COLOR, MOMENTUM_COLOR = "tab:blue", "tab:orange"
 
 
-def new_axes(ax: Axes | None) -> Axes:
-    """`ax`, or the Axes of a new figure.
+def new_axes(ax: Axes | None, *, more_height: float = 0.0) -> Axes:
+    """`ax`, or the Axes of a new figure, higher by so many inches than others.
 
     Raises:
         ImportError: matplotlib is not installed; the message says how to install it.
     """
-    return _new_column(1, height=3.6)[0] if ax is None else ax
+    return _new_column(1, height=3.6 + more_height)[0] if ax is None else ax
 
 
 def _new_column(rows: int, height: float) -> list[Axes]:
@@ -42,6 +42,8 @@ def plot_values(values: NDArray[np.float64], ax: Axes | None = None, **line: Any
     ax = new_axes(ax)
     ax.plot(np.arange(len(values)), values, **line)
     ax.set_xlabel("step")
+    if not ax.get_ylabel():
+        ax.set_ylabel("value")
     ax.margins(x=0.01)
     if "label" in line:
         ax.legend()

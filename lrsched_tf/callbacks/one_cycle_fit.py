@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
+from lrsched._names import FIT_ONE_CYCLE, answers_to
 from lrsched._validate import check_bool, check_positive
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import Suggestion
@@ -23,6 +24,7 @@ from lrsched_tf.finder.lr_find import lr_find
 DATA_ARGUMENTS = ("batch_size", "class_weight", "sample_weight", "shuffle", "steps_per_epoch")
 
 
+@answers_to(FIT_ONE_CYCLE)
 def fit_one_cycle(
     model: Any,
     x: Any = None,
@@ -64,7 +66,8 @@ def fit_one_cycle(
         range_test: Arguments of `lr_find`, for example `{"num_steps": 500, "end_lr": 1.0}`.
 
     Returns:
-        The History of `fit`.
+        The History of `fit`. It has the LossCurve and the Suggestion of the range test as
+        `lr_curve` and `suggestion`; both are None where `max_lr` was given.
 
     Raises:
         TypeError: an argument of the wrong kind, or one that `fit` does not have.
@@ -116,6 +119,7 @@ def fit_one_cycle(
         with naming_others(model, optimizer):
             for leaf in leaf_optimizers(model, optimizer):
                 HYPERPARAMETERS["momentum"].numbers(leaf)
+    curve = suggestion = None
     if max_lr is None:
         test = {"optimizer": optimizer, **(range_test or {})}
         curve = _curve(model, x, y, test, fit_arguments)
@@ -124,7 +128,7 @@ def fit_one_cycle(
             print(suggestion)
         max_lr = _lr_of(suggestion, accept_doubt)
     others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] * bool(callbacks)
-    return model.fit(
+    history = model.fit(
         x,
         y,
         epochs=epochs,
@@ -132,6 +136,8 @@ def fit_one_cycle(
         callbacks=[cycle(max_lr), *others],
         **fit_arguments,
     )
+    history.lr_curve, history.suggestion = curve, suggestion
+    return history
 
 
 def _check_fit_arguments(model: Any, arguments: Mapping[str, Any]) -> None:

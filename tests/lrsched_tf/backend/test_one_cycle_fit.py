@@ -41,6 +41,7 @@ def test_with_a_peak_it_is_fit_with_one_cycle(problem, check_weights):
     )
     check_weights(model)
     assert history.history["learning_rate"] == [log["learning_rate"] for log in seen]
+    assert (history.lr_curve, history.suggestion) == (None, None)
 
 
 def test_without_a_peak_it_finds_one_says_so_and_trains(digits, capsys):
@@ -63,7 +64,12 @@ def test_the_samples_kept_for_validation_are_not_looked_at(digits, capsys):
     model = classifier()
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss="mse")
     test = {"num_steps": 100}
-    fit_one_cycle(model, x, targets, epochs=1, verbose=0, validation_split=0.11, range_test=test)
+    options = {"verbose": 0, "validation_split": 0.11, "range_test": test}
+    history = fit_one_cycle(model, x, targets, epochs=1, **options)
+    assert len(history.lr_curve) > 50
+    assert history.suggestion == history.lr_curve.suggest(schedule="one_cycle")
+    peak = lrsched.one_cycle(history.suggestion.lr, 26)
+    assert history.history["learning_rate"] == [peak(25)]
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert capsys.readouterr().out == ""
 
@@ -179,7 +185,12 @@ def test_where_none_is_found_it_trains_at_the_fallback(problem):
         ({"total_steps": 1}, ValueError, "total_steps must be an int >= 2"),
         ({"div_facto": 3}, TypeError, "arguments must be those of fit or of OneCycle, got"),
         ({"accept_doubt": 1}, TypeError, "accept_doubt must be a bool"),
-        ({"fallback": 0.1}, ValueError, "fallback must come with accept_doubt=True, got 0.1"),
+        ({"on_doubt": "use"}, TypeError, r"no argument 'on_doubt' .here: accept_doubt=True"),
+        (
+            {"fallback": 0.1},
+            ValueError,
+            "fallback must come with accept_doubt=True, got",
+        ),
         ({"fallback": -1, "accept_doubt": True}, ValueError, "fallback must be > 0"),
         ({"callbacks": keras.callbacks.CallbackList([])}, TypeError, "got a CallbackList"),
     ],
