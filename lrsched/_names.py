@@ -30,6 +30,10 @@ RANGE_TEST = {
     "stop_div": _STOP,
     "smooth_f": _RAW,
     "beta": _RAW,
+    "lr_mult": "num_steps, over which the lr goes to end_lr",
+    "max_epochs": "num_steps, the number of updates",
+    "show_plot": "no such thing: curve.plot()",
+    "suggest_funcs": "no such thing: curve.suggest(method=...)",
 }
 # Of one in PyTorch.
 FINDER = {
@@ -56,6 +60,8 @@ TUNER = {
     "loader": "train_dataloaders",
     "train_loader": "train_dataloaders",
     "dataloaders": "train_dataloaders",
+    "val_dataloaders": "no such thing, since nothing is validated",
+    "method": "no such thing, since it is a fit that is tried",
 }
 ONE_CYCLE = {
     "anneal_strategy": "anneal",
