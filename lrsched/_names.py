@@ -31,6 +31,7 @@ RANGE_TEST = {
     "smooth_f": _RAW,
     "beta": _RAW,
     "lr_mult": "num_steps, over which the lr goes to end_lr",
+    "epochs": "num_steps, the number of updates",
     "max_epochs": "num_steps, the number of updates",
     "show_plot": "no such thing: curve.plot()",
     "suggest_funcs": "no such thing: curve.suggest(method=...)",

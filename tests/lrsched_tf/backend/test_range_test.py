@@ -115,6 +115,7 @@ def test_the_curve_says_how_often_the_data_was_read(steps, sized):
     assert not [note for note in endless.notes if "was read" in note]
 
 
+@pytest.mark.filterwarnings("ignore:LRFinder. fit ended before the sweep")
 def test_the_curve_of_a_callback_says_that_it_had_several_epochs():
     model = trained()
     for epochs, said in ((1, 0), (20, 1)):
