@@ -84,6 +84,10 @@ CURVE = {
     "results": "lr and loss",
     "suggestion": "suggest()",
     "lr_suggestion": "suggest()",
+    "lr_estimate": "suggest()",
+    "get_steepest_gradient": "suggest()",
+    "get_results": "lr and loss",
+    "get_lrs_and_losses": "lr and loss",
     "optimal_lr": "suggest()",
     "valley": "suggest(method='fastai_valley')",
     "get_best_lr": "suggest()",
@@ -92,7 +96,8 @@ CURVE = {
 }
 # Attributes of a range test that keeps its curve in `curve`.
 TEST = {name: f"curve.{ours}" for name, ours in CURVE.items()}
-TEST["history"] = TEST["results"] = "curve.lr and curve.loss"
+for name in ("history", "results", "get_results", "get_lrs_and_losses"):
+    TEST[name] = "curve.lr and curve.loss"
 
 
 def answers_to(names: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
