@@ -208,7 +208,7 @@ class Endless(IterableDataset):
         ((1, iter([])), TypeError, "pass the batches in it"),
         ((1, DataLoader(Endless())), TypeError, "pass the number of batches"),
         *(
-            ((1, samples), TypeError, "loader must give batches, got .*pass the DataLoader")
+            ((1, samples), TypeError, r"(?s)loader must give batches, got .*pass the DataLoader")
             for samples in (LOADER.dataset, LOADER.sampler, torch.zeros(64, 4), {"train": LOADER})
         ),
         ((1, []), ValueError, "at least one update"),
