@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from lrsched_tf.patch import patch_methods
@@ -44,10 +44,7 @@ class FitGuard:
 
     def install(self) -> None:
         """Begin to watch the training function, and to wait for the next use of the model."""
-        methods: dict[str, Callable[..., Any]] = {
-            "make_train_function": self,
-            "compile": self._compile,
-        }
+        methods: dict[str, Any] = {"make_train_function": self, "compile": self._compile}
         self._restore = patch_methods(self._model, methods)
         self._watch()
 
@@ -95,21 +92,13 @@ def guard_of(model: Any) -> FitGuard | None:
     return guard if isinstance(guard, FitGuard) else None
 
 
-def clean_up_aborted_fit(model: Any) -> None:
-    """Clean up after a `fit` that an exception has ended."""
-    for guard in _guards(model):
-        guard.clean_up_late()
-
-
-def clean_up_running_fit(model: Any) -> None:
-    """Clean up in a `fit` that is about to raise."""
-    for guard in _guards(model):
-        guard.clean_up()
-
-
-def _guards(model: Any) -> Iterator[FitGuard]:
-    """Yield guards, each of which has been removed before the next is asked for."""
+def clean_up_fit(model: Any, *, running: bool = False) -> None:
+    """Clean up after a `fit` that an exception has ended, or in one that is about to raise."""
     last = None
-    while (guard := guard_of(model)) not in (None, last):
-        yield guard
+    while (guard := guard_of(model)) is not None and guard is not last:
+        # Each removes itself.
         last = guard
+        if running:
+            guard.clean_up()
+        else:
+            guard.clean_up_late()

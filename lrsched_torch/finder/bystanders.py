@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator
-from contextlib import suppress
 from functools import wraps
 from itertools import chain
 from typing import Any
@@ -19,6 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.optim.swa_utils import AveragedModel
 
 from lrsched.rewind.objects import attributes_of
+from lrsched.rewind.restore_on_exit import Restorable
 from lrsched_torch.schedulers.schedule_lr import ScheduleLR
 
 # Methods that are wrapped while a range test runs; what they are called on has changed after it.
@@ -40,7 +40,7 @@ _watching: list[Bystanders] = []
 _unwrap: list[Callable[[], object]] = []
 
 
-class Bystanders:
+class Bystanders(Restorable):
     """Names what a loop trains beside the model, and is in neither `model` nor `stateful`.
 
     Made by `range_test`: optimizers that step, modules whose buffers or parameters change, and
@@ -169,10 +169,6 @@ class Bystanders:
         """Return names of what has changed and goes on."""
         return self._names
 
-    def notes(self) -> list[str]:
-        """Return nothing: `differences` says all."""
-        return []
-
 
 def _hook_forward(hook: Callable[[nn.Module, Any], None]) -> Callable[[], object]:
     """Have a function called before each module; returns what ends that."""
@@ -183,7 +179,7 @@ def _hook_forward(hook: Callable[[nn.Module, Any], None]) -> Callable[[], object
 
     def remove() -> None:
         handle.remove()
-        with suppress(ValueError):  # a second call, or a block of other filters has ended
+        if quiet in warnings.filters:
             warnings.filters.remove(quiet)  # type: ignore[attr-defined]
 
     return remove
