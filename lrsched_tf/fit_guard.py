@@ -14,10 +14,10 @@ END_OF_DATA = ("StopIteration", "OutOfRangeError")
 class FitGuard:
     """Context manager that cleans up after a `fit` where an exception comes out of its block.
 
-    Entered around the training function of a running `fit`, and by callbacks around what they do
-    themselves. After an exception from elsewhere, the model stays as it is until the next `fit`,
-    `train_on_batch` or `compile`: these call methods that the guard replaces, and it cleans up
-    first. Within the `fit` they do so too, since nothing tells a running one from a broken one.
+    Entered around the training function of a `fit`, and by callbacks around what they do. After an
+    exception from elsewhere, the next `fit`, `train_on_batch` or `compile` calls a method that the
+    guard replaces, and it cleans up first; within the `fit` too, since nothing tells a running one
+    from a broken one.
 
     Args:
         model: Its `fit` is running.
@@ -96,9 +96,5 @@ def clean_up_fit(model: Any, *, running: bool = False) -> None:
     """Clean up after a `fit` that an exception has ended, or in one that is about to raise."""
     last = None
     while (guard := guard_of(model)) is not None and guard is not last:
-        # Each removes itself.
-        last = guard
-        if running:
-            guard.clean_up()
-        else:
-            guard.clean_up_late()
+        last = guard  # which removes itself
+        (guard.clean_up if running else guard.clean_up_late)()

@@ -42,10 +42,7 @@ def _capture_on_tensorflow(variable: Any) -> Restore:
 
 
 def _capture_wrapper(container: Any) -> Restore:
-    """Copy the entries of a container that TensorFlow tracks; returns what refills it.
-
-    By its own methods, which keep a second copy of the entries up to date.
-    """
+    """Copy the entries of a container of TensorFlow, whose own methods keep a second copy."""
     copy: Any = dict if isinstance(container, dict) else list
     content = copy(container)
 

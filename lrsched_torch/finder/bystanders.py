@@ -41,10 +41,9 @@ _unwrap: list[Callable[[], object]] = []
 
 
 class Bystanders(Restorable):
-    """Names what a loop trains beside the model, and is in neither `model` nor `stateful`.
+    """Names what a loop trains beside the model and `stateful`; made by `range_test`.
 
-    Made by `range_test`: optimizers that step, modules whose buffers or parameters change, and
-    what is in `METHODS`.
+    Optimizers that step, modules whose buffers or parameters change, and what is in `METHODS`.
 
     Args:
         optimizer: That of the range test.
@@ -73,11 +72,7 @@ class Bystanders(Restorable):
         self.others_step = self.has_gradients = False
 
     def watch(self, on_scaler: Callable[[], object]) -> None:
-        """Begin, if it has not begun.
-
-        Args:
-            on_scaler: Called where a GradScaler is updated with the first batch.
-        """
+        """Begin, if it has not; `on_scaler` is for a GradScaler updated with the first batch."""
         self._on_scaler = on_scaler
         if self._ends:
             return
@@ -123,14 +118,12 @@ class Bystanders(Restorable):
         return [tensor for tensor in tensors if tensor not in self._known]
 
     def hear(self, part: Any, text: str) -> None:
-        """Hear that something is about to change, of which the text is."""
-        if self._is_restored(part):
+        """Hear that a method of `METHODS` is called; the text says what that changes."""
+        is_scaler = isinstance(part, GradScaler)
+        if self._is_restored(part) or (is_scaler and not part.is_enabled()):
             return
-        if isinstance(part, GradScaler):
-            if not part.is_enabled():
-                return
-            if self._batch == 1:
-                self._on_scaler()
+        if is_scaler and self._batch == 1:
+            self._on_scaler()
         self._called[id(part)] = text, part
 
     def restore(self) -> None:

@@ -45,22 +45,20 @@ class TrainingSnapshot(Snapshot):
         functions: Iterable[tuple[str, Any]] = (),
     ) -> None:
         # What else there is comes first, since loading a scheduler writes the lr.
-        roots = [(f"stateful[{index}]", _restorable(part)) for index, part in enumerate(stateful)]
+        known = (nn.Module, Optimizer, torch.amp.GradScaler, ACCELERATOR)
+        parts = [part if is_a(part, *known) else ByStateDict(part) for part in stateful]
+        roots = [(f"stateful[{index}]", part) for index, part in enumerate(parts)]
         roots += [("model", model), ("optimizer", optimizer), *functions]
         modules = [part for _, part in roots if isinstance(part, nn.Module)]
         _check_values(modules)
-        sharded = _sharded_in(modules)
+        kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
+        inner = (part for module in modules for part in module.modules())
+        sharded = [part for part in inner if isinstance(part, kind)]
         _reshard(sharded)
         registry = registry_for(None if device is None else torch.device(device))
         super().__init__(roots, registry, sources=sources(), verify=verify)
         reshard = partial(_reshard, sharded, without_gradients=True)
         self._restores.insert(0, ("model", reshard))
-
-
-def _restorable(part: Any) -> Any:
-    """Return an entry of `stateful`, or what restores it by its state dict."""
-    known = (nn.Module, Optimizer, torch.amp.GradScaler, ACCELERATOR)
-    return part if is_a(part, *known) else ByStateDict(part)
 
 
 def _check_values(modules: Iterable[nn.Module]) -> None:
@@ -78,12 +76,6 @@ def _check_values(modules: Iterable[nn.Module]) -> None:
                     f"got {tensor.layout} of {tensor.dtype} in {path} "
                     "(make it dense, or a buffer if it is not trained)"
                 )
-
-
-def _sharded_in(modules: Iterable[nn.Module]) -> list[Any]:
-    """Return the modules that fully_shard has sharded."""
-    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
-    return [part for module in modules for part in module.modules() if isinstance(part, kind)]
 
 
 def _reshard(sharded: Iterable[Any], *, without_gradients: bool = False) -> None:
