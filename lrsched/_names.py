@@ -30,6 +30,11 @@ RANGE_TEST = {
     "stop_div": _STOP,
     "smooth_f": _RAW,
     "beta": _RAW,
+    "lr_mult": "num_steps, over which the lr goes to end_lr",
+    "epochs": "num_steps, the number of updates",
+    "max_epochs": "num_steps, the number of updates",
+    "show_plot": "no such thing: curve.plot()",
+    "suggest_funcs": "no such thing: curve.suggest(method=...)",
 }
 # Of one in PyTorch.
 FINDER = {
@@ -56,6 +61,8 @@ TUNER = {
     "loader": "train_dataloaders",
     "train_loader": "train_dataloaders",
     "dataloaders": "train_dataloaders",
+    "val_dataloaders": "no such thing, since nothing is validated",
+    "method": "no such thing, since it is a fit that is tried",
 }
 ONE_CYCLE = {
     "anneal_strategy": "anneal",
@@ -99,6 +106,10 @@ CURVE = {
     "results": "lr and loss",
     "suggestion": "suggest()",
     "lr_suggestion": "suggest()",
+    "lr_estimate": "suggest()",
+    "get_steepest_gradient": "suggest()",
+    "get_results": "lr and loss",
+    "get_lrs_and_losses": "lr and loss",
     "optimal_lr": "suggest()",
     "valley": "suggest(method='fastai_valley')",
     "get_best_lr": "suggest()",
@@ -107,7 +118,8 @@ CURVE = {
 }
 # Attributes of a range test that keeps its curve in `curve`.
 TEST = {name: f"curve.{ours}" for name, ours in CURVE.items()}
-TEST["history"] = TEST["results"] = "curve.lr and curve.loss"
+for name in ("history", "results", "get_results", "get_lrs_and_losses"):
+    TEST[name] = "curve.lr and curve.loss"
 
 
 def answers_to(names: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from lrsched_tf.patch import patch_methods
@@ -14,10 +14,10 @@ END_OF_DATA = ("StopIteration", "OutOfRangeError")
 class FitGuard:
     """Context manager that cleans up after a `fit` where an exception comes out of its block.
 
-    Entered around the training function of a running `fit`, and by callbacks around what they do
-    themselves. After an exception from elsewhere, the model stays as it is until the next `fit`,
-    `train_on_batch` or `compile`: these call methods that the guard replaces, and it cleans up
-    first. Within the `fit` they do so too, since nothing tells a running one from a broken one.
+    Entered around the training function of a `fit`, and by callbacks around what they do. After an
+    exception from elsewhere, the next `fit`, `train_on_batch` or `compile` calls a method that the
+    guard replaces, and it cleans up first; within the `fit` too, since nothing tells a running one
+    from a broken one.
 
     Args:
         model: Its `fit` is running.
@@ -44,10 +44,7 @@ class FitGuard:
 
     def install(self) -> None:
         """Begin to watch the training function, and to wait for the next use of the model."""
-        methods: dict[str, Callable[..., Any]] = {
-            "make_train_function": self,
-            "compile": self._compile,
-        }
+        methods: dict[str, Any] = {"make_train_function": self, "compile": self._compile}
         self._restore = patch_methods(self._model, methods)
         self._watch()
 
@@ -95,21 +92,9 @@ def guard_of(model: Any) -> FitGuard | None:
     return guard if isinstance(guard, FitGuard) else None
 
 
-def clean_up_aborted_fit(model: Any) -> None:
-    """Clean up after a `fit` that an exception has ended."""
-    for guard in _guards(model):
-        guard.clean_up_late()
-
-
-def clean_up_running_fit(model: Any) -> None:
-    """Clean up in a `fit` that is about to raise."""
-    for guard in _guards(model):
-        guard.clean_up()
-
-
-def _guards(model: Any) -> Iterator[FitGuard]:
-    """Yield guards, each of which has been removed before the next is asked for."""
+def clean_up_fit(model: Any, *, running: bool = False) -> None:
+    """Clean up after a `fit` that an exception has ended, or in one that is about to raise."""
     last = None
-    while (guard := guard_of(model)) not in (None, last):
-        yield guard
-        last = guard
+    while (guard := guard_of(model)) is not None and guard is not last:
+        last = guard  # which removes itself
+        (guard.clean_up if running else guard.clean_up_late)()

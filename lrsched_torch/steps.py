@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
+from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from lrsched._validate import check_bool, check_int, shown
+from lrsched.rewind.kinds import is_a
 
 
 def steps_for(
@@ -24,7 +26,7 @@ def steps_for(
             loader leaves out a batch of too few samples shows in its `len`.)
 
     Raises:
-        TypeError: an argument of the wrong kind, a loader without a length, or a data set.
+        TypeError: an argument of the wrong kind, a loader without a length, or samples.
         ValueError: `epochs` or `accumulate` < 1, or no update at all.
 
     Example:
@@ -47,10 +49,10 @@ def steps_for(
 def _batches(loader: Sized | int) -> int:
     if not isinstance(loader, Sized):
         return check_int("loader", loader, 0, "a loader without a length: pass the batches in it")
-    if isinstance(loader, Dataset):
+    if _counts_other_things(loader):
         raise TypeError(
-            f"loader must give batches, got the data set {shown(loader)}, whose length counts "
-            "samples (pass the DataLoader)"
+            f"loader must give batches, got {shown(loader)}, whose length does not count them "
+            "(pass the DataLoader, or the number of batches)"
         )
     try:
         return len(loader)
@@ -59,3 +61,11 @@ def _batches(loader: Sized | int) -> int:
         raise TypeError(
             f"loader must have a length, got {shown(loader)} (pass the number of batches in it)"
         ) from error
+
+
+def _counts_other_things(loader: Any) -> bool:
+    """Return whether the length of something is that of its samples, or of its entries."""
+    if is_a(loader, Dataset, Sampler, "datasets:Dataset"):
+        return not isinstance(loader, BatchSampler)
+    by_number = hasattr(loader, "__getitem__") and not hasattr(loader, "__iter__")
+    return by_number or isinstance(loader, (str, Mapping)) or hasattr(loader, "shape")

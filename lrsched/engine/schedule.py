@@ -100,12 +100,13 @@ class Schedule(ScheduleData):
     def __call__(self, step: NDArray[np.integer[Any]]) -> NDArray[np.float64]: ...
     @overload
     def __call__(self, step: Any) -> Any: ...
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Any = None) -> Any:
         """Value at `step`: the number of optimiser updates already made.
 
         Raises:
-            TypeError: `step` is a bool, a float, a list, or not of integers. Arrays of floats are
-                taken from other libraries than NumPy, whole numbers where they are not traced.
+            TypeError: `step` is left out, a bool, a float, a list, or not of integers. Arrays of
+                floats are taken from other libraries than NumPy, whole numbers where they are not
+                traced.
             ValueError: a step of 2**63 and more, or one that is not whole.
         """
         # The common case first: a scheduler asks for one int per update.
@@ -120,6 +121,8 @@ class Schedule(ScheduleData):
             library = step.__array_namespace__()
             return self.evaluate_in(ArrayAPI(library), checked_tensor(step, library))
         hint = "wrap a list in np.asarray" if isinstance(step, (list, tuple)) else ""
+        if step is None:  # as an optimizer of Keras calls what is no schedule of its own
+            hint = "give a Keras optimizer lrsched_tf.KerasSchedule(schedule) in its place"
         return evaluate.at(self._plan, max(check_int("step", step, None, hint), 0))
 
     def evaluate_in(self, xp: Any, step: Any) -> Any:

@@ -28,8 +28,8 @@ def _of_class(of: type) -> Iterable[Child]:
 
 
 def _of_partial(registry: Registry, function: partial[Any]) -> Iterable[Child]:
-    yield ".func", function.func
-    yield from _around(registry, {".args": function.args, ".keywords": function.keywords})
+    taken = {".func": function.func, ".args": function.args, ".keywords": function.keywords}
+    return _around(registry, taken)
 
 
 def _of_function(registry: Registry, function: FunctionType) -> Iterable[Child]:

@@ -44,7 +44,9 @@ class Restorable(Protocol):
 
     def restore(self) -> None: ...
     def differences(self) -> list[str]: ...
-    def notes(self) -> list[str]: ...
+    def notes(self) -> list[str]:
+        """Return nothing."""
+        return []
 
 
 AT_ONCE = (

@@ -118,21 +118,17 @@ class Snapshot:
             self._values[id(value)] = value
             if kind.suspend is not None:
                 self._suspendable.append((path, partial(kind.suspend, value)))
-            done = captured and self._capture(path, value, kind)
+            done = False
+            if captured and kind.capture is not None:
+                with suppress(NotWritableError):
+                    self._restores.append((path, kind.capture(value)))
+                    done = True
             if attributes is not None and kind.attributes is not None:
                 restore = partial(restore_attributes, value, kind.attributes, attributes)
                 self._restores.append((path, restore))
             if verify and not done and kind.digest is not None:
                 digest = partial(kind.digest, value)
                 self._watched.append((path, digest, digest()))
-
-    def _capture(self, path: str, value: Any, kind: Kind) -> bool:
-        """Capture the content of a value, if that is possible."""
-        if kind.capture is not None:
-            with suppress(NotWritableError):
-                self._restores.append((path, kind.capture(value)))
-                return True
-        return False
 
     def values(self) -> Iterable[Any]:
         """Return everything that the walk has come to."""
@@ -156,12 +152,9 @@ class Snapshot:
         self._failed = []
         resumes, self._resumes = self._resumes, []
         self._run(resumes)
-        self._restore_values()
+        self._run(self._restores)
         if sources:
             self._run(self._sources)
-
-    def _restore_values(self) -> None:
-        self._run(self._restores)
 
     def _run(self, restores: Sequence[tuple[str, Restore]]) -> None:
         for path, restore in restores:

@@ -97,8 +97,8 @@ def _is_same(memory: Any, content: Any) -> bool:
     if is_own or not (memory.is_cpu and content.is_cpu):
         return False
     # As bytes, since a NaN differs from itself and zeros of both signs are equal.
-    flat = (part.resolve_conj().resolve_neg().flatten() for part in (memory, content))
-    return bool(torch.equal(*(part.view(torch.uint8) for part in flat)))
+    packed = (part.clone(memory_format=torch.contiguous_format) for part in (memory, content))
+    return bool(torch.equal(*(part.flatten().view(torch.uint8) for part in packed)))
 
 
 def gradient_of(tensor: Any) -> Iterable[Child]:

@@ -97,14 +97,6 @@ def _digest_array(values: Any) -> Hashable:
     return tuple(values.shape) if values.nbytes > MAX_BYTES else zlib.crc32(values.tobytes())
 
 
-def _capture_buffer(buffer: Any) -> Restore:
-    return partial(buffer.__setitem__, slice(None), buffer[:])
-
-
-def _capture_python(generator: random.Random) -> Restore:
-    return partial(generator.setstate, generator.getstate())
-
-
 def _capture_bits(generator: Any) -> Restore:
     bits = getattr(generator, "bit_generator", generator)
     return partial(setattr, bits, "state", bits.state)
@@ -136,9 +128,14 @@ def add_to(registry: Registry) -> None:
     registry.add(Kind(children, entries=len), tuple, frozenset)
     of_numpy = Kind(capture=_capture_array, digest=_digest_array, size=lambda array: array.nbytes)
     registry.add(of_numpy, np.ndarray)
-    buffer = Kind(capture=_capture_buffer, digest=len, size=lambda b: memoryview(b).nbytes)
+    buffer = Kind(
+        capture=lambda b: partial(b.__setitem__, slice(None), b[:]),
+        digest=len,
+        size=lambda b: memoryview(b).nbytes,
+    )
     registry.add(buffer, bytearray, array.array)
-    registry.add(Kind(capture=_capture_python, draws=True), random.Random)
+    python = Kind(capture=lambda g: partial(g.setstate, g.getstate()), draws=True)
+    registry.add(python, random.Random)
     # Cannot be asked for its state.
     registry.add(Kind(), random.SystemRandom)
     registry.add(Kind(capture=capture_state, draws=True), np.random.RandomState)

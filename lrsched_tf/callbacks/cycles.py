@@ -220,7 +220,10 @@ def _over_fit(cycle: Callable[[int], Schedules], length: RunLength) -> Schedules
             f'the data, got neither (steps_per_epoch="{LEARN}" counts the first epoch)'
         )
     if total_steps < 2:
-        raise ValueError(f"fit must make at least 2 updates for a cycle, got {total_steps}")
+        raise ValueError(
+            f"fit must make at least 2 updates for a cycle, got {total_steps} (more epochs, or a "
+            "smaller batch_size)"
+        )
     return cycle(total_steps)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lrsched import Schedule
 from lrsched._warn import warn_user
 from lrsched_tf.callbacks.recipe import Schedules
 
@@ -46,14 +47,28 @@ class RunWarnings:
             is_whole: The schedules were made for all of a `fit`.
             scales_loss: Some updates may have been skipped, and do not count.
         """
-        remedy = "total_steps are updates, not samples; restart=False goes on in the next fit"
-        if is_whole:
+        end = step + (SKIPPED if scales_loss else 0)
+        longer = {n: s for n, s in schedules.items() if (s.total_steps or _first_cycle(s)) > end}
+        if not longer:
+            return
+        names, first = " and ".join(longer), next(iter(longer.values()))
+        total, what = first.total_steps, "total_steps"
+        has = f"has {total} steps"
+        if total is None:
+            has, what = f"has its first cycle until step {_first_cycle(first)}", "step_size"
+        remedy = f"{what} counts updates, not samples; restart=False goes on in the next fit"
+        if is_whole and total is not None:
             remedy = "the data ran out: give fit as many batches as it was told of"
-        totals = {name: schedule.total_steps for name, schedule in schedules.items()}
-        slack = SKIPPED if scales_loss else 0
-        longer = {n: total for n, total in totals.items() if total and total > step + slack}
-        if longer:
-            self.warn(
-                f"the schedule of {' and '.join(longer)} has {max(longer.values())} steps, and "
-                f"the training has ended at step {step} of it ({remedy})"
-            )
+        self.warn(
+            f"the schedule of {names} {has}, and the training has ended at step {step} of it "
+            f"({remedy})"
+        )
+
+
+def _first_cycle(schedule: Schedule) -> int:
+    """Return the step at which the first cycle of an endless schedule ends; 0 without cycles."""
+    if schedule.loop_from is None or schedule.period is None:
+        return 0
+    # A decay by steps repeats a value.
+    is_cycle = any(segment.start_value != segment.end_value for segment in schedule.segments)
+    return schedule.loop_from + schedule.period if is_cycle else 0

@@ -30,7 +30,7 @@ from lrsched_tf.compiled.optimizers import (
     scales_loss,
 )
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.fit_guard import clean_up_aborted_fit
+from lrsched_tf.fit_guard import clean_up_fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -341,7 +341,7 @@ class ScheduleCallback(SubclassHooks):
         """
         self.set_params(None)  # those are of an earlier fit
         owner = None if isinstance(model, keras.optimizers.Optimizer) else model
-        clean_up_aborted_fit(owner)
+        clean_up_fit(owner)
         self._begin(model)
         check_unscheduled(self._optimizers)
         installation = self._install(owner, epoch=0)

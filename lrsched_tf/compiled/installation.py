@@ -15,7 +15,7 @@ from lrsched import Schedule
 from lrsched_tf.compiled.apply import ScheduledApply
 from lrsched_tf.compiled.inner_traces import check_train_step, inner_traces
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.fit_guard import FitGuard, clean_up_running_fit, guard_of
+from lrsched_tf.fit_guard import FitGuard, clean_up_fit, guard_of
 from lrsched_tf.patch import patch_methods
 
 NO_UPDATE = "the optimizer of the model made no update, so its schedule had no effect"
@@ -58,7 +58,7 @@ def check_unscheduled_in_fit(
         check_train_step(model)
     except ValueError:
         # Of this fit: it has begun with the clean-up after any other.
-        clean_up_running_fit(model)
+        clean_up_fit(model, running=True)
         raise
 
 

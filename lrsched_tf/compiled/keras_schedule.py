@@ -36,12 +36,17 @@ class KerasSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: i
         check_type("schedule", schedule, Schedule, "for example lrsched.one_cycle(...)")
         self.schedule = schedule
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Any = None) -> Any:
         """Return the learning rate at an integer step, or a tensor of integers of any shape.
 
         Raises:
-            TypeError: `step` is not of integers.
+            TypeError: `step` is left out, or not of integers.
         """
+        if step is None:
+            raise TypeError(
+                "step must be an int or integers, got None (an optimizer of Keras 2 gives none: "
+                "import keras in place of tf_keras)"
+            )
         step = ops.convert_to_tensor(step)
         dtype = keras.backend.standardize_dtype(step.dtype)
         if "int" not in dtype or dtype in ("uint32", "uint64"):

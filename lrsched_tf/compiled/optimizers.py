@@ -191,19 +191,29 @@ def other_optimizers(
     """
     if model is None or given is not None:
         return none
-    own = model.optimizer
     names = [
-        name
+        f"model.{name}{place}"
         for name, value in vars(model).items()
-        if isinstance(value, keras.optimizers.Optimizer)
-        and value is not own
-        and not name.startswith("_")
+        for place, optimizer in _entries(value)
+        # What is private and holds several is a list of TensorFlow's own.
+        if not (place and name.startswith("_"))
+        and isinstance(optimizer, keras.optimizers.Optimizer)
+        and optimizer is not model.optimizer
     ]
     if not names:
         return none
-    listed = ", ".join(f"model.{name}" for name in names)
+    listed = ", ".join(names)
     remedy = listed if len(names) == 1 else f"[{listed}]"
     return f"where train_step updates {listed}, pass optimizer={remedy} to the callback"
+
+
+def _entries(value: Any) -> list[tuple[str, Any]]:
+    """Return what an attribute holds, with its place in there."""
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", entry) for key, entry in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"[{index}]", entry) for index, entry in enumerate(value)]
+    return [("", value)]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from lrsched._names import RANGE_TEST, answers_to
+from lrsched._names import RANGE_TEST, TEST, answers_to, no_attribute
 from lrsched._progress import Progress
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
@@ -90,6 +90,9 @@ class LRFinder(SubclassHooks, SweepDriver):
         self._guard: FitGuard | None = None
         self._unhook: Callable[[], object] | None = None
 
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(self, name, TEST)
+
     @property
     def curve(self) -> LossCurve:
         """The losses recorded so far, with the lr that each update used."""
@@ -129,6 +132,19 @@ class LRFinder(SubclassHooks, SweepDriver):
 
         return patch_methods(history, {"on_train_end": end})
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._check_training()
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        self._check_training()
+
+    def _check_training(self) -> None:
+        """Refuse `evaluate` and `predict` outside of a `fit`, which validates with the former."""
+        if self._guard is None and self._test.running:
+            raise ValueError(
+                "LRFinder must be a callback of fit, got evaluate or predict, which train nothing"
+            )
+
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._check_alone()
         super().on_train_batch_begin(batch, logs)
@@ -167,6 +183,7 @@ class LRFinder(SubclassHooks, SweepDriver):
 
     def _finish(self) -> None:
         """Restore everything at the end of `fit`."""
+        too_short = self._test.running and not getattr(self._model, "stop_training", False)
         self._test.stop(FIT_ENDED)
         note = readings_note(self._tally.passes, self._tally.first_pass)
         if note is not None:
@@ -175,6 +192,8 @@ class LRFinder(SubclassHooks, SweepDriver):
             if self._guard is not None:
                 self._restore_lrs()
             self.restore()
+        if too_short:
+            warn_user(f"LRFinder: {FIT_ENDED}, which has {len(self._test.planned_lr)} steps")
         if self._overwritten:
             self._warn(f"The range test: {OwnRates.overwritten}")
 

@@ -18,7 +18,7 @@ from lrsched_tf.compiled.installation import check_unscheduled
 from lrsched_tf.compiled.optimizers import leaf_optimizers, top_optimizers
 from lrsched_tf.finder.data import READ_AHEAD, is_drawn_ahead, is_empty, lasting_change
 from lrsched_tf.finder.driver import SweepDriver, Tally
-from lrsched_tf.fit_guard import clean_up_aborted_fit
+from lrsched_tf.fit_guard import clean_up_fit
 from lrsched_tf.rewind.reading import DataReading
 from lrsched_tf.rewind.registry import FIT
 from lrsched_tf.rewind.roots import snapshot_of
@@ -84,7 +84,7 @@ def lr_find(
         raise ValueError(f"data must be arguments of fit about the training data, got {unknown}")
     test = RangeTest(start_lr, end_lr, num_steps, sweep=sweep, stop_factor=stop_factor)
     leaves = leaf_optimizers(model, optimizer)
-    clean_up_aborted_fit(model)
+    clean_up_fit(model)
     check_unscheduled(leaves)
     if is_empty(x):
         raise ValueError(NO_BATCHES)

@@ -26,8 +26,7 @@ ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 class DataReading:
     """Context manager of a `fit` that ends, with its block, what reads the data ahead.
 
-    Threads of tf.data and workers of a PyDataset or a DataLoader would go on for a while, and draw
-    random numbers. Keras leaves their end to the garbage collector.
+    Keras leaves to the garbage collector threads and workers that would draw random numbers.
 
     Args:
         arguments: Of `fit`, about the data.
@@ -84,10 +83,7 @@ class DataReading:
 
 
 def _release(trace: TracebackType | None) -> None:
-    """Have the frameworks' frames in a traceback drop the iterators that they hold.
-
-    Those of the user's stay as they are, for a debugger.
-    """
+    """Have the frameworks' frames in a traceback, not the user's, drop their iterators."""
     for frame, _ in traceback.walk_tb(trace):
         if is_of_library(frame.f_globals.get("__name__")):
             with suppress(RuntimeError):  # of one that still runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,16 +24,6 @@ SETTINGS = ("_trainable", "_regularizer", "_constraint")
 ON_JAX = keras.backend.backend() == "jax"
 
 
-def settings_of(variable: keras.Variable) -> dict[str, Any]:
-    """Return the attributes of a variable that may change."""
-    return {name: vars(variable)[name] for name in SETTINGS}
-
-
-def _value_of(variable: keras.Variable) -> Iterable[Child]:
-    """Return what holds the value: a variable of TensorFlow, or a parameter of torch."""
-    return [("", variable._value, True)]
-
-
 def _capture_on_jax(variable: keras.Variable) -> Restore:
     # On the host, since a step deletes the array that it is given.
     return partial(variable.assign, np.array(ops.convert_to_numpy(variable._value)))
@@ -51,10 +42,7 @@ def _capture_on_tensorflow(variable: Any) -> Restore:
 
 
 def _capture_wrapper(container: Any) -> Restore:
-    """Copy the entries of a container that TensorFlow tracks; returns what refills it.
-
-    By its own methods, which keep a second copy of the entries up to date.
-    """
+    """Copy the entries of a container of TensorFlow, whose own methods keep a second copy."""
     copy: Any = dict if isinstance(container, dict) else list
     content = copy(container)
 
@@ -83,15 +71,16 @@ def registry_of_keras() -> Registry:
         keras.Metric,
         keras.Optimizer,
         keras.random.SeedGenerator,
+        keras.utils.PyDataset,
         "keras.src.utils.tracking:Tracker",
     )
-    registry.add(Kind(attributes=attributes), keras.utils.PyDataset)
     # They keep notes for the user.
     registry.add(Kind(attributes=lambda callback: {}), keras.callbacks.Callback)
+    variable = Kind(attributes=lambda variable: {n: vars(variable)[n] for n in SETTINGS})
     if ON_JAX:
-        variable = Kind(attributes=settings_of, capture=_capture_on_jax)
-    else:
-        variable = Kind(_value_of, attributes=settings_of)
+        variable = replace(variable, capture=_capture_on_jax)
+    else:  # a variable of TensorFlow, or a parameter of torch, holds the value
+        variable = replace(variable, children=lambda variable: [("", variable._value, True)])
     registry.add(variable, keras.Variable)
     registry.add(Kind(_of_module, attributes=attributes), "torch.nn:Module")
     on_host = partial(capture_tensor, device="cpu")

@@ -27,39 +27,26 @@ def snapshot_of(model: Any, data: Any = None, optimizers: Iterable[Any] = ()) ->
         data: The `x` of `fit`.
         optimizers: That train the model, beside its own.
     """
-    others = [optimizer for optimizer in optimizers if optimizer is not model.optimizer]
-    roots = [
-        *roots_of_model(model),
-        *roots_of_optimizers(others),
-        *_generators(),
-        *roots_of_data(data),
-    ]
+    roots = [*_of_model(model, optimizers), *_generators(), *_of_data(data)]
     return Snapshot(roots, REGISTRY, sources=[*PROCESS, *_sources()])
 
 
-def roots_of_model(model: Any) -> Iterable[Child]:
+def _of_model(model: Any, others: Iterable[Any]) -> Iterable[Child]:
     """Return a model and all that belongs to it, by the names that users know."""
     yield "model", model
     for layer in model._flatten_layers(include_self=False):
         yield f"layer {layer.name}", layer
-    yield "optimizer", model.optimizer
-    for metric in model.metrics:
-        yield f"metric {metric.name}", metric
-    listed = (*model.variables, *model.metrics_variables, *model.optimizer.variables)
-    yield from ((f"variable {variable.path}", variable) for variable in listed)
+    optimizers = [model.optimizer, *others]
+    for part in (*model.metrics, *optimizers):
+        yield f"{type(part).__name__} {part.name}", part
+    of_optimizers = (variable for part in optimizers for variable in part.variables)
+    for variable in (*model.variables, *model.metrics_variables, *of_optimizers):
+        yield f"variable {variable.path}", variable
     if keras.backend.backend() == "torch":
-        for name, module in model.named_modules():
-            yield f"module {name}", module
+        yield from ((f"module {name}", module) for name, module in model.named_modules())
 
 
-def roots_of_optimizers(optimizers: Iterable[Any]) -> Iterable[Child]:
-    """Return optimizers that a model need not know, and their variables."""
-    for optimizer in optimizers:
-        yield f"optimizer {optimizer.name}", optimizer
-        yield from ((f"variable {variable.path}", variable) for variable in optimizer.variables)
-
-
-def roots_of_data(data: Any) -> Iterable[Child]:
+def _of_data(data: Any) -> Iterable[Child]:
     """Return what keeps state of the `x` of `fit`, and not samples alone."""
     if is_a(data, keras.utils.PyDataset, "torch.utils.data:DataLoader"):
         yield "data", data

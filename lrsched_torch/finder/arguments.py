@@ -98,6 +98,8 @@ def checked_device(name: str, device: Any) -> Any:
         raise ValueError(
             f"{name} must be a device of this machine, got {shown(device)} ({str(error).strip()})"
         ) from error
+    if device is not None and torch.device(device).type == "meta":
+        raise ValueError(f"{name} must be one that keeps values, got {shown(device)}")
     return device
 
 

@@ -174,7 +174,7 @@ class RangeTestRun:
             device=self._device,
             verify=self._verify,
         )
-        bystanders = Bystanders(snapshot, self._stateful)
+        bystanders = Bystanders(self._optimizer, snapshot, self._stateful)
         # The bystanders are looked at before anything is restored, the last part first.
         self._end.parts += [snapshot, bystanders]
         scaler = enabled_scaler(self._stateful)

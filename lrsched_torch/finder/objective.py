@@ -83,7 +83,7 @@ def objective(
 
 def _unfit(error: Exception, model: nn.Module, inputs: Any) -> TypeError | None:
     """Return the error of inputs or outputs that are no tensors; None where they are."""
-    if isinstance(inputs, (Mapping, *PAIRS)):
+    if not isinstance(inputs, Tensor):
         return TypeError(
             f"{error} (the inputs of a batch are {_described(inputs)}, and the model is called "
             "with that; pass forward=lambda model, batch: ...)"

@@ -129,7 +129,7 @@ class UserLoop:
         self._counter.detach()
 
     def missed_updates(self) -> str | None:
-        """Return a sentence if the loop has made by far fewer updates than the curve has points.
+        """Return a sentence if the loop has made by far fewer updates than points, or in vain.
 
         One may be missing, of a loop that was left before its last, and a few more, which a
         GradScaler has skipped that nobody has told of; where one is known, its skips are no points.
@@ -138,9 +138,15 @@ class UserLoop:
         made, counter = self._counter.take(), self._counter
         if not made and self._points > 1 and counter.hooked and not counter.captured:
             return self._no_update()
+        if not made or counter.captured or counter.compiled:
+            return None
+        if not (self._moved or self._bystanders.has_gradients):
+            return (
+                "The updates of the loop had no gradients, so the curve shows no learning rate at "
+                "work (call loss.backward() before the optimizer's step(), of a model that trains)."
+            )
         few = made < self._points - 1 and 2 * made <= self._points + 1
-        countable = not (self.driver.scaled or counter.captured or counter.compiled)
-        if not (made and few and countable):
+        if self.driver.scaled or not few:
             return None
         return (
             f"The loop made {made} updates for the {self._points} points of the curve, so not all "
@@ -150,7 +156,7 @@ class UserLoop:
 
     def _no_update(self) -> str | None:
         """Return a sentence if the loop has made no update of the optimizer; by hand, it may."""
-        by_hand = self._moved and not self._bystanders.others_step(self._optimizer)
+        by_hand = self._moved and not self._bystanders.others_step
         if self.driver.scaled or by_hand:
             return None
         return (

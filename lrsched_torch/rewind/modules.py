@@ -17,14 +17,8 @@ from lrsched.rewind.values import capture_container
 # What every module has; restored as tables of the module, or set by torch alone.
 MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 # Not those around state dicts, which fully_shard adds when it begins, and needs from then on.
-MODULE_HOOKS = (
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_backward_pre_hooks",
-    "_backward_hooks",
+MODULE_HOOKS = tuple(
+    name for name in MODULE_ATTRIBUTES if "hooks" in name and "state_dict" not in name
 )
 TABLES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", *MODULE_HOOKS)
 # Where torch keeps what fully_shard and the like have set up, some of it at the first forward pass.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -24,19 +25,13 @@ class TrainingSnapshot(Snapshot):
     """State of a model, its optimizer, its loss and the process, at construction.
 
     Args:
-        model: The model.
-        optimizer: Its optimizer.
-        stateful: What else the training changes: further modules and optimizers, a GradScaler,
-            schedulers, an EMA, a StatefulDataLoader: anything with a state dict; and an
-            Accelerator.
+        model, optimizer, stateful, verify: As for `lr_find`.
         device: Where the copies live, as `torch.device` takes it; None leaves each where it is.
-        verify: Watch what is not restored.
         functions: What the loss comes from, with names.
 
     Raises:
         TypeError: something in `stateful` has no `state_dict` and `load_state_dict`.
-        ValueError: a parameter has no values yet, or cannot be written to in place, or `device`
-            keeps no values.
+        ValueError: a parameter has no values yet, or cannot be written to in place.
     """
 
     def __init__(
@@ -50,33 +45,20 @@ class TrainingSnapshot(Snapshot):
         functions: Iterable[tuple[str, Any]] = (),
     ) -> None:
         # What else there is comes first, since loading a scheduler writes the lr.
-        roots = [(f"stateful[{index}]", _restorable(part)) for index, part in enumerate(stateful)]
+        known = (nn.Module, Optimizer, torch.amp.GradScaler, ACCELERATOR)
+        parts = [part if is_a(part, *known) else ByStateDict(part) for part in stateful]
+        roots = [(f"stateful[{index}]", part) for index, part in enumerate(parts)]
         roots += [("model", model), ("optimizer", optimizer), *functions]
         modules = [part for _, part in roots if isinstance(part, nn.Module)]
         _check_values(modules)
-        self._sharded = _sharded_in(modules)
-        _reshard(self._sharded)
-        registry = registry_for(_checked_device(device))
+        kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
+        inner = (part for module in modules for part in module.modules())
+        sharded = [part for part in inner if isinstance(part, kind)]
+        _reshard(sharded)
+        registry = registry_for(None if device is None else torch.device(device))
         super().__init__(roots, registry, sources=sources(), verify=verify)
-
-    def _restore_values(self) -> None:
-        # Only here, since grad mode is one of the sources, which come after.
-        with torch.no_grad():
-            _reshard(self._sharded, without_gradients=True)
-            super()._restore_values()
-
-
-def _restorable(part: Any) -> Any:
-    """Return an entry of `stateful`, or what restores it by its state dict."""
-    known = (nn.Module, Optimizer, torch.amp.GradScaler, ACCELERATOR)
-    return part if is_a(part, *known) else ByStateDict(part)
-
-
-def _checked_device(device: Any) -> torch.device | None:
-    place = None if device is None else torch.device(device)
-    if place is not None and place.type == "meta":
-        raise ValueError(f"snapshot_device must be one that keeps values, got {device!r}")
-    return place
+        reshard = partial(_reshard, sharded, without_gradients=True)
+        self._restores.insert(0, ("model", reshard))
 
 
 def _check_values(modules: Iterable[nn.Module]) -> None:
@@ -94,15 +76,6 @@ def _check_values(modules: Iterable[nn.Module]) -> None:
                     f"got {tensor.layout} of {tensor.dtype} in {path} "
                     "(make it dense, or a buffer if it is not trained)"
                 )
-
-
-def _sharded_in(modules: Iterable[nn.Module]) -> list[Any]:
-    """Return the modules that fully_shard has sharded."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    kind = getattr(fsdp, "FSDPModule", None)
-    if kind is None:
-        return []
-    return [part for module in modules for part in module.modules() if isinstance(part, kind)]
 
 
 def _reshard(sharded: Iterable[Any], *, without_gradients: bool = False) -> None:

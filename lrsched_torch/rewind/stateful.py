@@ -28,34 +28,24 @@ class ByStateDict:
                 f"got {type(part).__name__} (what model, optimizer, loss or loader keep in "
                 "attributes is restored anyway: leave it out)"
             )
-        self.part = StatefulLoaderAdapter(part) if isinstance(part, DataLoader) else part
+        self._part = part
+        self._attributes = dict(vars(part)) if isinstance(part, DataLoader) else None
 
     def capture(self) -> Restore:
         """Copy the state dict; returns what loads it."""
-        return partial(self._load, copy.deepcopy(self.part.state_dict()))
+        return partial(self._load, copy.deepcopy(self._state()))
+
+    def _state(self) -> Any:
+        """Return the state; of a StatefulDataLoader, that of the epoch under way, if one is.
+
+        To read it would begin an epoch, and to load one ends that which is under way.
+        """
+        idle = self._attributes is not None and vars(self._part).get("_iterator") is None
+        return {} if idle else self._part.state_dict()
 
     def _load(self, state: Any) -> None:
-        self.part.load_state_dict(copy.deepcopy(state))
-
-
-class StatefulLoaderAdapter:
-    """State of a StatefulDataLoader: where it is in its epoch.
-
-    To read its state begins an epoch where none is under way, and to load one ends that which is:
-    neither is done where it is not needed.
-    """
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-        self._attributes = dict(vars(loader))
-
-    def state_dict(self) -> Any:
-        """Return the state of the epoch that is under way, if one is."""
-        under_way = vars(self._loader).get("_iterator") is not None
-        return self._loader.state_dict() if under_way else {}
-
-    def load_state_dict(self, state: Any) -> None:
-        """Go on with that epoch."""
-        vars(self._loader).update(self._attributes)
-        if state and repr(self.state_dict()) != repr(state):
-            self._loader.load_state_dict(state)
+        if self._attributes is not None:
+            vars(self._part).update(self._attributes)
+            if not state or repr(self._state()) == repr(state):
+                return
+        self._part.load_state_dict(copy.deepcopy(state))

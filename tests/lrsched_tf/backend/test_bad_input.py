@@ -72,7 +72,7 @@ LONG = partial(OneCycle, steps_per_epoch=1000)
         (keras.optimizers.Adam, [OneCycle, OneCycle], "one schedule for the optimizer, got a sec"),
         (keras.optimizers.Adam, [LRFinder, OneCycle], "one schedule for the optimizer, got a sec"),
         (keras.optimizers.Adam, [LONG], "that of fit, got 1000 where fit makes 32 steps"),
-        (ACCUMULATING, [OneCycle], "fit must make at least 2 updates for a cycle, got 1"),
+        (ACCUMULATING, [OneCycle], "fit must make at least 2 updates for a cycle, got 1 .more epo"),
     ],
 )
 def test_a_fit_that_cannot_be_leaves_the_model_untouched(optimizer, callbacks, message, problem):

@@ -55,3 +55,14 @@ def test_a_schedule_in_an_optimizer_is_told_of_its_wrapper(problem):
         lr_find(model, problem.x, problem.y)
     model = problem.model(keras.optimizers.SGD(KerasSchedule(schedule), momentum=0.9))
     problem.fit(model, OneCycle(MAX_LR))
+
+
+def test_a_schedule_in_an_optimizer_alone_is_told_of_it_too(problem):
+    model = problem.model(keras.optimizers.SGD(lrsched.one_cycle(MAX_LR, 64)))
+    with pytest.raises(TypeError, match=r"step must be .*KerasSchedule\(schedule\)"):
+        problem.fit(model)
+
+
+def test_a_keras_schedule_called_as_keras_2_does_names_keras_3():
+    with pytest.raises(TypeError, match=r"step must be .*import keras in place of tf_keras"):
+        KerasSchedule(lrsched.one_cycle(MAX_LR, 64))()

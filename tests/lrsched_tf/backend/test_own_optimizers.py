@@ -1,5 +1,7 @@
 """Optimizers that a `train_step` has of its own, beside the one of `compile`."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -127,6 +129,24 @@ def test_a_default_optimizer_that_does_nothing_is_named(problem):
         problem.fit(model, OneCycle(MAX_LR, momentum=None))
     with pytest.raises(ValueError, match=r"made none.*pass optimizer=model\.own"):
         lr_find(model, problem.x, problem.y, batch_size=BATCH, **SWEEP)
+
+
+@in_a_fit
+@pytest.mark.parametrize(
+    ("name", "kept", "place"),
+    [
+        ("_hidden", lambda own: own, "_hidden"),
+        ("several", lambda own: [own], "several[0]"),
+        ("several", lambda own: {"net": own}, "several['net']"),
+    ],
+)
+def test_one_in_a_container_or_private_is_named_too(name, kept, place, problem):
+    own = sgd()
+    model = guided(problem, own)
+    model.own_optimizer = Behind(own)
+    setattr(model, name, kept(own))
+    with pytest.raises(ValueError, match=re.escape(f"pass optimizer=model.{place} to")):
+        problem.fit(model, OneCycle(MAX_LR))
 
 
 def everything(model, optimizer):

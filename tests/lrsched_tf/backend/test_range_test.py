@@ -116,6 +116,7 @@ def test_the_curve_says_how_often_the_data_was_read(steps, sized):
     assert not [note for note in endless.notes if "was read" in note]
 
 
+@pytest.mark.filterwarnings("ignore:LRFinder. fit ended before the sweep")
 def test_the_curve_of_a_callback_says_that_it_had_many_epochs():
     model = trained()
     for epochs, said in ((10, 0), (20, 1)):

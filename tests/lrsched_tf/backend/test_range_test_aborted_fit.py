@@ -113,6 +113,7 @@ NESTED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:LRFinder. fit ended before the sweep")
 @pytest.mark.parametrize(
     ("callback", "nested"),
     [

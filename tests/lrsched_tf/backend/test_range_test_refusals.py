@@ -16,7 +16,8 @@ BACKEND = keras.backend.backend()
         ({"start_lr": 1.0, "end_lr": 0.1}, ValueError, "start_lr must be < end_lr"),
         ({"num_steps": 4}, ValueError, "num_steps must be an int >= 5"),
         ({"progress": "yes"}, TypeError, "progress must be a bool"),
-        ({"epochs": 3}, ValueError, r"about the training data, got \['epochs'\]"),
+        ({"epochs": 3}, TypeError, r"no argument 'epochs' \(here: num_steps"),
+        ({"verbose": 0}, ValueError, r"about the training data, got \['verbose'\]"),
     ],
 )
 def test_bad_arguments_change_nothing(options, error, message):
@@ -25,6 +26,31 @@ def test_bad_arguments_change_nothing(options, error, message):
     with pytest.raises(error, match=message):
         lr_find(model, *arrays(), **options)
     assert state(model) == before
+
+
+def test_a_finder_outside_of_fit_is_refused():
+    model, finder = trained(), LRFinder(**SWEEP)
+    for use in (
+        lambda: model.evaluate(*arrays(), callbacks=[finder], verbose=0),
+        lambda: model.predict(arrays()[0], callbacks=[finder], verbose=0),
+    ):
+        with pytest.raises(ValueError, match="must be a callback of fit, got evaluate or predict"):
+            use()
+    model.fit(*arrays(), epochs=99, verbose=0, validation_data=arrays(), callbacks=[finder])
+    assert len(finder.curve) == 12
+    model.evaluate(*arrays(), callbacks=[finder], verbose=0)
+
+
+def test_a_fit_that_ends_before_the_sweep_is_warned_of():
+    finder = LRFinder()
+    with pytest.warns(UserWarning, match=r"fit ended before the sweep \(give it more epochs\)"):
+        trained().fit(*arrays(), epochs=1, verbose=0, callbacks=[finder])
+    assert "more epochs" in finder.curve.stop_reason
+
+
+def test_a_finder_answers_to_other_names():
+    with pytest.raises(AttributeError, match=r"no attribute 'losses' \(here: curve\.loss\)"):
+        LRFinder().losses  # noqa: B018
 
 
 def test_a_model_that_is_not_compiled_is_refused():

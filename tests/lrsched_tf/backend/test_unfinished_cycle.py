@@ -35,9 +35,17 @@ def test_a_cycle_longer_than_the_fit_is_said_once(callback, what, total, problem
     assert f"the schedule of {what} has {total} steps, and the training has ended at step 64" in (
         message
     )
-    assert "total_steps are updates, not samples" in message
+    assert "total_steps counts updates, not samples" in message
     assert file.endswith("conftest.py")
     assert not more
+
+
+@pytest.mark.parametrize("length", [{"step_size": 33}, {"step_size_epochs": 1.05}])
+def test_an_endless_one_is_said_if_its_first_cycle_does_not_end(length, problem):
+    ((message, _),) = said(problem, CyclicalLR(1e-3, MAX_LR, **length))
+    cycle = 2 * length.get("step_size", 34)
+    assert f"of lr has its first cycle until step {cycle}, and the training" in message
+    assert "step_size counts updates, not samples" in message
 
 
 def test_data_that_runs_out_is_said(problem):
@@ -65,8 +73,10 @@ def test_nothing_is_said_where_it_is_on_purpose(problem):
     assert not said(problem, OneCycle(MAX_LR, total_steps=64))
     assert not said(problem, OneCycle(MAX_LR, total_steps=IN_SAMPLES), Stop())
     assert not said(problem, OneCycle(MAX_LR), Stop())
-    assert not said(problem, CyclicalLR(1e-3, MAX_LR, step_size=1000))
+    assert not said(problem, CyclicalLR(1e-3, MAX_LR, step_size=32))
+    assert not said(problem, CyclicalLR(1e-3, MAX_LR, step_size=1000, restart=False))
     assert not said(problem, ScheduleCallback(lrsched.constant(MAX_LR)))
+    assert not said(problem, ScheduleCallback(lrsched.step_decay(MAX_LR, step_size=1000)))
 
 
 def test_nothing_is_said_of_a_cycle_that_goes_on_in_the_next_fit(problem):

@@ -1,5 +1,7 @@
 """What trains beside the model in a range test's loop is named, and nothing else is."""
 
+import copy
+import sys
 import warnings
 
 import pytest
@@ -107,6 +109,20 @@ def test_methods_are_themselves_again():
     assert not nn.modules.module._global_forward_pre_hooks
 
 
+def test_they_are_also_after_tests_that_overlap():
+    before = lr_scheduler.LRScheduler.step
+    first, second = (
+        range_test(loop.model, loop.optimizer, num_steps=20) for loop in (Loop(), Loop())
+    )
+    with first:
+        next(first.batches(data()))
+        second.__enter__()
+        next(second.batches(data()))
+    assert lr_scheduler.LRScheduler.step is not before
+    second.__exit__(None, None, None)
+    assert lr_scheduler.LRScheduler.step is before
+
+
 class TestModules:
     def test_one_whose_buffers_change_is_named(self):
         with pytest.warns(UserWarning, match="put back: buffers of the Sequential that the loop"):
@@ -135,6 +151,29 @@ class TestModules:
                 stateful=[loop.head], forward=lambda loop, x: loss(loop.head(loop.model(body(x))))
             )
 
+    def test_one_that_puts_a_new_tensor_in_the_place_of_a_buffer_is_named(self):
+        class Counting(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("seen", torch.zeros(()))
+
+            def forward(self, x):
+                self.seen = self.seen + 1
+                return x
+
+        loop, counting = Loop(), Counting()
+        with pytest.warns(UserWarning, match="put back: buffers of the Counting that the loop"):
+            loop.run(
+                stateful=[loop.head], forward=lambda loop, x: loop.head(counting(loop.model(x)))
+            )
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="torch.compile needs a compiler there")
+    def test_a_compiled_model_is_no_reason_for_a_warning(self):
+        loop = Loop()
+        compiled, filters = torch.compile(loop.model, backend="eager"), [*warnings.filters]
+        loop.run(stateful=[loop.head], forward=lambda loop, x: loop.head(compiled(x)))
+        assert warnings.filters == filters
+
     def test_only_the_first_two_batches_are_looked_at(self):
         loop, late, count = Loop(), nn.BatchNorm1d(4), []
 
@@ -153,6 +192,22 @@ class TestNoUpdate:
         with pytest.warns(UserWarning, match="made no update with 20 batches.*pass the optimizer"):
             curve = loop.run(stateful=[loop.head])
         assert any("made no update" in note for note in curve.notes)
+
+    def test_one_with_an_optimizer_made_anew_for_each_batch_too(self):
+        loop = Loop()
+        loop.optimizer.step = lambda: torch.optim.SGD(loop.model.parameters(), 0.1).step()
+        with pytest.warns(UserWarning, match="made no update with 20 batches"):
+            loop.run(stateful=[loop.head])
+
+    def test_updates_without_gradients_are_a_warning(self):
+        loop = Loop()
+        copied = copy.deepcopy(loop.model)
+        with pytest.warns(UserWarning, match="had no gradients.*call loss.backward"):
+            curve = loop.run(
+                stateful=[loop.head],
+                forward=lambda loop, x: loop.head(copied(x)).detach().requires_grad_(),
+            )
+        assert any("no gradients" in note for note in curve.notes)
 
     def test_one_that_steps_another_optimizer_too_even_if_that_is_passed(self):
         loop = Loop()

@@ -189,6 +189,7 @@ def test_a_lr_that_is_set_elsewhere_is_told_of():
     assert any("may not be those that were used" in note for note in curve.notes)
 
 
+@pytest.mark.filterwarnings("ignore:The updates of the loop had no gradients")
 def test_a_warmup_at_its_first_step_keeps_the_ratio_that_it_leads_to():
     weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = [{"params": [w], "lr": lr} for w, lr in zip(weights, (0.2, 0.05), strict=True)]

@@ -72,6 +72,7 @@ LOADERS = [
         TypeError,
         r"one target, got 'target' and 'y' in .*criterion\(outputs, batch.target\)",
     ),
+    ([(0, (X, Y))], TypeError, r"the inputs of a batch are int, .* pass forward=lambda"),
     (
         [(X, Y, 3)],
         TypeError,

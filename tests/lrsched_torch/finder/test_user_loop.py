@@ -13,8 +13,11 @@ from torch.optim.optimizer import _global_optimizer_post_hooks
 from lrsched_torch import OneCycleLR, range_test
 from tests.lrsched_torch.helpers import MSE, Run, data, left, sgd
 
-# Some of these loops make none.
-pytestmark = pytest.mark.filterwarnings("ignore:The optimizer of the range test made no update")
+# Some of these loops make none, or without gradients.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The optimizer of the range test made no update"),
+    pytest.mark.filterwarnings("ignore:The updates of the loop had no gradients"),
+]
 ONE_FOR_EACH = r"record\(loss\) must be called once for every batch, got"
 
 

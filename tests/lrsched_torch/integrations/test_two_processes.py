@@ -122,5 +122,6 @@ def test_lightning_finds_one_lr_for_all_and_trains_as_with_it_by_hand(kind, repo
     assert first["said"]["lr"] != 0.001
     assert len(first["said"]["curve"]) > 20
     for report in (first, second):
-        assert report["found"] == report["by hand"]
+        assert report["found"] == report["by hand"] == report["after lr_find"]
+    assert first["said"]["curve without a fit"] == first["said"]["curve"]
     assert first["found"]["losses"] != second["found"]["losses"]

@@ -15,9 +15,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lrsched_torch import OneCycleLR
-from lrsched_torch.lightning import LearningRateFinder
+from lrsched_torch.lightning import LearningRateFinder, lr_find
 
 EPOCHS, BATCHES, BATCH = 2, 12, 32
+SWEEP = {"start_lr": 1e-5, "end_lr": 10.0, "num_steps": 60}
 
 
 class Regression(lightning.LightningModule):
@@ -30,8 +31,10 @@ class Regression(lightning.LightningModule):
 
     def configure_model(self) -> None:
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
-            from torch.distributed.fsdp import fully_shard
+            from torch.distributed.fsdp import FSDPModule, fully_shard
 
+            if isinstance(self.layers, FSDPModule):  # it is called for each fit
+                return
             for part in (self.layers[0], self.layers):
                 fully_shard(part, mesh=self.device_mesh["data_parallel"])
 
@@ -50,8 +53,10 @@ class Regression(lightning.LightningModule):
         }
 
 
-def fit(strategy: Any, lr: float, callbacks: list[Any]) -> tuple[float, dict[str, Any]]:
-    """The lr that the training used, and all that is left of it."""
+def fit(
+    strategy: Any, lr: float, callbacks: list[Any], curves: list[Any] | None = None
+) -> tuple[float, dict[str, Any]]:
+    """The lr that the training used, and all that is left of it; a list takes a curve before."""
     lightning.seed_everything(1, verbose=False)
     module = Regression(lr)
     x = torch.randn(2 * BATCH * BATCHES, 8)
@@ -68,7 +73,11 @@ def fit(strategy: Any, lr: float, callbacks: list[Any]) -> tuple[float, dict[str
         enable_model_summary=False,
     )
     data = TensorDataset(x, x.sum(1, keepdim=True))
-    trainer.fit(module, DataLoader(data, BATCH, shuffle=True))
+    loader = DataLoader(data, BATCH, shuffle=True)
+    if curves is not None:
+        curves.append(lr_find(trainer, module, loader, **SWEEP))
+        module.losses.clear()
+    trainer.fit(module, loader)
     weights = [getattr(p, "to_local", lambda p=p: p)().tolist() for p in module.parameters()]
     left = {"losses": module.losses, "weights": weights, "random": torch.get_rng_state().tolist()}
     return module.lr, left
@@ -84,8 +93,15 @@ def report(kind: str) -> dict[str, Any]:
     """Both trainings, and what was found."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    finder = LearningRateFinder(start_lr=1e-5, end_lr=10.0, num_steps=60, on_doubt="use")
+    finder = LearningRateFinder(**SWEEP, on_doubt="use")
     lr, found = fit(STRATEGIES[kind](), 0.001, [finder])
     _, by_hand = fit(STRATEGIES[kind](), lr, [])
-    said = {"lr": lr, "curve": list(finder.curve.loss), "notes": finder.curve.notes}
-    return {"said": said, "found": found, "by hand": by_hand}
+    curves: list[Any] = []
+    _, after = fit(STRATEGIES[kind](), lr, [], curves)
+    said = {
+        "lr": lr,
+        "curve": list(finder.curve.loss),
+        "notes": finder.curve.notes,
+        "curve without a fit": list(curves[0].loss),
+    }
+    return {"said": said, "found": found, "by hand": by_hand, "after lr_find": after}

@@ -179,6 +179,7 @@ class Trainer:
             for x, y in test.batches(self.loader):
                 loss = (self.model(x) - y).square().mean()
                 self.losses.append(loss.item())
+                loss.backward()
                 self.optimizer.step()
                 test.record(loss)
         return test.curve

@@ -1,5 +1,6 @@
 """Tensors get their values back in place, however they lie in memory."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
@@ -78,6 +79,7 @@ KINDS = {
     "plain": lambda: torch.arange(6.0),
     "transposed": lambda: torch.arange(6.0).reshape(2, 3).t(),
     "with gaps": lambda: torch.arange(12.0)[::2],
+    "of NumPy, with gaps": lambda: torch.from_numpy(np.arange(12.0)[::2]),
     "of 8 bits": lambda: torch.arange(6).to(torch.float8_e4m3fn),
     "expanded": lambda: torch.ones(1).expand(6),
     "conjugate": lambda: torch.complex(torch.arange(6.0), torch.ones(6)).conj(),

@@ -174,7 +174,7 @@ LOADER = DataLoader(TensorDataset(torch.zeros(103, 1)), batch_size=10)
 FULL_BATCHES = DataLoader(TensorDataset(torch.zeros(103, 1)), batch_size=10, drop_last=True)
 
 
-@pytest.mark.parametrize("loader", [LOADER, FULL_BATCHES, [0] * 7])
+@pytest.mark.parametrize("loader", [LOADER, FULL_BATCHES, LOADER.batch_sampler, [0] * 7])
 @pytest.mark.parametrize("accumulate", [1, 2, 4, 7])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_steps_for_counts_what_a_loop_makes(loader, accumulate, drop_last):
@@ -207,6 +207,10 @@ class Endless(IterableDataset):
         ((1, 10, 0), ValueError, "accumulate must be an int >= 1"),
         ((1, iter([])), TypeError, "pass the batches in it"),
         ((1, DataLoader(Endless())), TypeError, "pass the number of batches"),
+        *(
+            ((1, samples), TypeError, r"(?s)loader must give batches, got .*pass the DataLoader")
+            for samples in (LOADER.dataset, LOADER.sampler, torch.zeros(64, 4), {"train": LOADER})
+        ),
         ((1, []), ValueError, "at least one update"),
         ((1, 3, 4, True), ValueError, "lower accumulate"),
         ((1, 3, 4, 1), TypeError, "drop_last must be a bool"),
