@@ -118,7 +118,7 @@ def warmup_stable_decays(draw):
         total_steps=total,
         start_lr=draw(st.floats(0.0, high)),
         min_lr=low,
-        decay=draw(st.sampled_from(["linear", "cos", "sqrt"])),
+        decay=draw(st.sampled_from(["linear", "cos", "sqrt", *(["exp"] if low > 0 else [])])),
     )
 
 

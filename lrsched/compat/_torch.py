@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -13,13 +12,13 @@ from lrsched._validate import (
     check_fraction,
     check_int,
     check_non_negative,
-    check_number_of_segments,
     check_positive,
     check_sequence,
     check_type,
 )
 from lrsched.compat._restarts import endless_cosine_restarts
-from lrsched.engine.schedule import Schedule, joined
+from lrsched.engine.changes import first_steps, joined
+from lrsched.engine.schedule import Schedule
 from lrsched.engine.segment import Segment, polynomial_segment
 from lrsched.schedules import (
     cyclical,
@@ -222,12 +221,12 @@ def torch_multi_step(base_lr: float, milestones: Iterable[int], gamma: float = 0
 def torch_sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
     """SequentialLR: each of the `schedules` from its own step 0, until the step of its milestone.
 
-    What repeats before its milestone is written out step by step.
+    What repeats before its milestone is written out.
 
     Raises:
         TypeError: an argument of the wrong kind.
         ValueError: not one milestone fewer than schedules, milestones that do not rise, or a
-            part that repeats for more than 2**18 steps.
+            part that repeats for more than 2**18 segments.
     """
     schedules = check_sequence("schedules", schedules, "a list of Schedule")
     steps = [
@@ -243,18 +242,5 @@ def torch_sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -
     for before, after in pairwise(steps):
         check_below("milestones", before, "the next of them", after)
     lengths = [after - before for before, after in pairwise([0, *steps])]
-    parts = [_cut(part, length) for part, length in zip(schedules, lengths, strict=False)]
+    parts = [first_steps(part, length) for part, length in zip(schedules, lengths, strict=False)]
     return joined([*parts, schedules[-1]])
-
-
-def _cut(schedule: Schedule, steps: int) -> Schedule:
-    """The first `steps` steps of a schedule, endless or not."""
-    if schedule.loop_from is None or schedule.period is None:
-        return dataclasses.replace(schedule, total_steps=steps)
-    again = schedule.period if schedule.gamma == 1.0 else min(schedule.period, schedule.every)
-    if steps <= schedule.loop_from + again:
-        return Schedule(schedule.segments, steps)
-    check_number_of_segments("milestones", steps)
-    values = schedule.values(steps).tolist()
-    changes = [k for k in range(steps) if k == 0 or values[k] != values[k - 1]]
-    return Schedule(tuple(Segment(k, k + 1, values[k], values[k]) for k in changes), steps)

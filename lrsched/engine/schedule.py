@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,33 +15,30 @@ from lrsched._load import load_json
 from lrsched._validate import (
     check_format,
     check_int,
-    check_non_negative,
-    check_number_of_segments,
     check_positive,
     check_sequence,
     check_type,
     shown,
 )
-from lrsched.engine import evaluate
+from lrsched.engine import changes, evaluate
+from lrsched.engine.data import ScheduleData
 from lrsched.engine.namespaces import ArrayAPI
 from lrsched.engine.segment import Segment
 from lrsched.engine.shapes import POWER_SHAPES
 from lrsched.engine.steps import checked_array, checked_tensor
+from lrsched.engine.text import build, described
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-T = TypeVar("T")
 FORMAT = 1
-# Of the segments of a schedule, so many are printed.
-MAX_SHOWN = 20
 # The last step that an endless segment is written out to: the largest that an int32 counter
 # holds with room for the step after it.
 HORIZON = 2**31 - 2
 
 
 @dataclass(frozen=True, repr=False)
-class Schedule:
+class Schedule(ScheduleData):
     """A value for every optimiser step, as plain data: equal, hashable, picklable, JSON.
 
     Call it with an int, or an integer array of any shape, and it returns a float, or a float64
@@ -71,49 +65,6 @@ class Schedule:
         ValueError: no segments, segments out of order, a loop that is not endless, or damping
             without a loop.
     """
-
-    segments: tuple[Segment, ...]
-    total_steps: int | None = None
-    loop_from: int | None = None
-    period: int | None = None
-    gamma: float = 1.0
-    every: int = 1
-    floor: float = 0.0
-
-    def __post_init__(self) -> None:
-        segments = tuple(check_sequence("segments", self.segments, "a sequence of Segment"))
-        check_number_of_segments("segments", len(segments))
-        for segment in segments:
-            check_type("segments", segment, Segment)
-        for before, after in pairwise(segments):
-            if after.first < before.first:
-                raise ValueError(
-                    "segments must be ordered by the step at which they enter, "
-                    f"got {after.first} after {before.first}"
-                )
-        object.__setattr__(self, "segments", segments)
-        self._check_loop()
-
-    def _check_loop(self) -> None:
-        set_field = object.__setattr__
-        set_field(self, "gamma", check_positive("gamma", self.gamma))
-        set_field(self, "every", check_int("every", self.every, 1))
-        set_field(self, "floor", check_non_negative("floor", self.floor))
-        if self.total_steps is not None:
-            set_field(self, "total_steps", check_int("total_steps", self.total_steps, 1))
-        if (self.loop_from is None) != (self.period is None):
-            raise ValueError(
-                "loop_from and period must be given together, "
-                f"got loop_from={self.loop_from!r} and period={self.period!r}"
-            )
-        if self.loop_from is None:
-            if self.gamma != 1.0:
-                raise ValueError(f"gamma must be 1 without a loop, got {self.gamma:g}")
-            return
-        set_field(self, "loop_from", check_int("loop_from", self.loop_from, 0))
-        set_field(self, "period", check_int("period", self.period, 1))
-        if self.total_steps is not None:
-            raise ValueError(f"total_steps must be None for a loop, got {self.total_steps}")
 
     @classmethod
     def through(
@@ -142,12 +93,6 @@ class Schedule:
             if start < end
         ]
         return cls(tuple(segments), total_steps)
-
-    @cached_property
-    def _plan(self) -> evaluate.Plan:
-        return evaluate.compile_plan(
-            self.segments, self.loop_from, self.period, self.gamma, self.every, self.floor
-        )
 
     @overload
     def __call__(self, step: int | np.integer[Any]) -> float: ...
@@ -212,25 +157,8 @@ class Schedule:
             TypeError: `other` is not a Schedule.
             ValueError: this schedule is endless, or both are too long.
         """
-        return joined([self, other])
-
-    def _shifted(self, offset: int) -> Sequence[Segment]:
-        """The segments `offset` steps later."""
-        if offset == 0:
-            return self.segments
-        return tuple(
-            segment.shifted(offset)
-            for segment in self._from_step_zero()
-            # a stretch so short that the shift rounds it away is left out
-            if segment.start + offset < segment.end + offset
-        )
-
-    def _from_step_zero(self) -> Iterable[Segment]:
-        """The segments, with the value that holds before a late first one as a segment too."""
-        head = self.segments[0]
-        if head.first > 0:
-            yield Segment(0.0, head.first, head.start_value, head.start_value)
-        yield from self.segments
+        check_type("other", other, Schedule)
+        return changes.joined([self, other])
 
     def scaled(self, factor: float) -> Schedule:
         """The schedule with every value multiplied by `factor` > 0."""
@@ -254,19 +182,99 @@ class Schedule:
         Raises:
             ValueError: the schedule is endless already.
         """
-        if self.total_steps is None:
-            raise ValueError(
-                "loop must be asked of a schedule with total_steps, not an endless one"
-            )
+        total_steps = changes.check_length("loop", "schedule", self.total_steps)
         return dataclasses.replace(
             self,
             total_steps=None,
             loop_from=0,
-            period=self.total_steps,
+            period=total_steps,
             gamma=gamma,
-            every=self.total_steps if every is None else every,
+            every=total_steps if every is None else every,
             floor=floor,
         )
+
+    def truncated(self, step: int) -> Schedule:
+        """The first `step` updates, after which the last value of them holds.
+
+        Of a loop, what repeats is written out.
+
+        Args:
+            step: Number of updates, int >= 1, <= `total_steps`.
+
+        Raises:
+            TypeError: `step` is not an int.
+            ValueError: `step` out of its range, or a loop of more than 2**18 segments until then.
+
+        Example:
+            >>> from lrsched import cyclical
+            >>> cyclical(0.0, 1.0, 4).truncated(6).values(8).tolist()
+            [0.0, 0.25, 0.5, 0.75, 1.0, 0.75, 0.75, 0.75]
+        """
+        return changes.truncated(self, step)
+
+    def stretched(self, total_steps: int) -> Schedule:
+        """The same curve in another number of steps: first to first, last to last, linear.
+
+        Not always what the function that built it makes of that number: a warmup of 100 steps is
+        stretched too.
+
+        Args:
+            total_steps: New number of updates, int >= 1; a single one gets the first value.
+
+        Raises:
+            TypeError: `total_steps` is not an int.
+            ValueError: `total_steps` < 1, or the schedule is endless.
+
+        Example:
+            >>> from lrsched import linear
+            >>> linear(0.0, 1.0, 3).stretched(5).values().tolist()
+            [0.0, 0.25, 0.5, 0.75, 1.0]
+        """
+        return changes.stretched(self, total_steps)
+
+    def extended(self, total_steps: int, at: int) -> Schedule:
+        """The schedule of a run that turns out longer: before `at` unchanged, the rest stretched.
+
+        Args:
+            total_steps: New number of updates of the whole run, int >= that of now.
+            at: First update that may change, int >= 0, < the `total_steps` of now; it keeps its
+                value, and so does the last one.
+
+        Raises:
+            TypeError: an argument of the wrong kind.
+            ValueError: an argument out of its range, or the schedule is endless.
+
+        Example:
+            >>> from lrsched import linear
+            >>> linear(1.0, 0.0, 5).extended(7, at=2).values().tolist()
+            [1.0, 0.75, 0.5, 0.375, 0.25, 0.125, 0.0]
+        """
+        return changes.extended(self, total_steps, at)
+
+    def cooldown(self, at: int, steps: int, shape: str = "sqrt", to: float = 0.0) -> Schedule:
+        """Before `at` unchanged; from its value there down to `to`, where the run ends.
+
+        Of a loop, what repeats is written out.
+
+        Args:
+            at: First update of the cooldown, int >= 0; it still has the value of before.
+            steps: Number of updates of the cooldown, int >= 2; the last one, at
+                `at + steps - 1`, has `to`. At most what is left of `total_steps`.
+            shape: "sqrt" for 1 - sqrt(done), "linear", "cos", or "exp", a factor per step.
+            to: Last value, >= 0; > 0 for "exp".
+
+        Raises:
+            TypeError: an argument of the wrong kind.
+            ValueError: an argument out of its range, or a loop of more than 2**18 segments.
+
+        Example:
+            >>> from lrsched import constant
+            >>> constant(1.0).cooldown(at=2, steps=5, shape="linear").values().tolist()
+            [1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+        Source: Haegele et al. 2024, arXiv:2405.18392 (shape "sqrt").
+        """
+        return changes.cooldown(self, at, steps, shape, to)
 
     def to_dict(self) -> dict[str, Any]:
         """The schedule as str, int, float, None, lists and dicts, for JSON or a checkpoint."""
@@ -286,7 +294,7 @@ class Schedule:
         fields = dict(data)
         check_format(fields.pop("format", None), FORMAT, "as Schedule.to_dict writes")
         rows = check_sequence("segments", fields.pop("segments", None), "a list of segments")
-        return _build(cls, {"segments": tuple(_build(Segment, row) for row in rows), **fields})
+        return build(cls, {"segments": tuple(build(Segment, row) for row in rows), **fields})
 
     def to_json(self) -> str:
         """`to_dict` as a JSON text."""
@@ -313,79 +321,8 @@ class Schedule:
         return plot_values(self.values(num_steps), ax, **line)
 
     def __repr__(self) -> str:
-        text, last = "", None
-        for s in self.segments[:MAX_SHOWN]:
-            if (s.start, s.start_value) != last:
-                text += f"{'; ' if text else ''}{s.start_value:.6g} at {s.start:.6g}"
-            shape = s.shape if s.power == 1.0 else f"{s.shape} {s.power:g}"
-            text += f" -{shape}-> {s.end_value:.6g} at {s.end:.6g}"
-            last = (s.end, s.end_value)
-        if len(self.segments) > MAX_SHOWN:
-            text += f"; {len(self.segments) - MAX_SHOWN} more segments"
-        if self.loop_from is not None:
-            text += f"; repeats every {self.period} steps from {self.loop_from}"
-        if self.gamma != 1.0:
-            text += f", times {self.gamma:g} every {self.every} towards {self.floor:g}"
-        length = "endless" if self.total_steps is None else f"{self.total_steps} steps"
-        return f"Schedule({length}: {text})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
-def joined(schedules: Sequence[Schedule]) -> Schedule:
-    """The schedules one after the other, as `Schedule.then` has it; at least one.
-
-    Raises:
-        TypeError: not a Schedule.
-        ValueError: one before the last is endless, or together they are too long.
-    """
-    segments: list[Segment] = []
-    offset = 0
-    for schedule in schedules[:-1]:
-        if schedule.total_steps is None:
-            raise ValueError("then must follow a schedule with total_steps, got an endless one")
-        part = schedule._shifted(offset)
-        offset += schedule.total_steps
-        # What would come into force later never does; of the last schedule, it is what holds.
-        segments += part[: bisect_left(part, offset, key=lambda segment: segment.first)]
-    last = schedules[-1]
-    check_type("other", last, Schedule)
-    segments += last._shifted(offset)
-    check_number_of_segments("segments", len(segments))
-    end = offset + (last.total_steps or last.loop_from or 0)
-    check_int("total_steps", end, 0)
-    # All of it has been checked before, and to do so at each link of a chain would add up.
-    chain = Schedule.__new__(Schedule)
-    chain.__setstate__(
-        {
-            **last.__getstate__(),
-            "segments": tuple(segments),
-            "total_steps": None if last.total_steps is None else end,
-            "loop_from": None if last.loop_from is None else end,
-        }
-    )
-    return chain
+        return described(self)
 
 
 def _takes_power(shape: str) -> bool:
     return shape in POWER_SHAPES
-
-
-def _build(kind: type[T], fields: Any) -> T:
-    """`kind(**fields)`, with an error that names a missing or unknown key."""
-    if not isinstance(fields, Mapping):
-        raise TypeError(f"{kind.__name__} must be a mapping, got {shown(fields)}")
-    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(map(str, set(fields) - set(known)))
-    needed = [n for n, field in known.items() if field.default is dataclasses.MISSING]
-    missing = [name for name in needed if name not in fields]
-    if unknown or missing:
-        raise ValueError(
-            f"{kind.__name__} must have the keys {', '.join(known)}, "
-            f"got unknown {shown(unknown)} and missing {missing}"
-        )
-    return kind(**fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lrsched import _names
 from lrsched._load import load_json
-from lrsched._validate import check_format, check_type, shown
+from lrsched._validate import check_format, check_sequence, check_type, shown
+from lrsched.engine.changes import check_cooldown, check_length
 from lrsched.engine.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -120,6 +121,88 @@ class Policy(Mapping[str, Schedule]):
                 f"names must be of this policy's {', '.join(self)}, got {shown(missing[0])}"
             )
         return Policy(**{name: self[name] for name in names})
+
+    def then(self, other: Policy) -> Policy:
+        """This policy for its `total_steps`, then `other` from its own step 0.
+
+        Raises:
+            TypeError: `other` is not a Policy.
+            ValueError: other names, or a schedule of this policy is endless.
+        """
+        check_type("other", other, Policy)
+        if set(other) != set(self):
+            raise ValueError(
+                f"other must have the names {', '.join(self)}, got {', '.join(other)} "
+                "(lrsched.constant holds a value)"
+            )
+        return Policy(**{name: schedule.then(other[name]) for name, schedule in self.items()})
+
+    def truncated(self, step: int) -> Policy:
+        """Every schedule as `Schedule.truncated` has it, which says what it raises."""
+        return Policy(**{name: schedule.truncated(step) for name, schedule in self.items()})
+
+    def stretched(self, total_steps: int) -> Policy:
+        """The policy in another number of steps; endless schedules stay as they are.
+
+        Raises:
+            TypeError, ValueError: as `Schedule.stretched` does; all schedules are endless.
+        """
+        check_length("stretched", "policy", self.total_steps)
+        return self._with_length(lambda schedule: schedule.stretched(total_steps))
+
+    def extended(self, total_steps: int, at: int) -> Policy:
+        """Before `at` unchanged, the rest stretched; endless schedules stay as they are.
+
+        Raises:
+            TypeError, ValueError: as `Schedule.extended` does; all schedules are endless.
+        """
+        check_length("extended", "policy", self.total_steps)
+        return self._with_length(lambda schedule: schedule.extended(total_steps, at))
+
+    def cooldown(
+        self,
+        at: int,
+        steps: int,
+        shape: str = "sqrt",
+        to: float = 0.0,
+        *,
+        names: Sequence[str] = ("lr",),
+    ) -> Policy:
+        """Take the lr from its value at `at` down to `to`, where the run ends.
+
+        The others go on as they would, and are cut where the run ends now.
+
+        Args:
+            at: As all that follows but `names`, for `Schedule.cooldown`.
+            steps: Number of updates of the cooldown.
+            shape: "sqrt", "linear", "cos" or "exp".
+            to: Last value.
+            names: The hyper-parameters that go down, at least one.
+
+        Raises:
+            TypeError: an argument of the wrong kind.
+            ValueError: a name that the policy has not, or as `Schedule.cooldown` does.
+
+        Example:
+            >>> from lrsched import constant
+            >>> policy = Policy(lr=constant(1.0), momentum=constant(0.9))
+            >>> policy.cooldown(at=100, steps=11, shape="linear").at(105)
+            {'lr': 0.5, 'momentum': 0.9}
+        """
+        check_sequence("names", names, "a list of names")
+        cooled = self.only(*names)
+        at, steps = check_cooldown(at, steps, self.total_steps)
+        rest = self._with_length(lambda schedule: schedule.truncated(at + steps))
+        down = {name: each.cooldown(at, steps, shape, to) for name, each in cooled.items()}
+        return Policy(**{**rest._schedules, **down})
+
+    def _with_length(self, change: Callable[[Schedule], Schedule]) -> Policy:
+        """The policy after a change of every schedule that is not endless."""
+        changed = {
+            name: schedule if schedule.total_steps is None else change(schedule)
+            for name, schedule in self.items()
+        }
+        return Policy(**changed)
 
     def plot(
         self, axes: Sequence[Axes] | None = None, *, num_steps: int | None = None, **line: Any

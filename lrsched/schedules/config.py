@@ -7,7 +7,8 @@ from typing import Any
 
 from lrsched import schedules
 from lrsched._validate import MAX_SHOWN, check_choice, check_number_of_segments, shown
-from lrsched.engine.schedule import Schedule, joined
+from lrsched.engine.changes import joined
+from lrsched.engine.schedule import Schedule
 
 # Of lists in lists; a list that holds itself has no end.
 MAX_DEPTH = 20

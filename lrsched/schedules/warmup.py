@@ -13,10 +13,9 @@ from lrsched._validate import (
     check_non_negative,
     check_positive,
 )
+from lrsched.engine.changes import DECAYS
 from lrsched.engine.schedule import HORIZON, Schedule
 from lrsched.engine.segment import Segment
-
-DECAYS = ("linear", "cos", "sqrt")
 
 
 def _check_peak(max_lr: float, min_lr: float) -> tuple[float, float]:
@@ -80,8 +79,9 @@ def warmup_stable_decay(
         decay_steps: Steps of the decay, int >= 1; the last step gets `min_lr`.
         total_steps: Number of optimiser updates, int >= 2.
         start_lr: Lr at step 0, in [0, `max_lr`]; not used without a warmup.
-        min_lr: Lr at the last step, in [0, `max_lr`).
-        decay: Shape of the decay: "linear", "cos", or "sqrt" for 1 - sqrt(done).
+        min_lr: Lr at the last step, in [0, `max_lr`); > 0 for decay "exp".
+        decay: Shape of the decay: "linear", "cos", "sqrt" for 1 - sqrt(done), or "exp", a factor
+            per step.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -101,6 +101,8 @@ def warmup_stable_decay(
     decay_steps = check_int("decay_steps", decay_steps, 1)
     total_steps = check_int("total_steps", total_steps, 2)
     decay = check_choice("decay", decay, DECAYS)
+    if decay == "exp":
+        check_positive("min_lr", min_lr, "a factor never reaches 0; decay='linear' does")
     check_below(
         "warmup_steps + decay_steps", warmup_steps + decay_steps, "total_steps", total_steps
     )
