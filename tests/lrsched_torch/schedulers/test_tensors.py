@@ -62,6 +62,38 @@ def test_tensors_keep_their_identity(cls, arguments):
     assert [lr.item() for lr in lrs] == pytest.approx(scheduler.get_lr(), rel=1e-6)
 
 
+def test_tensors_of_a_policy_are_filled_and_none_is_shared():
+    """Also where one of those that are filled at once has become a float."""
+    parameters = weights(3)
+    optimizer = torch.optim.SGD(
+        groups_of(parameters), lr=torch.tensor(0.1), momentum=0.9, weight_decay=torch.tensor(0.1)
+    )
+    policy = lrsched.Policy(
+        lr=lrsched.one_cycle(0.1, 50),
+        momentum=lrsched.one_cycle_momentum(50),
+        weight_decay=lrsched.cosine(0.1, 0.0, 50),
+    )
+    scheduler = ScheduleLR(optimizer, policy)
+
+    def values(name):
+        return [group[name] for group in optimizer.param_groups]
+
+    held = values("lr") + values("weight_decay")
+    for step in range(1, 9):
+        if step == 6:
+            optimizer.param_groups[1]["lr"] = 0.3
+        set_gradients(parameters, step)
+        optimizer.step()
+        scheduler.step()
+        for name, value in policy.at(step).items():
+            # A tensor is compared in its own precision.
+            assert all(bool(each == value) for each in values(name))
+    after = values("lr") + values("weight_decay")
+    kept = [one is other for one, other in zip(after, held, strict=True)]
+    assert kept == [True, False, True, True, True, True]
+    assert len({each.data_ptr() for each in held}) == 6
+
+
 def test_a_group_added_with_the_default_tensor_gets_its_own():
     parameters = weights(2)
     optimizer = torch.optim.SGD(parameters[:1], lr=torch.tensor(0.1))
