@@ -94,8 +94,8 @@ def test_the_weights_move_by_all_that_is_scheduled(rule, foreach):
 def test_a_file_drives_the_weights(repo):
     """The Keras half follows the same file."""
     yaml = pytest.importorskip("yaml", reason="needs PyYAML, of the cli extra")
-    config = yaml.safe_load((repo / "tests" / "golden" / "policy.yaml").read_text())
-    policy = Policy(**{name: lrsched.from_config(each) for name, each in config.items()})
+    text = (repo / "tests" / "golden" / "policy.yaml").read_text()
+    policy = Policy.from_config(yaml.safe_load(text))
     weights, gradients = draw(policy.total_steps, 8)
     found = recovered(
         trained(torch.optim.SGD, policy, weights, gradients), gradients, decoupled=False
