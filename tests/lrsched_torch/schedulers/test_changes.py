@@ -155,14 +155,21 @@ def resumed(broken, new):
     return new
 
 
+KILLED = {
+    "cooldown": (lambda s: s.cooldown(9), 24),
+    "extend": (lambda s: s.extend(50), 50),
+    "both": (lambda s: (s.extend(50), s.cooldown(30)), 45),
+}
+
+
 @pytest.mark.parametrize("policy", [POLICY, POLICY.only("lr")], ids=["policy", "lr"])
-@pytest.mark.parametrize("call", ["cooldown", "extend"])
-def test_a_run_killed_at_any_step_after_it_is_resumed_exactly(policy, call):
+@pytest.mark.parametrize("change", KILLED)
+def test_a_run_killed_at_any_step_after_it_is_resumed_exactly(policy, change):
     """By the script that built it, which knows nothing of the change."""
-    argument, total_steps = {"cooldown": (9, 24), "extend": (50, 50)}[call]
+    call, total_steps = KILLED[change]
     whole = training(policy)
     train(*whole, 15)
-    getattr(whole[2], call)(argument)
+    call(whole[2])
     for cut in (15, 16, 20, total_steps - 1, total_steps):
         train(*whole, cut - whole[2].last_epoch)
         rest = resumed(whole, training(policy))

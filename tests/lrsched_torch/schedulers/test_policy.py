@@ -162,6 +162,27 @@ def test_one_within_sequential_lr_starts_at_its_turn():
     assert found[2:] == [DECAY(step) for step in range(4)]
 
 
+def test_what_is_set_by_hand_survives_the_loading_of_an_optimizer():
+    optimizer = sgd(weight_decay=0.1)
+    ScheduleLR(optimizer, POLICY.only("weight_decay", "momentum"))
+    optimizer.param_groups[0]["weight_decay"] = 0.7
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert decays(optimizer) == [0.7]
+
+
+def test_without_the_lr_the_others_say_when_it_ends():
+    optimizer = sgd(weight_decay=0.1)
+    policy = Policy(weight_decay=DECAY, momentum=MOMENTUM)
+    scheduler = ScheduleLR(optimizer, policy, after_end="raise")
+    assert scheduler.total_steps == STEPS
+    advance(scheduler, STEPS)
+    update(optimizer)
+    with pytest.raises(ValueError, match=r"at most total_steps \(12\)"):
+        scheduler.step()
+    endless = Policy(weight_decay=lrsched.constant(0.1))
+    assert not hasattr(ScheduleLR(optimizer, endless), "total_steps")
+
+
 # Two schedulers, each with a part
 
 
