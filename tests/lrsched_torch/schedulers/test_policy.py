@@ -164,10 +164,11 @@ def test_one_within_sequential_lr_starts_at_its_turn():
 
 def test_what_is_set_by_hand_survives_the_loading_of_an_optimizer():
     optimizer = sgd(weight_decay=0.1)
-    ScheduleLR(optimizer, POLICY.only("weight_decay", "momentum"))
+    scheduler = ScheduleLR(optimizer, POLICY.only("weight_decay", "momentum"))
     optimizer.param_groups[0]["weight_decay"] = 0.7
     optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     assert decays(optimizer) == [0.7]
+    assert scheduler.last_epoch == 0
 
 
 def test_without_the_lr_the_others_say_when_it_ends():
