@@ -107,19 +107,22 @@ class Binding:
 
     @property
     def total_steps(self) -> int | None:
-        """Number of updates that the schedules of the lr plan, or else those of the others.
+        """Number of updates that the schedules of the lr plan; None if one of them is endless.
 
-        None if one of them is endless.
+        Where the lr is left alone, that of the others, in which endless ones do not count.
         """
         lr = self.schedules["lr"]
-        return lr.total_steps if lr.in_use else self.end
+        return lr.total_steps if lr.in_use else self._longest
 
     @property
     def end(self) -> int | None:
-        """Number of updates that the longest schedule plans; None if one is endless."""
-        totals = [each.total_steps for each in self.schedules.values()]
-        finite = [total for total in totals if total is not None]
-        return max(finite) if len(finite) == len(totals) else None
+        """Number of updates that any schedule plans; None if those of the lr are endless."""
+        return None if self.total_steps is None else self._longest
+
+    @property
+    def _longest(self) -> int | None:
+        totals = (each.total_steps for each in self.schedules.values() if each.in_use)
+        return max((total for total in totals if total is not None), default=None)
 
     def join(self, step: int) -> bool:
         """Take in new groups, or all of them after the optimizer has replaced them.

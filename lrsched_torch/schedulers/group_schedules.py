@@ -132,9 +132,9 @@ class GroupSchedules:
 
     @property
     def total_steps(self) -> int | None:
-        """Length of the longest schedule, 0 if there is none; None if any is endless."""
+        """Length of the longest schedule in use; None if any is endless."""
         finite = [length for length in self.lengths if length is not None]
-        return max(finite, default=0) if len(finite) == len(self.lengths) else None
+        return max(finite) if len(finite) == len(self.lengths) else None
 
     def expand(self, width: int) -> list[Any]:
         """Return the schedule of each of `width` groups."""

@@ -182,6 +182,7 @@ class ScheduleLR(SchedulerBase):
         if self._closed:
             raise RuntimeError("a closed scheduler must not be changed (build a new one)")
         binding, in_charge = self._binding, self._in_charge()
+        self._join(max(self.last_epoch, 0))  # what it refuses is refused before anything changes
         schedules = change(binding.schedules, binding.width, self._next_update(), *arguments)
         binding.follow(schedules, only_in_use=binding.only_in_use, planned=binding.planned)
         if in_charge:
@@ -214,7 +215,7 @@ class ScheduleLR(SchedulerBase):
         """Number of updates that the longest schedule of the lr plans, or of the others without it.
 
         Raises:
-            AttributeError: a schedule is endless. (Accelerate takes any other answer for a
+            AttributeError: the schedule is endless. (Accelerate takes any other answer for a
                 number.)
         """
         end = self._binding.total_steps

@@ -319,6 +319,16 @@ def test_what_cannot_be_done_is_refused_and_nothing_changes(case):
     assert after == before
 
 
+def test_a_group_that_cannot_join_is_refused_before_anything_changes():
+    scheduler = ScheduleLR(sgd(), lrsched.linear(0.1, 0.0, 5).then(LR))
+    advance(scheduler, 4)
+    before = scheduler.state_dict()
+    scheduler.optimizer.add_param_group({"params": [parameter()], "lr": 0.25})
+    with pytest.raises(ValueError, match="lr of a group that is added must be that of the others"):
+        scheduler.cooldown(5)
+    assert scheduler.state_dict() == before
+
+
 def test_a_closed_scheduler_is_not_changed():
     scheduler = after(3, LR)
     scheduler.close()

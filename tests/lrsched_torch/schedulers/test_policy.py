@@ -184,6 +184,17 @@ def test_without_the_lr_the_others_say_when_it_ends():
     assert not hasattr(ScheduleLR(optimizer, endless), "total_steps")
 
 
+def test_what_is_endless_does_not_keep_the_lr_after_its_end():
+    optimizer = adam()
+    policy = Policy(lr=lrsched.linear(0.1, 0.01, 5), beta_2=lrsched.cyclical(0.9, 0.99, 3))
+    scheduler = ScheduleLR(optimizer, policy)
+    advance(scheduler, 5)
+    optimizer.param_groups[0]["lr"] = 0.3
+    advance(scheduler, 3)
+    assert optimizer.param_groups[0]["lr"] == 0.3
+    assert optimizer.param_groups[0]["betas"] == (0.9, policy["beta_2"](5))
+
+
 # Two schedulers, each with a part
 
 
