@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch.optim import Optimizer
 
 from lrsched._warn import warn_user
-from lrsched_torch.param_groups import HYPERPARAMETERS, Group, HyperParameter, unalias
+from lrsched_torch.param_groups import Group, HyperParameter, Place, hyperparameter, unalias
 from lrsched_torch.schedulers.group_schedules import (
+    NONE,
     GroupSchedules,
     Multiple,
     ScaledByFunction,
@@ -29,10 +30,10 @@ ADDED = (
 
 
 class InitialValues(NamedTuple):
-    """What a parameter group held when it joined.
+    """What a parameter group held before the scheduler drove it.
 
     Attributes:
-        values: The values of all hyper-parameters that it has, by their names.
+        values: The values of its lr and of the hyper-parameters that are driven, by their names.
         marks: What it held, if anything, under keys that were written then.
     """
 
@@ -50,36 +51,45 @@ class Binding:
         optimizer: The optimizer; nothing in it changes before `join`.
 
     Attributes:
-        schedules: Schedules by the names of hyper-parameters, as they were asked for.
+        schedules: Schedules by the names of hyper-parameters, as they are now.
+        planned: The same as they were asked for, before `cooldown` and `extend`.
         columns: Of those hyper-parameters that any group follows, the schedule of each group that
             has joined; None where it is left alone.
         factors: Factors of groups that were added with an lr of their own, by their numbers.
+        exempt: For each group and hyper-parameter that has such groups, whether it was turned off
+            in that group beside others when it joined, and stays so.
         overwritten: What `optimizer.load_state_dict` brought before the scheduler set its own
             values again; None once it has moved on.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.schedules: Schedules = {}
+        self.schedules: Schedules = {"lr": NONE}
+        self.planned: Schedules = self.schedules
         self.columns: dict[str, list[Any]] = {}
         self.overwritten: Values | None = None
         self.factors: dict[int, Factor] = {}
+        self.exempt: dict[str, list[bool]] = {}
         self._initial: list[InitialValues] = []
         self._joined: list[Group] | None = None
 
-    def follow(self, schedules: Schedules, *, only_in_use: bool) -> None:
+    def follow(
+        self, schedules: Schedules, *, only_in_use: bool, planned: Schedules | None = None
+    ) -> None:
         """Follow these schedules, from the next `join` on.
 
         Args:
             schedules: Schedules by the names of hyper-parameters.
             only_in_use: Leave one alone in the groups that had it turned off when they joined.
+            planned: What they were before `cooldown` and `extend`; None stands for `schedules`.
 
         Raises:
             ValueError: a list that is not one per group, a hyper-parameter that a group has not,
                 or a value out of its bounds. Nothing has changed then.
         """
         self._check(schedules)
-        self.schedules, self.only_in_use, self._joined = schedules, only_in_use, None
+        self.schedules, self.planned = schedules, schedules if planned is None else planned
+        self.only_in_use, self._joined = only_in_use, None
 
     def _check(self, schedules: Schedules) -> None:
         groups = self.optimizer.param_groups
@@ -88,7 +98,7 @@ class Binding:
         for name, each in schedules.items():
             for group, schedule in zip(groups, each.expand(len(groups)), strict=True):
                 if schedule is not None:
-                    _check_schedule(HYPERPARAMETERS[name], schedule, self.optimizer, group)
+                    _check_schedule(hyperparameter(name), schedule, self.optimizer, group)
 
     @property
     def width(self) -> int:
@@ -97,15 +107,22 @@ class Binding:
 
     @property
     def total_steps(self) -> int | None:
-        """Number of updates that the schedules of the lr plan; None if one is endless."""
-        return self.schedules["lr"].total_steps
+        """Number of updates that the schedules of the lr plan; None if one of them is endless.
+
+        Where the lr is left alone, that of the others, in which endless ones do not count.
+        """
+        lr = self.schedules["lr"]
+        return lr.total_steps if lr.in_use else self._longest
 
     @property
     def end(self) -> int | None:
-        """Number of updates that the longest schedule plans; None if one is endless."""
-        totals = [each.total_steps for each in self.schedules.values()]
-        finite = [total for total in totals if total is not None]
-        return max(finite) if len(finite) == len(totals) else None
+        """Number of updates that any schedule plans; None if those of the lr are endless."""
+        return None if self.total_steps is None else self._longest
+
+    @property
+    def _longest(self) -> int | None:
+        totals = (each.total_steps for each in self.schedules.values() if each.in_use)
+        return max((total for total in totals if total is not None), default=None)
 
     def join(self, step: int) -> bool:
         """Take in new groups, or all of them after the optimizer has replaced them.
@@ -125,7 +142,12 @@ class Binding:
         self._check(self.schedules)
         if self._initial:
             self.factors |= self._new_factors(step)
-        self._initial += [_join_group(group) for group in groups[self.width :]]
+        self._initial += [InitialValues({}, {}) for _ in groups[self.width :]]
+        driven = {name for name, each in self.schedules.items() if each.in_use}
+        for group, initial in zip(groups, self._initial, strict=True):
+            _read_initial(group, initial, driven | {"lr"})
+        for name in driven:
+            self._exempt(name)
         columns = {name: self._column(name, each) for name, each in self.schedules.items()}
         self.columns = {
             name: column
@@ -139,12 +161,12 @@ class Binding:
     def _new_factors(self, step: int) -> dict[int, Factor]:
         """Return the factors of the groups that are about to join."""
         schedules, default = self.schedules["lr"], self.optimizer.defaults.get("lr")
-        if not schedules.shared:
+        if not (schedules.shared and schedules.in_use):
             return {}
         of = float(schedules.schedules[0](np.array([step]))[0])
         factors = {}
         for number, group in enumerate(self.optimizer.param_groups[self.width :], self.width):
-            lr = HYPERPARAMETERS["lr"].read(group)
+            lr = hyperparameter("lr").read(group)
             if lr == of or (default is not None and lr == float(default)):
                 continue
             if of == 0.0:
@@ -156,21 +178,46 @@ class Binding:
             warn_user(ADDED.format(lr=lr, of=of))
         return factors
 
+    def _exempt(self, name: str) -> None:
+        """Decide for the groups that have joined last whether they are left without it."""
+        row = hyperparameter(name)
+        if row.exempts:
+            values = [initial.values[name] for initial in self._initial]
+            known = self.exempt.get(name, [])
+            some_have_it = any(value != row.off for value in values)
+            new = [some_have_it and value == row.off for value in values[len(known) :]]
+            self.exempt[name] = known + new
+
     def _column(self, name: str, schedules: GroupSchedules) -> list[Any]:
-        off = HYPERPARAMETERS[name].off if self.only_in_use else None
+        off = hyperparameter(name).off if self.only_in_use else None
+        turned_off = [off is not None and each.values.get(name) == off for each in self._initial]
+        left_alone = self.exempt.get(name, turned_off)
         column = [
-            None if off is not None and initial.values.get(name) == off else schedule
-            for initial, schedule in zip(self._initial, schedules.expand(self.width), strict=True)
+            None if alone else schedule
+            for alone, schedule in zip(left_alone, schedules.expand(self.width), strict=True)
         ]
         if name == "lr" and schedules.shared:
             for number, (lr, of) in self.factors.items():
                 column[number] = Multiple(schedules.schedules[0], lr, of)
         return column
 
-    def resume_factors(self, factors: dict[int, Factor]) -> None:
-        """Take over the factors of a saved state."""
+    def resume(self, factors: dict[int, Factor], exempt: Mapping[str, list[bool]]) -> None:
+        """Take over the factors of a saved state, and which groups stay without something."""
         if factors != self.factors:
             self.factors, self._joined = dict(factors), None
+        for name, saved in exempt.items():
+            mine = self.exempt.get(name, [])
+            if self.schedules.get(name, NONE).in_use and mine[: len(saved)] != saved:
+                self._release(name, saved)
+                self.exempt[name], self._joined = saved + mine[len(saved) :], None
+
+    def _release(self, name: str, exempt: Sequence[bool]) -> None:
+        """Give groups that are exempt after all what they held before they were driven."""
+        before = (self.overwritten or self.initial_values()).get(name, [])
+        groups = self.optimizer.param_groups
+        for group, value, is_exempt in zip(groups, before, exempt, strict=False):
+            if is_exempt and value is not None:
+                hyperparameter(name).write(group, value)
 
     def mark_first(self, lrs: Sequence[Any], *, replace: bool) -> None:
         """Leave the first lrs of the groups as `initial_lr`, as some schedulers of torch do.
@@ -210,7 +257,7 @@ class Binding:
         """Return what the groups hold now."""
         return {
             name: [
-                None if schedule is None else HYPERPARAMETERS[name].read(group)
+                None if schedule is None else hyperparameter(name).read(group)
                 for group, schedule in zip(self.optimizer.param_groups, column, strict=False)
             ]
             for name, column in self.columns.items()
@@ -221,7 +268,7 @@ class Binding:
         for name, column in values.items():
             for group, value in zip(self.optimizer.param_groups, column, strict=False):
                 if value is not None:
-                    HYPERPARAMETERS[name].write(group, value)
+                    hyperparameter(name).write(group, value)
 
     def unmark(self) -> None:
         """Remove the keys that the groups got when they joined."""
@@ -231,15 +278,35 @@ class Binding:
                 if before is None:
                     del group[key]
 
-    def holds(self, values: Values) -> bool:
-        """Return whether the groups have the lrs of `values`: nobody else has set them since."""
+    def lrs(self, values: Values) -> list[Any]:
+        """Return the lr of each group: that of `values`, or what it holds if it is left alone."""
+        row = hyperparameter("lr")
         groups = self.optimizer.param_groups
-        return all(bool(g["lr"] == lr) for g, lr in zip(groups, values["lr"], strict=False))
+        return values.get("lr") or [row.read(g) if row.fits(g) else None for g in groups]
+
+    def holds(self, values: Values) -> bool:
+        """Return whether the groups have the lrs of `values`: nobody else has set them since.
+
+        Where the lr is left alone, all that is driven is looked at.
+        """
+        differing = self.differing(values)
+        return "lr" not in differing if "lr" in values else not differing
+
+    def differing(self, values: Values) -> list[str]:
+        """Return the names of hyper-parameters of which the groups have others than `values`."""
+        return [
+            name
+            for name, column in values.items()
+            if not all(
+                value is None or bool(hyperparameter(name).place_in(group).get(group) == value)
+                for group, value in zip(self.optimizer.param_groups, column, strict=False)
+            )
+        ]
 
     def compile_fault(self) -> str | None:
         """Return a warning if `torch.compile` makes a wrong step of what these groups follow."""
         faults = (
-            HYPERPARAMETERS[name].compile_fault(group)
+            hyperparameter(name).compile_fault(group)
             for name, column in self.columns.items()
             for group, schedule in zip(self.optimizer.param_groups, column, strict=False)
             if schedule is not None
@@ -247,20 +314,24 @@ class Binding:
         return next(filter(None, faults), None)
 
 
-def _join_group(group: Group) -> InitialValues:
-    """Read all hyper-parameters of a group, and leave in it what others expect to find there."""
-    present = [row for row in HYPERPARAMETERS.values() if row.fits(group)]
-    values = {row.name: row.read(group) for row in present}
-    marks = {row.mark: values[row.name] for row in present if row.mark and row.mark not in group}
-    group.update(marks)
-    return InitialValues(values, dict.fromkeys(marks))
+def _read_initial(group: Group, initial: InitialValues, names: Iterable[str]) -> None:
+    """Note what a group holds by these names, and leave in it what others expect to find there."""
+    for row in (hyperparameter(name) for name in names if name not in initial.values):
+        if not row.fits(group):
+            continue
+        initial.values[row.name] = row.read(group)
+        if row.mark and row.mark not in group:
+            group[row.mark] = initial.values[row.name]
+            initial.marks[row.mark] = None
 
 
 def _check_schedule(row: HyperParameter, schedule: Any, optimizer: Optimizer, group: Group) -> None:
     if not row.fits(group):
+        present = ", ".join(key for key in group if Place(key).holds_number(group))
         raise ValueError(
-            f"{row.name} must be None for an optimizer whose parameter groups have "
-            f"{row.absent}, got a schedule for {type(optimizer).__name__} ({row.remedy})"
+            f"{row.name} must be left out for an optimizer whose parameter groups have "
+            f"{row.absent}, got a schedule for {type(optimizer).__name__} ({row.remedy}; "
+            f"their numbers are {present})"
         )
     if row.below is None:
         return

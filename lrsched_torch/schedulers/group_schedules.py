@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.optim import Optimizer
 
-from lrsched import Schedule
+from lrsched import Policy, Schedule
 from lrsched._validate import check_bool, check_sequence, check_type, shown
 from lrsched_torch.check_optimizer import check_optimizer
-from lrsched_torch.param_groups import HYPERPARAMETERS
+from lrsched_torch.param_groups import hyperparameter
 
 
 class ScaledByFunction:
@@ -92,12 +92,19 @@ class GroupSchedules:
         """
         shared = not isinstance(value, (list, tuple))
         schedules = (value,) if shared else tuple(value)
-        optional = not HYPERPARAMETERS[name].required
+        optional = not hyperparameter(name).required
         for schedule in schedules:
+            if isinstance(schedule, Policy):
+                raise TypeError(
+                    f"{name} must be a Schedule, or a list of one per parameter group, got a "
+                    "Policy in its place (a Policy stands alone and is for all groups; lists of "
+                    "schedules are lr=[policy['lr'], ...] and momentum=[...])"
+                )
             if not isinstance(schedule, ScheduleLike) and not (optional and schedule is None):
                 raise TypeError(
                     f"{name} must be a Schedule, or a list of one per parameter group, "
-                    f"got {shown(schedule)} (lrsched.constant makes one of a number)"
+                    f"got {shown(schedule)} (lrsched.constant makes one of a number, "
+                    "lrsched.Policy one of a mapping)"
                 )
         checked = cls(schedules, shared)
         checked.check_width(name, width)
@@ -113,12 +120,21 @@ class GroupSchedules:
             )
 
     @property
+    def in_use(self) -> bool:
+        """Whether any group follows a schedule."""
+        return any(each is not None for each in self.schedules)
+
+    @property
+    def lengths(self) -> list[int | None]:
+        """Length of each schedule; None for an endless one."""
+        asked = (each for each in self.schedules if each is not None)
+        return [each.total_steps if isinstance(each, Schedule) else None for each in asked]
+
+    @property
     def total_steps(self) -> int | None:
-        """Length of the longest schedule; None if any is endless."""
-        asked = [each for each in self.schedules if each is not None]
-        totals = [s.total_steps if isinstance(s, Schedule) else None for s in asked] or [0]
-        finite = [total for total in totals if total is not None]
-        return max(finite) if len(finite) == len(totals) else None
+        """Length of the longest schedule in use; None if any is endless."""
+        finite = [length for length in self.lengths if length is not None]
+        return max(finite) if len(finite) == len(self.lengths) else None
 
     def expand(self, width: int) -> list[Any]:
         """Return the schedule of each of `width` groups."""
@@ -131,21 +147,29 @@ class GroupSchedules:
         )
         return mine == theirs
 
+    def to_data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        schedules = [None if each is None else each.to_dict() for each in self.schedules]
+        return {"shared": self.shared, "curves": schedules}
+
+    @classmethod
+    def from_data(cls, name: str, data: Any) -> GroupSchedules:
+        """Read what `to_data` returned; raises TypeError or ValueError on anything else."""
+        if not isinstance(data, dict) or set(data) != {"shared", "curves"}:
+            raise ValueError(f"{name} must hold shared and curves, got {shown(data)}")
+        schedules: Sequence[Any] = check_sequence(f"{name} curves", data["curves"], "a list")
+        shared = check_bool(f"{name} shared", data["shared"])
+        return cls(tuple(_from_dict(schedule) for schedule in schedules), shared)
+
     def to_json(self) -> str:
         """Return a JSON text: a value that a distributed checkpoint does not take apart."""
-        schedules = [None if each is None else each.to_dict() for each in self.schedules]
-        return json.dumps({"shared": self.shared, "curves": schedules}, allow_nan=False)
+        return json.dumps(self.to_data(), allow_nan=False)
 
     @classmethod
     def from_json(cls, name: str, text: Any) -> GroupSchedules:
         """Read what `to_json` wrote; raises TypeError or ValueError on anything else."""
         check_type(name, text, str)
-        data = json.loads(text)
-        if not isinstance(data, dict) or set(data) != {"shared", "curves"}:
-            raise ValueError(f"{name} must hold shared and curves, got {text}")
-        schedules: Sequence[Any] = check_sequence(f"{name} curves", data["curves"], "a list")
-        shared = check_bool(f"{name} shared", data["shared"])
-        return cls(tuple(_from_dict(schedule) for schedule in schedules), shared)
+        return cls.from_data(name, json.loads(text))
 
     def __str__(self) -> str:
         schedules = ", ".join(_in_words(schedule) for schedule in self.schedules)
@@ -157,8 +181,33 @@ class GroupSchedules:
         return next(names, None)
 
 
-# By the names of hyper-parameters.
+# By the names of hyper-parameters; lr and momentum are always among them.
 Schedules = Mapping[str, GroupSchedules]
+NONE = GroupSchedules((None,), shared=True)
+
+
+def schedules_of(lr: Any, momentum: Any, width: int) -> Schedules:
+    """Check the arguments of a scheduler, and return the schedules by their names.
+
+    Args:
+        lr: A Schedule, a list of one per parameter group, or a Policy.
+        momentum: The same but for the Policy, or None; also in the list.
+        width: Number of parameter groups.
+
+    Raises:
+        TypeError: an argument of the wrong kind, or a momentum beside a Policy.
+        ValueError: the length of a list is not the number of groups.
+    """
+    if not isinstance(lr, Policy):
+        given = {"lr": lr, "momentum": momentum}
+        return {name: GroupSchedules.of(name, each, width) for name, each in given.items()}
+    if momentum is not None:
+        raise TypeError(
+            f"momentum must be left out beside a Policy, got {shown(momentum)} "
+            "(Policy(**policy, momentum=...) has it too)"
+        )
+    named = {name: GroupSchedules((each,), shared=True) for name, each in lr.items()}
+    return {"lr": NONE, "momentum": NONE, **named}
 
 
 def _in_words(schedule: Any) -> str:

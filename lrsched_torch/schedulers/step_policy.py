@@ -29,9 +29,9 @@ BURSTS = (
 )
 
 OVERWRITTEN = (
-    "the lr was set by something else since the last step of this scheduler, which sets it anew "
-    "at every step until its end (use one scheduler at a time, or SequentialLR; after its end "
-    "this one leaves the lr alone)"
+    "{names} of the optimizer was set by something else since the last step of this scheduler, "
+    "which sets it anew at every step until its end (use one scheduler of it at a time, or "
+    "SequentialLR; policy.only leaves the others out; after its end this one leaves it alone)"
 )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from lrsched_torch.group_writer import Row, is_shared, writer_for
+from lrsched_torch.group_writer import Row, bulk_columns, is_shared, writer_for
 from lrsched_torch.param_groups import Group
 from lrsched_torch.schedulers.group_schedules import ScaledByFunction, ScheduleLike
 
@@ -39,18 +40,25 @@ class ValueCache:
     Attributes:
         ahead: Rows that the fast path of `scheduler.step` may lead to, by their steps.
         ahead_end: First step that it may not lead to.
-        write: Writes a row in the groups.
+        write: Writes a row of `ahead` in the groups.
     """
 
     def __init__(self, groups: Sequence[Group], columns: Columns, end: int | None) -> None:
         self.ahead: dict[int, Row] = {}
         self.ahead_end = 0
-        self.write = writer_for(groups, columns)
+        self._bulk = bulk_columns(groups, columns)
+        self._write_numbers = writer_for(groups, columns)
+        self.write = writer_for(groups, columns, self._bulk) if self._bulk else self._write_numbers
         self._columns, self._end = columns, end
         self._first, self._rows = 0, list[Row]()
         self._length = _block_length(columns)
 
-    def row(self, step: int) -> Row:
+    def apply(self, groups: Sequence[Group], step: int) -> None:
+        """Write the row of a step in the groups, and let the fast path lead on from there."""
+        self._write_numbers(groups, self._row(step))
+        self._look_ahead(step)
+
+    def _row(self, step: int) -> Row:
         """Return the row of a step; it and the others of its block are kept for the next calls."""
         place = step - self._first
         if not 0 <= place < len(self._rows):
@@ -61,18 +69,28 @@ class ValueCache:
             self._rows = list(zip(*columns, strict=True))
         return self._rows[place]
 
-    def look_ahead(self, step: int) -> None:
+    def _look_ahead(self, step: int) -> None:
         """Let the fast path lead on from a step, whose row was the last one that was asked for."""
         end = min(self._first + self._length, step - step % STRETCH + STRETCH)
         self.ahead_end = end if self._end is None else min(end, self._end)
         rows = self._rows[step - self._first : self.ahead_end - self._first]
+        if self._bulk and rows:
+            rows = self._with_tensors(rows)
         self.ahead = dict(zip(range(step, self.ahead_end), rows, strict=True))
+
+    def _with_tensors(self, rows: Sequence[Row]) -> list[Row]:
+        """Return rows with a pair of a tensor and its number for each hyper-parameter in bulk."""
+        entries = dict(zip(self._columns, zip(*rows, strict=True), strict=True))
+        for name, like in self._bulk.items():
+            tensors = torch.tensor(entries[name], dtype=like.dtype, device=like.device).unbind()
+            entries[name] = tuple(zip(tensors, entries[name], strict=True))
+        return list(zip(*entries.values(), strict=True))
 
     def at(self, step: int) -> Values:
         """Return the values of each group at a step."""
         return {
             name: [entry] * len(column) if is_shared(column) else list(entry)
-            for (name, column), entry in zip(self._columns.items(), self.row(step), strict=True)
+            for (name, column), entry in zip(self._columns.items(), self._row(step), strict=True)
         }
 
     def forget(self) -> None:

@@ -5,9 +5,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 import lrsched
+from lrsched import Policy
 from lrsched_torch import CyclicLR, OneCycleLR, ScheduleLR
 from tests.lrsched_torch.schedulers.helpers import advance, hyperparameters, parameter, sgd
 
+POLICY = Policy(lr=lrsched.constant(0.1), weight_decay=lrsched.constant(0.1))
 BAD = {
     "not an optimizer": (lambda o: OneCycleLR(None, 0.1, 10), TypeError, "optimizer must be"),
     "a number for a schedule": (lambda o: ScheduleLR(o, 0.1), TypeError, "constant makes one"),
@@ -31,6 +33,42 @@ BAD = {
         lambda o: ScheduleLR(o, lrsched.constant(0.1), lrsched.constant(1.0)),
         ValueError,
         "momentum must stay < 1",
+    ),
+    "a momentum beside a policy": (
+        lambda o: ScheduleLR(o, POLICY, lrsched.constant(0.5)),
+        TypeError,
+        r"momentum must be left out beside a Policy.*Policy\(\*\*policy, momentum=...\)",
+    ),
+    "a list of policies": (
+        lambda o: ScheduleLR(o, [POLICY, POLICY]),
+        TypeError,
+        "lr must be a Schedule.*got a Policy in its place",
+    ),
+    "a mapping": (
+        lambda o: ScheduleLR(o, {**POLICY}),
+        TypeError,
+        "lrsched.Policy one of a mapping",
+    ),
+    "no such hyper-parameter": (
+        lambda o: ScheduleLR(o, Policy(lr=lrsched.constant(0.1), pull=lrsched.constant(0.1))),
+        ValueError,
+        r"pull must be left out .* have no number of that name, got a schedule for SGD "
+        r"\(leave it out; their numbers are lr, momentum, dampening, weight_decay\)",
+    ),
+    "no number": (
+        lambda o: ScheduleLR(o, Policy(nesterov=lrsched.constant(1))),
+        ValueError,
+        "no number",
+    ),
+    "a second beta of none": (
+        lambda o: ScheduleLR(o, Policy(beta_2=lrsched.constant(0.9))),
+        ValueError,
+        "no second beta",
+    ),
+    "an eps of none": (
+        lambda o: ScheduleLR(o, Policy(eps=lrsched.constant(0.9))),
+        ValueError,
+        "no number for eps",
     ),
     "a bad peak": (lambda o: OneCycleLR(o, [0.1, 0.0], 10), ValueError, "max_lr must be > 0"),
     "a percentage": (
@@ -91,6 +129,20 @@ def test_momentum_asked_of_an_optimizer_without_is_refused(cls):
     with pytest.raises(ValueError, match=r"neither momentum nor betas.*cycle_momentum=False"):
         cls(optimizer, *arguments)
     assert hyperparameters(optimizer) == before
+
+
+def test_weight_decay_asked_of_an_optimizer_without_is_refused():
+    optimizer = torch.optim.LBFGS([parameter()], lr=0.1)
+    before = hyperparameters(optimizer)
+    with pytest.raises(ValueError, match=r"weight_decay must be left out.*no weight_decay.*LBFGS"):
+        ScheduleLR(optimizer, POLICY)
+    assert hyperparameters(optimizer) == before
+
+
+def test_a_beta_that_reaches_1_is_refused():
+    optimizer = torch.optim.Adam([parameter()])
+    with pytest.raises(ValueError, match="beta_2 must stay < 1"):
+        ScheduleLR(optimizer, Policy(beta_2=lrsched.linear(0.9, 1.0, 5)))
 
 
 def test_a_bad_reschedule_changes_nothing():

@@ -24,7 +24,7 @@ def test_the_snippets_run(page):
         "loader": DataLoader(TensorDataset(inputs, inputs[:, :1]), batch_size=4),
     }
     snippets = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(snippets) == 6
+    assert len(snippets) == 7
     for snippet in snippets:
         exec(snippet, names)
     assert isinstance(names["scheduler"], lr_scheduler.LRScheduler)

@@ -34,6 +34,13 @@ def test_resuming_changes_nothing(example, capsys):
     assert "kept the new schedule: step 37 of 200" in capsys.readouterr().out
 
 
+def test_a_policy_in_yaml_is_cooled_down_in_mid_run(example):
+    pytest.importorskip("yaml", reason="needs PyYAML, of the cli extra")
+    updates, lr = example("policy")()
+    assert updates < 200
+    assert lr == 0.0
+
+
 def test_a_range_test_in_the_middle_changes_nothing(example, capsys):
     assert example("range_test")() is True
     assert "Suggested lr" in capsys.readouterr().out

@@ -7,8 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 
 import lrsched
+from lrsched import Policy
 from lrsched_torch import ScheduleLR
 from lrsched_torch.param_groups import HYPERPARAMETERS, HyperParameter, Place
+from lrsched_torch.schedulers.group_schedules import GroupSchedules
 
 STEPS = 12
 LR, MOMENTUM = lrsched.one_cycle(0.1, STEPS), lrsched.one_cycle_momentum(STEPS)
@@ -44,17 +46,15 @@ PLACES = {
 
 @pytest.fixture(params=PLACES)
 def build(request, monkeypatch):
-    """An optimizer with a pull, and a scheduler that follows a policy from step 0."""
-    place, pull = PLACES[request.param]
+    """An optimizer with a pull, and a scheduler that drives it."""
+    place, value = PLACES[request.param]
     row = HyperParameter("pull", (place,), below=4.0, mark="initial_pull")
     monkeypatch.setitem(HYPERPARAMETERS, "pull", row)
 
-    def follow(width=2, **policy):
-        optimizer = Puller(width, place.key, copy.deepcopy(pull))
-        scheduler = ScheduleLR(optimizer, LR)
-        scheduler._follow({"lr": LR, "momentum": MOMENTUM, **policy}, only_in_use=False)
-        scheduler._apply(0)
-        return optimizer, scheduler
+    def follow(width=2, pull=PULL):
+        optimizer = Puller(width, place.key, copy.deepcopy(value))
+        policy = Policy(lr=LR, momentum=MOMENTUM, pull=pull)
+        return optimizer, ScheduleLR(optimizer, policy)
 
     return follow
 
@@ -72,15 +72,25 @@ def moves(optimizer, scheduler, steps=STEPS):
 
 
 def test_the_weights_move_by_it_and_by_the_others(build):
-    """Each group may follow another schedule of it, or none."""
+    for step, groups in enumerate(moves(*build())):
+        for moved in groups:
+            expected = [LR(step), MOMENTUM(step), PULL(step)]
+            assert moved == pytest.approx(expected, rel=1e-12)
+
+
+def test_each_group_may_follow_another_schedule_of_it_or_none(build):
     twice = PULL.scaled(1.25)
-    for step, groups in enumerate(moves(*build(3, pull=[PULL, None, twice]))):
+    optimizer, scheduler = build(3, lrsched.constant(0.25))
+    pull = GroupSchedules((PULL, None, twice), shared=False)
+    scheduler._binding.follow({**scheduler._binding.schedules, "pull": pull}, only_in_use=False)
+    scheduler._apply(0)
+    for step, groups in enumerate(moves(optimizer, scheduler)):
         for moved, pull in zip(groups, (PULL(step), 0.25, twice(step)), strict=True):
             assert moved == pytest.approx([LR(step), MOMENTUM(step), pull], rel=1e-12)
 
 
 def test_a_group_added_later_and_a_copied_scheduler_follow_it(build):
-    optimizer, scheduler = build(1, pull=PULL)
+    optimizer, scheduler = build(1)
     moves(optimizer, scheduler, 3)
     optimizer.add_param_group({"params": [torch.zeros(3, dtype=torch.float64)]})
     for pair in (copy.deepcopy((optimizer, scheduler)), (optimizer, scheduler)):
@@ -89,8 +99,8 @@ def test_a_group_added_later_and_a_copied_scheduler_follow_it(build):
 
 
 def test_it_is_restored_and_its_neighbours_stay(build):
-    optimizer, scheduler = build(pull=PULL)
-    fresh, _ = build(pull=None)
+    optimizer, scheduler = build()
+    fresh = Puller(2, *[*optimizer.defaults.items()][2])
     key = optimizer.key
     held = [group[key] for group in optimizer.param_groups]
     moves(optimizer, scheduler, 3)
@@ -106,17 +116,24 @@ def test_it_is_restored_and_its_neighbours_stay(build):
 
 
 def test_a_schedule_of_it_is_checked_by_its_row(build):
-    optimizer, scheduler = build(pull=PULL)
+    optimizer, scheduler = build()
     before = moves(optimizer, scheduler, 1)
     with pytest.raises(ValueError, match="pull must stay < 4, got a schedule that reaches 6"):
-        scheduler._follow({"lr": LR, "pull": PULL.scaled(2.0)}, only_in_use=False)
+        scheduler.reschedule(Policy(lr=LR, pull=PULL.scaled(2.0)))
     del optimizer.param_groups[1][optimizer.key]
-    with pytest.raises(ValueError, match=r"pull must be None for an optimizer.*Puller"):
-        scheduler._follow({"lr": LR, "pull": PULL}, only_in_use=False)
+    with pytest.raises(ValueError, match=r"pull must be left out for an optimizer.*Puller"):
+        scheduler.reschedule(Policy(pull=PULL))
     assert scheduler.last_epoch == len(before) == 1
 
 
-def test_a_state_that_cannot_hold_it_is_not_written(build):
-    _, scheduler = build(pull=PULL)
-    with pytest.raises(ValueError, match="format 1 must hold schedules of lr and momentum"):
-        scheduler.state_dict()
+def test_a_state_holds_it(build):
+    whole = moves(*build())
+    training = build()
+    moves(*training, 5)
+    resumed = build()
+    for group, saved in zip(resumed[0].param_groups, training[0].param_groups, strict=True):
+        group["params"][0].copy_(saved["params"][0])
+    for part, saved in zip(resumed, training, strict=True):
+        part.load_state_dict(copy.deepcopy(saved.state_dict()))
+    rest = moves(*resumed, STEPS - 5)
+    assert rest == whole[5:]

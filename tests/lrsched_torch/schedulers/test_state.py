@@ -27,6 +27,15 @@ def through_pickle(state):
     return pickle.loads(pickle.dumps(state))
 
 
+POLICY = lrsched.Policy(
+    lr=lrsched.one_cycle(0.1, STEPS),
+    momentum=lrsched.one_cycle_momentum(STEPS),
+    beta_2=lrsched.linear(0.9, 0.99, STEPS),
+    weight_decay=lrsched.cosine(0.3, 0.0, STEPS),
+    eps=lrsched.constant(1e-4),
+)
+
+
 def height(x):
     return 0.9**x
 
@@ -41,6 +50,8 @@ SCHEDULERS = {
         lrsched.linear(0.01, 0.1, 5).then(lrsched.exponential(0.1, 1e-4, STEPS - 5)),
         [lrsched.one_cycle_momentum(STEPS), None],
     ),
+    "policy": lambda o: ScheduleLR(o, POLICY),
+    "policy without lr": lambda o: ScheduleLR(o, POLICY.only("weight_decay", "eps")),
 }
 
 
@@ -146,17 +157,59 @@ def test_a_distributed_checkpoint_holds_it(tmp_path):
     checkpoint = pytest.importorskip(
         "torch.distributed.checkpoint", reason="needs torch.distributed, which this build lacks"
     )
-    training = build("one cycle per group")
-    train(training, 0, 9)
-    checkpoint.save({"scheduler": training[2]}, checkpoint_id=tmp_path, no_dist=True)
+    for name in ("policy", "one cycle per group"):
+        training = build(name)
+        train(training, 0, 9)
+        path = tmp_path / name
+        checkpoint.save({"scheduler": training[2]}, checkpoint_id=path, no_dist=True)
+        other = build(name)[2]
+        checkpoint.load({"scheduler": other}, checkpoint_id=path, no_dist=True)
+        assert other.state_dict() == training[2].state_dict()
     for on_mismatch, name in (("raise", "one cycle per group"), ("keep", "schedules")):
         _, optimizer, scheduler = build(name)
         scheduler._on_mismatch = on_mismatch
-        checkpoint.load({"scheduler": scheduler}, checkpoint_id=tmp_path, no_dist=True)
+        checkpoint.load({"scheduler": scheduler}, checkpoint_id=path, no_dist=True)
         assert scheduler.last_epoch == 9
         assert scheduler.get_last_lr() == [group["lr"] for group in optimizer.param_groups]
         if name == "one cycle per group":
             assert scheduler.get_last_lr() == training[2].get_last_lr()
+
+
+# Formats
+
+# As the first version wrote it.
+FORMAT_1 = {
+    "format": 1,
+    "step": 5,
+    "lr": '{"shared": true, "curves": [{"format": 1, "segments": [{"start": 0, "end": 10, '
+    '"start_value": 0.5, "end_value": 0.0, "shape": "linear", "power": 1.0}], "total_steps": 11, '
+    '"loop_from": null, "period": null, "gamma": 1.0, "every": 1, "floor": 0.0}]}',
+    "momentum": '{"shared": true, "curves": [null]}',
+    "in_charge": True,
+    "pending": 0,
+    "seen": True,
+}
+
+
+def test_a_state_of_format_1_is_read():
+    _, optimizer, _ = build("one cycle")
+    for scheduler in (
+        ScheduleLR(optimizer, lrsched.linear(0.5, 0.0, 11)),
+        ScheduleLR(optimizer, lrsched.Policy(lr=lrsched.linear(0.5, 0.0, 11))),
+    ):
+        scheduler.load_state_dict(FORMAT_1)
+        assert [group["lr"] for group in optimizer.param_groups] == [0.25] * 2
+
+
+def test_format_2_is_written_only_where_format_1_would_not_do():
+    _, optimizer, scheduler = build("policy")
+    assert scheduler.state_dict()["format"] == 2
+    pair = POLICY.only("lr", "momentum")
+    scheduler.reschedule(pair)
+    assert (
+        scheduler.state_dict() == ScheduleLR(optimizer, pair["lr"], pair["momentum"]).state_dict()
+    )
+    assert scheduler.state_dict()["format"] == 1
 
 
 # Another schedule
@@ -254,6 +307,34 @@ def broken_states():
         "not a dict": ([1], TypeError, "state_dict must be a dict"),
         "torch's": (peer.state_dict(), ValueError, "build this one with last_epoch=k - 1"),
         "empty": ({}, ValueError, "got none"),
+        "of other names": (
+            build("policy")[2].state_dict(),
+            ValueError,
+            r"got others: .*weight_decay Schedule\(24 steps.* against None",
+        ),
+        "a policy of no kind": ({**state, "policy": "[]"}, TypeError, "policy must be a dict"),
+        "no schedules": ({**state, "policy": '{"schedules": 1}'}, TypeError, "schedules must be"),
+        "a schedule of another name": (
+            {**state, "policy": '{"schedules": {"eps": {"shared": true}}}'},
+            ValueError,
+            "eps must hold shared and curves",
+        ),
+        "groups of no kind": ({**state, "policy": '{"exempt": [1]}'}, TypeError, "exempt must be"),
+        "a number for a bool": (
+            {**state, "policy": '{"exempt": {"weight_decay": [1]}}'},
+            TypeError,
+            "weight_decay must be a bool",
+        ),
+        "of more groups": (
+            {**state, "policy": '{"exempt": {"weight_decay": [true, false, true]}}'},
+            ValueError,
+            "at most 2 parameter groups, got one of 3",
+        ),
+        "format 2 without its keys": (
+            {**state, "format": 2},
+            ValueError,
+            r"must have the key policy or factors.*distributed checkpoint",
+        ),
         "newer": ({**state, "format": 99}, ValueError, "upgrade"),
         "a float step": ({**state, "step": 3.0}, TypeError, "step must be an int"),
         "a step before the first": ({**state, "step": -2}, ValueError, "step must be an int >= -1"),

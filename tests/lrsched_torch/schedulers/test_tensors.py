@@ -62,6 +62,38 @@ def test_tensors_keep_their_identity(cls, arguments):
     assert [lr.item() for lr in lrs] == pytest.approx(scheduler.get_lr(), rel=1e-6)
 
 
+def test_tensors_of_a_policy_are_filled_and_none_is_shared():
+    """Also where one of those that are filled at once has become a float."""
+    parameters = weights(3)
+    optimizer = torch.optim.SGD(
+        groups_of(parameters), lr=torch.tensor(0.1), momentum=0.9, weight_decay=torch.tensor(0.1)
+    )
+    policy = lrsched.Policy(
+        lr=lrsched.one_cycle(0.1, 50),
+        momentum=lrsched.one_cycle_momentum(50),
+        weight_decay=lrsched.cosine(0.1, 0.0, 50),
+    )
+    scheduler = ScheduleLR(optimizer, policy)
+
+    def values(name):
+        return [group[name] for group in optimizer.param_groups]
+
+    held = values("lr") + values("weight_decay")
+    for step in range(1, 9):
+        if step == 6:
+            optimizer.param_groups[1]["lr"] = 0.3
+        set_gradients(parameters, step)
+        optimizer.step()
+        scheduler.step()
+        for name, value in policy.at(step).items():
+            # A tensor is compared in its own precision.
+            assert all(bool(each == value) for each in values(name))
+    after = values("lr") + values("weight_decay")
+    kept = [one is other for one, other in zip(after, held, strict=True)]
+    assert kept == [True, False, True, True, True, True]
+    assert len({each.data_ptr() for each in held}) == 6
+
+
 def test_a_group_added_with_the_default_tensor_gets_its_own():
     parameters = weights(2)
     optimizer = torch.optim.SGD(parameters[:1], lr=torch.tensor(0.1))
@@ -88,14 +120,15 @@ def graphs():
     torch.compiler.reset()
 
 
-def run(make, steps, compiled, backend="inductor"):
+def run(make, steps, backend="inductor", after_step=lambda: None):
     parameters = [weight.detach().double().requires_grad_() for weight in weights(3)]
     optimizer, schedule = make(parameters)
-    update = torch.compile(optimizer.step, backend=backend) if compiled else optimizer.step
+    update = torch.compile(optimizer.step, backend=backend) if backend else optimizer.step
     for step in range(steps):
         set_gradients(parameters, step)
         update()
         schedule.step()
+        after_step()
     assert schedule.last_epoch == steps
     return torch.cat([parameter.detach() for parameter in parameters])
 
@@ -121,9 +154,9 @@ def adam_with_tensors(parameters):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_compiled_adam_with_tensors_is_one_graph_and_equals_eager(graphs):
-    compiled = run(adam_with_tensors, STEPS, compiled=True)
+    compiled = run(adam_with_tensors, STEPS)
     assert graphs() == 1
-    eager = run(adam_with_tensors, STEPS, compiled=False)
+    eager = run(adam_with_tensors, STEPS, backend=None)
     assert (compiled - eager).abs().max() <= rounding(eager, STEPS)
 
 
@@ -136,9 +169,9 @@ def sgd_with_tensor_lr(parameters):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_compiled_sgd_with_a_tensor_lr_is_two_graphs_and_equals_eager(graphs):
-    compiled = run(sgd_with_tensor_lr, 100, compiled=True)
+    compiled = run(sgd_with_tensor_lr, 100)
     assert graphs() <= 2
-    eager = run(sgd_with_tensor_lr, 100, compiled=False)
+    eager = run(sgd_with_tensor_lr, 100, backend=None)
     assert (compiled - eager).abs().max() <= rounding(eager, 100)
 
 
@@ -155,13 +188,70 @@ def nesterov(**arguments):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_the_compiled_case_that_torch_gets_wrong_is_warned_of(graphs):
     with pytest.warns(UserWarning, match=r"computes wrong updates.*nesterov=False"):
-        wrong = run(nesterov(), 20, compiled=True)
+        wrong = run(nesterov(), 20)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        right = run(nesterov(), 20, compiled=False)
-        run(nesterov(cycle_momentum=False), 3, compiled=True, backend="eager")
+        right = run(nesterov(), 20, backend=None)
+        run(nesterov(cycle_momentum=False), 3, backend="eager")
     # When torch gets it right, the warning has had its day.
     assert (wrong - right).abs().max() > 1e-4
+
+
+def policy_of(cls, names, **options):
+    """An optimizer whose lr and betas, if any, are tensors, and a policy of these names."""
+    policy = lrsched.Policy(
+        lr=lrsched.one_cycle(0.01, STEPS),
+        momentum=lrsched.one_cycle_momentum(STEPS),
+        weight_decay=lrsched.cosine(0.3, 0.1, STEPS),
+        eps=lrsched.exponential(1e-8, 1e-4, STEPS),
+    )
+
+    def make(parameters):
+        tensors = {"lr": torch.tensor(0.1, dtype=torch.float64)}
+        if cls is not torch.optim.SGD:
+            tensors["betas"] = tuple(torch.tensor([0.9, 0.99], dtype=torch.float64))
+        optimizer = cls(parameters, **{"weight_decay": 0.1, **tensors, **options})
+        return optimizer, ScheduleLR(optimizer, policy.only(*names))
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiled_adamw_with_a_scheduled_decay_is_two_graphs_and_equals_eager(graphs):
+    make = policy_of(torch.optim.AdamW, ["lr", "momentum", "weight_decay", "eps"])
+    counts = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        compiled = run(make, 20, "aot_eager", lambda: counts.append(graphs()))
+    assert set(counts[2:]) == {2}
+    eager = run(make, 20, backend=None)
+    assert (compiled - eager).abs().max() <= rounding(eager, 20)
+
+
+EAGER = {
+    "SGD": (policy_of(torch.optim.SGD, ["lr", "weight_decay"]), "a part of the gradient"),
+    "Adam": (policy_of(torch.optim.Adam, ["lr", "weight_decay"]), "take AdamW"),
+    "a tensor": (
+        policy_of(torch.optim.AdamW, ["lr", "weight_decay"], weight_decay=torch.tensor(0.1)),
+        "tensor weight_decay eagerly",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EAGER)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_decay_that_is_compiled_anew_for_every_value_is_warned_of(case, graphs):
+    make, message = EAGER[case]
+    with pytest.warns(UserWarning, match=message):
+        run(make, 3, backend="eager")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_decay_of_sgd_is_compiled_anew_for_every_value(graphs):
+    """When torch compiles it once, the warning has had its day."""
+    with pytest.warns(UserWarning, match="a part of the gradient"):
+        run(EAGER["SGD"][0], 4, backend="aot_eager")
+    assert graphs() == 4
 
 
 @pytest.mark.gpu
