@@ -7,6 +7,7 @@ from keras import ops
 
 from lrsched_tf import CyclicalLR, LRFinder, OneCycle, ScheduleCallback, fit_one_cycle, lr_find
 from tests.lrsched_tf.backend.conftest import BATCH
+from tests.lrsched_tf.backend.custom_steps import update
 from tests.lrsched_tf.backend.scheduling import MAX_LR, sgd
 
 BACKEND = keras.backend.backend()
@@ -14,13 +15,6 @@ in_a_fit = pytest.mark.skipif(
     BACKEND == "jax", reason="a step of JAX has no state of other optimizers than that of compile"
 )
 SWEEP = {"num_steps": 20, "end_lr": 0.1, "stop_factor": None}
-
-
-def gradients_of(model, x, y):
-    """Of the mean squared error of a dense layer, by hand: for any backend."""
-    x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
-    error = (model(x) - y) * (2.0 / (x.shape[0] * 2))
-    return [ops.matmul(ops.transpose(x), error), ops.sum(error, axis=0)]
 
 
 class Guided(keras.Sequential):
@@ -34,25 +28,6 @@ class Guided(keras.Sequential):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         update(self, x, y, self.own_optimizer, *self._rest)
         return {"loss": ops.mean(ops.square(self(x) - y))}
-
-
-def update(model, x, y, *optimizers):
-    """One optimizer for both weights, or one for each of them."""
-    if BACKEND == "torch":
-        import torch
-
-        with torch.no_grad():
-            apply(optimizers, gradients_of(model, x, y), model.trainable_variables)
-    else:
-        apply(optimizers, gradients_of(model, x, y), model.trainable_variables)
-
-
-def apply(optimizers, gradients, weights):
-    if len(optimizers) == 1:
-        optimizers[0].apply(gradients, weights)
-        return
-    for optimizer, gradient, weight in zip(optimizers, gradients, weights, strict=True):
-        optimizer.apply([gradient], [weight])
 
 
 def guided(problem, *own):
