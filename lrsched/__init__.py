@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrsched import compat
+    from lrsched.config import from_config
     from lrsched.curve.comparison import Comparison, average, compare
     from lrsched.curve.loss_curve import LossCurve
     from lrsched.curve.suggestion import Suggestion, suggest
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         warmup_cosine,
         warmup_stable_decay,
     )
-    from lrsched.schedules.config import from_config
 
 __version__ = "0.1.0"
 
@@ -84,7 +84,7 @@ _HOMES = {
     "Suggestion": "lrsched.curve.suggestion",
     "average": "lrsched.curve.comparison",
     "compare": "lrsched.curve.comparison",
-    "from_config": "lrsched.schedules.config",
+    "from_config": "lrsched.config",
     "suggest": "lrsched.curve.suggestion",
 }
 

@@ -120,6 +120,11 @@ def answers_to(names: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[
     return decorate
 
 
+def hyperparameter(name: str) -> str | None:
+    """What a hyper-parameter of this or another name is called here; None for an unknown one."""
+    return HYPERPARAMETERS.get(name.lower().replace("_", ""))
+
+
 def no_attribute(owner: object, name: str, names: Mapping[str, str]) -> AttributeError:
     """The error of an attribute that is not there; it says what ours is called."""
     hint = f" (here: {names[name]})" if name in names else ""

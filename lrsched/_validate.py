@@ -118,6 +118,29 @@ def check_int(name: str, value: Any, minimum: int | None, hint: str = "") -> int
     return number
 
 
+def check_steps(name: str, value: Any, total_steps: int, *, minimum: int = 0) -> int:
+    """An int >= `minimum`, or a float in (0, 1), which is that fraction of `total_steps`.
+
+    A fraction gives at least one step, and must leave one of `total_steps`.
+    """
+    value = _scalar(value)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (float, np.floating)):
+        hint = "" if isinstance(value, Integral) else "a float in (0, 1) is a fraction"
+        return check_int(name, value, minimum, hint)
+    if not 0 < value < 1:
+        rule = f"an int >= {minimum}, or a fraction of total_steps in (0, 1)"
+        raise _fail(ValueError, name, rule, value, "whole numbers of steps are ints")
+    steps = rounded_steps(float(value), total_steps)
+    if steps >= total_steps:
+        raise _fail(ValueError, name, f"a fraction that leaves a step of {total_steps}", value)
+    return steps
+
+
+def rounded_steps(number: float, steps: int) -> int:
+    """`number` times so many steps, rounded to whole steps, at least one; the only such rule."""
+    return max(1, math.floor(number * steps + 0.5))
+
+
 def grown(name: str, factor: float, times: int) -> float:
     """`factor ** times`, which must be one that a float can hold."""
     try:

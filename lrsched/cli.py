@@ -12,9 +12,10 @@ from rich.console import Console
 from lrsched import demo as demonstration
 from lrsched._load import load_json, load_yaml
 from lrsched._validate import shown
+from lrsched.config import from_config
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.schedules.config import from_config
+from lrsched.policy.policy import Policy
 
 # More values than this are a mistake in the arguments.
 MAX_VALUES = 10_000_000
@@ -44,6 +45,15 @@ Arguments = Annotated[
 NumSteps = Annotated[
     int | None,
     typer.Option(help="How many steps; an endless schedule needs it.", show_default=False),
+]
+TotalSteps = Annotated[
+    int | None, typer.Option(help='Updates of the run, for "0.3dur".', show_default=False)
+]
+StepsPerEpoch = Annotated[
+    int | None, typer.Option(help='Updates of an epoch, for "10ep".', show_default=False)
+]
+Epochs = Annotated[
+    int | None, typer.Option(help="Epochs of the run, beside those.", show_default=False)
 ]
 
 
@@ -77,21 +87,30 @@ def plot(
     schedule: ScheduleName,
     arguments: Arguments = None,
     num_steps: NumSteps = None,
+    total_steps: TotalSteps = None,
+    steps_per_epoch: StepsPerEpoch = None,
+    epochs: Epochs = None,
     out: Annotated[Path, typer.Option(help="PNG, PDF or SVG file to write.")] = Path(
         "schedule.png"
     ),
     force: Annotated[bool, typer.Option("--force", help="Replace any file.")] = False,
 ) -> None:
-    """Draw a schedule.
+    """Draw a schedule, or the schedules of a policy.
 
     Example: `lrsched plot one_cycle max_lr=0.1 total_steps=1000 --out one_cycle.png`
     """
-    built = _schedule(schedule, arguments)
+    built = _built(
+        schedule,
+        arguments,
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+    )
     try:
         _check_replaceable(out, force)
         axes = built.plot(num_steps=_checked_length(built, num_steps))
-        figure = axes.get_figure(root=True)
-        assert figure is not None  # Schedule.plot has made one
+        figure = (axes[0] if isinstance(axes, list) else axes).get_figure(root=True)
+        assert figure is not None  # plot has made one
         is_png = out.suffix.lower() not in (".pdf", ".svg")
         key = "Software" if is_png else "Creator"
         figure.savefig(out, dpi=150, metadata={key: MARK})
@@ -101,19 +120,34 @@ def plot(
 
 
 @app.command()
-def values(schedule: ScheduleName, arguments: Arguments = None, num_steps: NumSteps = None) -> None:
-    """Print a schedule as CSV: step,value.
+def values(
+    schedule: ScheduleName,
+    arguments: Arguments = None,
+    num_steps: NumSteps = None,
+    total_steps: TotalSteps = None,
+    steps_per_epoch: StepsPerEpoch = None,
+    epochs: Epochs = None,
+) -> None:
+    """Print a schedule as CSV, step,value, or a policy with a column for each name.
 
     Example: `lrsched values cosine start=0.1 end=0.0 total_steps=100 > cosine.csv`
     """
-    built = _schedule(schedule, arguments)
+    built = _built(
+        schedule,
+        arguments,
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+    )
     try:
         numbers = built.values(_checked_length(built, num_steps))
     except ValueError as error:
         _fail(error)
-    typer.echo("step,value")
-    for step, value in enumerate(numbers.tolist()):
-        typer.echo(f"{step},{value!r}")
+    columns = numbers if isinstance(numbers, dict) else {"value": numbers}
+    typer.echo(",".join(("step", *columns)))
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    for step, row in enumerate(rows):
+        typer.echo(",".join(map(repr, (step, *row))))
 
 
 @app.command()
@@ -162,17 +196,19 @@ def _curve(path: Path) -> LossCurve:
         raise ValueError(f"{path} must hold {form}: {error}") from error
 
 
-def _schedule(name: str, arguments: Sequence[str] | None) -> Schedule:
+def _built(
+    name: str, arguments: Sequence[str] | None, **run_length: int | None
+) -> Schedule | Policy:
     try:
         if Path(name).suffix in (".yaml", ".yml", ".json"):
             if arguments:
                 raise ValueError(f"{name} brings its own arguments, got {shown(arguments[0])} too")
-            return from_config(_load(Path(name)))
+            return from_config(_load(Path(name)), **run_length)
         given = [_argument(text) for text in arguments or ()]
         names = [argument for argument, _ in given]
         if len(set(names)) < len(names):
             raise ValueError(f"each argument must be given once, got {shown(names)}")
-        return from_config({name: dict(given)})
+        return from_config({name: dict(given)}, **run_length)
     except (OSError, TypeError, ValueError) as error:
         _fail(error)
 
@@ -182,7 +218,7 @@ def _load(path: Path) -> Any:
     return load_json(text) if path.suffix == ".json" else load_yaml(text)
 
 
-def _checked_length(schedule: Schedule, num_steps: int | None) -> int | None:
+def _checked_length(schedule: Schedule | Policy, num_steps: int | None) -> int | None:
     length = schedule.total_steps if num_steps is None else num_steps
     if length is not None and length > MAX_VALUES:
         raise ValueError(f"num_steps must be at most {MAX_VALUES:,} here, got {length:,}")

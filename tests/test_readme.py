@@ -44,7 +44,19 @@ NEEDS = {"lrsched_tf": "keras", "lrsched_torch": "torch", "lrsched": "numpy"}
 
 
 def snippets(path: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
+    """The snippets of a page; one that does not import a package of ours goes on with the last."""
+    found: list[str] = []
+    for snippet in re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.DOTALL):
+        if "import lrsched" in snippet:
+            found.append("")
+        found[-1] += snippet
+    return found
+
+
+def files(path: str) -> dict[str, str]:
+    """The files of a page: blocks of YAML that begin with their name."""
+    text = (ROOT / path).read_text()
+    return dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, re.DOTALL))
 
 
 def package(snippet: str) -> str:
@@ -52,25 +64,36 @@ def package(snippet: str) -> str:
 
 
 CASES = [
-    pytest.param(snippet, id=f"{path}-{package(snippet)}")
-    for path in ("README.md", "docs/schedules.md", "docs/loss_curve.md", "docs/coming_from.md")
+    pytest.param(path, snippet, id=f"{path}-{package(snippet)}")
+    for path in (
+        "README.md",
+        "docs/schedules.md",
+        "docs/policy.md",
+        "docs/loss_curve.md",
+        "docs/coming_from.md",
+    )
     for snippet in snippets(path)
 ]
 
 
-@pytest.mark.parametrize("snippet", CASES)
-def test_the_snippet_runs(snippet):
+@pytest.mark.parametrize(("path", "snippet"), CASES)
+def test_the_snippet_runs(path, snippet, tmp_path):
     name = package(snippet)
     if find_spec(NEEDS[name]) is None:
         pytest.skip(f"needs {NEEDS[name]}, which is not installed")
     if ".plot(" in snippet:
         pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
+    if "import yaml" in snippet:
+        pytest.importorskip("yaml", reason="needs PyYAML, of the cli extra")
+    for file, text in files(path).items():
+        (tmp_path / file).write_text(text)
     code = PRELUDES[name] + snippet
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        env={**os.environ, "MPLBACKEND": "Agg"},
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
 

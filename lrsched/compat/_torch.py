@@ -20,6 +20,7 @@ from lrsched.compat._restarts import endless_cosine_restarts
 from lrsched.engine.changes import first_steps, joined
 from lrsched.engine.schedule import Schedule
 from lrsched.engine.segment import Segment, polynomial_segment
+from lrsched.policy.units import total_steps_of
 from lrsched.schedules import (
     cyclical,
     cyclical_momentum,
@@ -75,26 +76,6 @@ def torch_one_cycle(
         anneal=anneal,
         three_phase=three_phase,
     )
-
-
-def total_steps_of(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
-    """`total_steps`, or `epochs * steps_per_epoch`; as OneCycleLR takes them."""
-    product = None
-    if epochs is not None and steps_per_epoch is not None:
-        product = check_int("epochs", epochs, 1) * check_int("steps_per_epoch", steps_per_epoch, 1)
-    if total_steps is None:
-        if product is None:
-            raise ValueError(
-                "total_steps must be given, or both epochs and steps_per_epoch, got "
-                f"total_steps=None, epochs={epochs!r}, steps_per_epoch={steps_per_epoch!r}"
-            )
-        return product
-    if product is not None and product != total_steps:
-        raise ValueError(
-            f"total_steps must be epochs * steps_per_epoch ({product}) where all are given, "
-            f"got {total_steps!r} (leave one out)"
-        )
-    return total_steps
 
 
 def torch_cyclic(

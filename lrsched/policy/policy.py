@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lrsched import _names
 from lrsched._load import load_json
 from lrsched._validate import check_format, check_sequence, check_type, shown
-from lrsched.engine.changes import check_cooldown, check_length
+from lrsched.engine.changes import check_cooldown, check_length, joined
 from lrsched.engine.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -81,6 +81,41 @@ class Policy(Mapping[str, Schedule]):
         """
         return cls(lr=lr) if momentum is None else cls(lr=lr, momentum=momentum)
 
+    @classmethod
+    def from_config(
+        cls,
+        config: Any,
+        *,
+        total_steps: int | None = None,
+        steps_per_epoch: int | None = None,
+        epochs: int | None = None,
+    ) -> Policy:
+        """The policy in plain data, as a YAML or JSON file holds it; as `lrsched.from_config`.
+
+        Args:
+            config: A mapping from names of hyper-parameters to configs of schedules, or any other
+                that gives a Policy.
+            total_steps: Number of optimizer updates of the run, for "0.3dur".
+            steps_per_epoch: Number of optimizer updates of an epoch, for "10ep".
+            epochs: Number of epochs; with `steps_per_epoch`, in place of `total_steps`.
+
+        Raises:
+            TypeError: as `lrsched.from_config` does, or the config gives a Schedule.
+            ValueError: as `lrsched.from_config` does.
+        """
+        # It builds by the names of all functions, also of those that return policies.
+        from lrsched.config import from_config
+
+        built = from_config(
+            config, total_steps=total_steps, steps_per_epoch=steps_per_epoch, epochs=epochs
+        )
+        if isinstance(built, Schedule):
+            raise TypeError(
+                f"config must be that of a policy, got that of {shown(built)} (name what it is "
+                "for: {'lr': ...})"
+            )
+        return built
+
     @property
     def total_steps(self) -> int | None:
         """Number of optimizer updates, or None where all schedules are endless."""
@@ -130,12 +165,7 @@ class Policy(Mapping[str, Schedule]):
             ValueError: other names, or a schedule of this policy is endless.
         """
         check_type("other", other, Policy)
-        if set(other) != set(self):
-            raise ValueError(
-                f"other must have the names {', '.join(self)}, got {', '.join(other)} "
-                "(lrsched.constant holds a value)"
-            )
-        return Policy(**{name: schedule.then(other[name]) for name, schedule in self.items()})
+        return chained([self, other])
 
     def truncated(self, step: int) -> Policy:
         """Every schedule as `Schedule.truncated` has it, which says what it raises."""
@@ -286,6 +316,22 @@ class Policy(Mapping[str, Schedule]):
         return partial(Policy, **self._schedules), ()
 
 
+def chained(policies: Sequence[Policy]) -> Policy:
+    """The policies one after the other, as `Policy.then` has it; at least one.
+
+    Raises:
+        ValueError: different names, or as `Schedule.then` does.
+    """
+    head = policies[0]
+    for policy in policies[1:]:
+        if set(policy) != set(head):
+            raise ValueError(
+                f"a policy after another must have its names, {', '.join(head)}, "
+                f"got {', '.join(policy)} (lrsched.constant holds a value)"
+            )
+    return Policy(**{name: joined([policy[name] for policy in policies]) for name in head})
+
+
 def _checked_schedules(schedules: Mapping[str, Any]) -> dict[str, Schedule]:
     if not schedules:
         raise ValueError("Policy must be given at least one schedule, got none")
@@ -305,8 +351,8 @@ def _checked_schedules(schedules: Mapping[str, Any]) -> dict[str, Schedule]:
 def _checked_name(name: str) -> str:
     if name == "epsilon":
         return "eps"
-    ours = _names.HYPERPARAMETERS.get(name.lower().replace("_", ""), name)
-    if ours != name:
+    ours = _names.hyperparameter(name)
+    if ours not in (None, name):
         raise ValueError(f"no hyper-parameter must be named {shown(name)} (here: {ours})")
     if not name.isidentifier():
         raise ValueError(f"a hyper-parameter's name must be an identifier, got {shown(name)}")

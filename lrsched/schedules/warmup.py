@@ -12,6 +12,7 @@ from lrsched._validate import (
     check_int,
     check_non_negative,
     check_positive,
+    check_steps,
 )
 from lrsched.engine.changes import DECAYS
 from lrsched.engine.schedule import HORIZON, Schedule
@@ -27,7 +28,7 @@ def _check_peak(max_lr: float, min_lr: float) -> tuple[float, float]:
 def warmup_cosine(
     max_lr: float,
     *,
-    warmup_steps: int,
+    warmup_steps: int | float,
     total_steps: int,
     start_lr: float = 0.0,
     min_lr: float = 0.0,
@@ -36,7 +37,8 @@ def warmup_cosine(
 
     Args:
         max_lr: Peak lr, > 0; reached at step `warmup_steps`.
-        warmup_steps: Steps of the warmup, int >= 0, < `total_steps`.
+        warmup_steps: Steps of the warmup, int >= 0, < `total_steps`; or a fraction of it, a float
+            in (0, 1), rounded to whole steps, at least one.
         total_steps: Number of optimiser updates, int >= 2.
         start_lr: Lr at step 0, in [0, `max_lr`]; not used without a warmup.
         min_lr: Lr at the last step, in [0, `max_lr`).
@@ -54,8 +56,8 @@ def warmup_cosine(
     max_lr, min_lr = _check_peak(max_lr, min_lr)
     start_lr = check_non_negative("start_lr", start_lr)
     check_at_most("start_lr", start_lr, "max_lr", max_lr)
-    warmup_steps = check_int("warmup_steps", warmup_steps, 0)
     total_steps = check_int("total_steps", total_steps, 2)
+    warmup_steps = check_steps("warmup_steps", warmup_steps, total_steps)
     check_below("warmup_steps", warmup_steps, "total_steps", total_steps)
     knots = (0, start_lr), (warmup_steps, max_lr), (total_steps - 1, min_lr)
     return Schedule.through(knots, ("linear", "cos"), total_steps=total_steps)
@@ -64,8 +66,8 @@ def warmup_cosine(
 def warmup_stable_decay(
     max_lr: float,
     *,
-    warmup_steps: int,
-    decay_steps: int,
+    warmup_steps: int | float,
+    decay_steps: int | float,
     total_steps: int,
     start_lr: float = 0.0,
     min_lr: float = 0.0,
@@ -75,8 +77,9 @@ def warmup_stable_decay(
 
     Args:
         max_lr: Lr of the plateau, > 0; reached at step `warmup_steps`.
-        warmup_steps: Steps of the warmup, int >= 0.
-        decay_steps: Steps of the decay, int >= 1; the last step gets `min_lr`.
+        warmup_steps: Steps of the warmup, int >= 0, or a fraction of `total_steps`, a float in
+            (0, 1), rounded to whole steps, at least one.
+        decay_steps: Steps of the decay, int >= 1, or a fraction; the last step gets `min_lr`.
         total_steps: Number of optimiser updates, int >= 2.
         start_lr: Lr at step 0, in [0, `max_lr`]; not used without a warmup.
         min_lr: Lr at the last step, in [0, `max_lr`); > 0 for decay "exp".
@@ -91,23 +94,24 @@ def warmup_stable_decay(
         >>> wsd = warmup_stable_decay(0.1, warmup_steps=10, decay_steps=20, total_steps=100)
         >>> wsd(10), wsd(79), wsd(99)
         (0.1, 0.1, 0.0)
+        >>> wsd == warmup_stable_decay(0.1, warmup_steps=0.1, decay_steps=0.2, total_steps=100)
+        True
 
     Source: Hu et al. 2024, arXiv:2404.06395; "sqrt" from Haegele et al. 2024, arXiv:2405.18392.
     """
     max_lr, min_lr = _check_peak(max_lr, min_lr)
     start_lr = check_non_negative("start_lr", start_lr)
     check_at_most("start_lr", start_lr, "max_lr", max_lr)
-    warmup_steps = check_int("warmup_steps", warmup_steps, 0)
-    decay_steps = check_int("decay_steps", decay_steps, 1)
     total_steps = check_int("total_steps", total_steps, 2)
+    warmup = check_steps("warmup_steps", warmup_steps, total_steps)
+    down = check_steps("decay_steps", decay_steps, total_steps, minimum=1)
     decay = check_choice("decay", decay, DECAYS)
     if decay == "exp":
         check_positive("min_lr", min_lr, "a factor never reaches 0; decay='linear' does")
-    check_below(
-        "warmup_steps + decay_steps", warmup_steps + decay_steps, "total_steps", total_steps
-    )
+    given = f"warmup_steps={warmup_steps!r}, decay_steps={decay_steps!r}"
+    check_below("warmup_steps + decay_steps", warmup + down, "total_steps", total_steps, given)
     last = total_steps - 1
-    knots = (0, start_lr), (warmup_steps, max_lr), (last - decay_steps, max_lr), (last, min_lr)
+    knots = (0, start_lr), (warmup, max_lr), (last - down, max_lr), (last, min_lr)
     return Schedule.through(knots, ("linear", "linear", decay), total_steps=total_steps)
 
 

@@ -202,3 +202,31 @@ def test_a_plot_replaces_its_own_file_and_no_other(tmp_path, suffix):
     assert (result.exit_code, out.read_text()) == (2, "of somebody else")
     assert "--force replaces it" in result.output
     assert run(*command, "--force").exit_code == 0
+
+
+POLICY = """
+lr: {warmup_cosine: {max_lr: 0.1, warmup_steps: 1ep, total_steps: 1dur}}
+weight_decay: {cosine: {start: 0.1, end: 0.0, total_steps: 1dur}}
+"""
+
+
+def test_a_policy_has_a_column_and_an_axis_for_each_name(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
+    path, plot = tmp_path / "policy.yaml", tmp_path / "policy.svg"
+    path.write_text(POLICY)
+    length = ("--steps-per-epoch", 5, "--epochs", 4)
+    head, *rows = run("values", path, *length).output.splitlines()
+    assert head == "step,lr,weight_decay"
+    lr = lrsched.warmup_cosine(0.1, warmup_steps=5, total_steps=20)
+    decay = lrsched.cosine(0.1, 0.0, 20)
+    expected = zip(range(20), lr.values().tolist(), decay.values().tolist(), strict=True)
+    assert rows == [f"{step},{a!r},{b!r}" for step, a, b in expected]
+    assert f"plot: {plot}" in run("plot", path, *length, "--out", plot).output
+    assert plot.exists()
+
+
+def test_units_need_the_length_that_they_are_of():
+    arguments = ("base_lr=0.1", "step_size=2ep")
+    assert "where steps_per_epoch is not given" in run("values", "step_decay", *arguments).output
+    given = ("--steps-per-epoch", 2, "--num-steps", 5)
+    assert run("values", "step_decay", *arguments, *given).output.splitlines()[-1].startswith("4,")

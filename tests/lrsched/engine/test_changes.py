@@ -19,7 +19,7 @@ LOOPS = {
     "a drop every other cycle": lrsched.cosine(1.0, 0.1, 5).loop(gamma=0.5, every=10, floor=0.1),
     "a drop within a cycle": lrsched.cosine(1.0, 0.1, 5).loop(gamma=0.5, every=3),
     "growing": lrsched.linear(0.1, 0.2, 5).loop(gamma=1.5),
-    "factors": lrsched.exponential(1.0, 0.01, 6).loop(gamma=0.9),
+    "factors": lrsched.exponential(1.0, 0.01, 6).loop(gamma=0.9, floor=0.005),
     "after a warmup": lrsched.linear(0.0, 0.1, 9).then(lrsched.cyclical(0.1, 0.5, 4)),
     "with a jump": lrsched.one_cycle(0.5, 8, pct_start=0.0).loop(),
     "of a part": Schedule((Segment(0, 9, 1.0, 0.0), Segment(6, 8, 3, 4)), loop_from=4, period=3),

@@ -52,7 +52,10 @@ def test_cooldown_of_other_names():
 
 
 REFUSED = {
-    "other names": (lambda: POLICY.then(ENDLESS), "other must have the names lr, weight_decay"),
+    "other names": (
+        lambda: POLICY.then(ENDLESS),
+        "must have its names, lr, weight_decay, beta_2, got lr, momentum",
+    ),
     "after endless": (lambda: ENDLESS.then(ENDLESS), "then must follow a schedule with"),
     "all endless": (lambda: ENDLESS.stretched(9), "stretched must be asked of a policy with"),
     "endless": (lambda: ENDLESS.extended(9, 1), "extended must be asked of a policy with"),
