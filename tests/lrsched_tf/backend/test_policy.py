@@ -306,8 +306,7 @@ def test_a_policy_is_drawn_with_one_axes_for_each():
 
 def test_the_policy_of_a_file_is_what_moved_the_weights():
     yaml = pytest.importorskip("yaml", reason="needs PyYAML")
-    configs = yaml.safe_load(GOLDEN.read_text(encoding="utf-8"))
-    policy = Policy(**{name: lrsched.from_config(config) for name, config in configs.items()})
+    policy = Policy.from_config(yaml.safe_load(GOLDEN.read_text(encoding="utf-8")))
     start, gradients = draw(policy.total_steps, 6)
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, use_bias=False)])
     model.set_weights([start[:, None]])
