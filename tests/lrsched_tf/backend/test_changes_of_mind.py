@@ -77,6 +77,13 @@ def test_a_cooldown_in_the_middle_of_an_epoch(hook, is_before, problem, follow):
     assert_ordinary(model)
 
 
+def test_a_cooldown_on_two_devices(two_devices, problem, follow):
+    with two_devices:
+        model, callback = problem.model(sgd()), ScheduleCallback(POLICY)
+        problem.fit(model, callback, At(20, lambda: callback.cooldown(44)))
+    follow(model, POLICY.cooldown(20, 44))
+
+
 @pytest.mark.parametrize("mode", BACKEND_MODES)
 def test_an_extension_at_the_start_of_an_epoch(mode, problem, follow):
     model, callback = problem.model(sgd(), **MODES[mode]), ScheduleCallback(POLICY.truncated(40))

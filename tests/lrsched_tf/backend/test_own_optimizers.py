@@ -82,6 +82,30 @@ def test_each_may_have_a_schedule_of_its_own(problem, same_weights):
 
 
 @in_a_fit
+def test_each_may_change_its_mind(problem, same_weights):
+    own = sgd(), sgd()
+    model = guided(problem, *own)
+    first = OneCycle(MAX_LR, total_steps=64, optimizer=own[0])
+    second = CyclicalLR(1e-3, MAX_LR, step_size=10, optimizer=own[1])
+    late = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: epoch and (first.cooldown(32), second.cooldown(32))
+    )
+    problem.fit(model, first, second, late)
+    assert not {"make_train_function", "train_step", "_lrsched_patches"} & vars(model).keys()
+    assert first.policy.total_steps == second.policy.total_steps == 64
+
+    expected, own = plain(problem), (sgd(), sgd())
+    one, other = (
+        ScheduleCallback(each.policy, optimizer=optimizer)
+        for each, optimizer in zip((first, second), own, strict=True)
+    )
+    with one.applied_to(expected), other.applied_to(expected):
+        for x, y in problem.batches():
+            update(expected, x, y, *own)
+    same_weights(model, expected.get_weights())
+
+
+@in_a_fit
 def test_optimizers_that_have_begun_at_other_counts_keep_step(problem, check_weights):
     own = sgd(), sgd()
     own[1].iterations.assign(500)

@@ -89,6 +89,13 @@ def test_a_policy_moves_the_weights_as_numpy_does(
     assert model.optimizer.get_config()["weight_decay"] == 0.004
 
 
+def test_a_policy_on_two_devices(two_devices, problem, check_policy):
+    with two_devices:
+        model = problem.model(decaying())
+        problem.fit(model, ScheduleCallback(SGD))
+    check_policy(model, sgd, SGD)
+
+
 @pytest.mark.parametrize("name", ["weight_decay", "beta_2", "eps"])
 def test_one_number_alone_leaves_the_others_to_the_user(name, problem, check_policy):
     model = problem.model(keras.optimizers.AdamW(0.01))
