@@ -41,7 +41,7 @@ class ScheduledApply:
 
     Attributes:
         kind: Of the optimizer, in messages.
-        calls: How often it was called so.
+        has_updated: Whether such a call, or its tracing, has gone through a whole update.
 
     Raises:
         ValueError: the optimizer lacks a hyper-parameter of these; nothing has changed.
@@ -64,7 +64,8 @@ class ScheduledApply:
         self._outside = {
             name: held for value in self._values.values() for name, held in value.outside.items()
         }
-        self.kind, self.calls = type(self._optimizer).__name__, 0
+        self.kind, self.has_updated = type(self._optimizer).__name__, False
+        self._calls, self._first = 0, counter.batches()
 
     def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
         self._check()
@@ -83,7 +84,9 @@ class ScheduledApply:
         # An error here would leave variables without values that TensorFlow has just traced, and
         # PyTorch would compile a step anew for each count.
         if grads and was_built and not _is_compiled_by_torch():
-            self.calls += 1
+            self._calls += 1
+            steps = self._optimizer.gradient_accumulation_steps or 1
+            self.has_updated |= self._calls >= steps or self._is_whole()
             self._check_read()
         return result
 
@@ -96,9 +99,18 @@ class ScheduledApply:
         return variables
 
     @property
-    def has_updated(self) -> bool:
-        """Whether one of the calls, or their tracing, has gone through the whole update."""
-        return self.calls >= (self._optimizer.gradient_accumulation_steps or 1)
+    def has_counted(self) -> bool:
+        """Whether the optimizer has counted a whole update, of whatever kind."""
+        batches = self._counter.batches() - self._first
+        return batches >= (self._optimizer.gradient_accumulation_steps or 1)
+
+    def _is_whole(self) -> bool:
+        """Tell whether each call goes through all of an update, where gradients accumulate too."""
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow
+
+            return not bool(tensorflow.executing_eagerly())
+        return bool(keras.backend.backend() == "jax")
 
     def unread(self) -> set[str]:
         """Return the hyper-parameters that no update, or tracing of one, has read."""

@@ -206,12 +206,14 @@ class Installation:
     def warn_of_unread(self, warn: Callable[[str], object]) -> None:
         """Warn where the updates so far read nothing of what is scheduled.
 
-        Of optimizers that make none, and in steps that say too little of what was traced, there
-        was no such check.
+        Of optimizers some of which make none, and in steps that `torch.compile` traces, there was
+        no such check.
         """
-        reached = [apply for apply in self._applies if apply.calls]
+        if self._has_checked_read or not self._traces.is_reached:
+            return
+        reached = [apply for apply in self._applies if apply.has_counted]
         message = self._unread(reached) if reached else ""
-        if message and not self._has_checked_read:
+        if message:
             warn(message)
 
     @staticmethod
