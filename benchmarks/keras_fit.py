@@ -1,4 +1,4 @@
-"""What OneCycle costs in Keras, as ratios to a plain `fit` in the same process.
+"""What OneCycle and a policy of three cost in Keras, as ratios to a plain `fit` in one process.
 
 python benchmarks/keras_fit.py             # TensorFlow, JAX and PyTorch
 KERAS_BACKEND=jax python benchmarks/keras_fit.py --only "3 layers, spe 16"
@@ -32,6 +32,7 @@ LAYERS = {"3 layers": 2, "31 layers": 30}
 CASES = [f"{layers}, spe {spe}" for layers in LAYERS for spe in (1, 16)]
 # Of the median ratio to a plain fit with the same steps_per_execution.
 BOUND = 1.05
+BOUNDED = ("OneCycle", "policy of three")
 BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 # The models are too small to share among threads, and idle threads that wait blur the times.
 ONE_THREAD = {
@@ -56,7 +57,7 @@ def build(layers: int, steps_per_execution: int) -> Any:
     keras.utils.set_random_seed(0)
     hidden = [keras.layers.Dense(32, activation="relu") for _ in range(layers)]
     model = keras.Sequential([keras.Input((FEATURES,)), *hidden, keras.layers.Dense(1)])
-    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
+    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9, weight_decay=1e-4)
     model.compile(optimizer, loss="mse", steps_per_execution=steps_per_execution)
     return model
 
@@ -64,7 +65,15 @@ def build(layers: int, steps_per_execution: int) -> Any:
 def callbacks() -> dict[str, Callable[[], list[Any]]]:
     import keras
 
+    import lrsched
     import lrsched_tf
+
+    steps = EPOCHS * STEPS
+    policy = lrsched.Policy(
+        lr=lrsched.one_cycle(1e-3, steps),
+        momentum=lrsched.one_cycle_momentum(steps),
+        weight_decay=lrsched.cosine(1e-4, 0.0, steps),
+    )
 
     class FromHost(keras.callbacks.Callback):
         """What other ports do: the lr is set from Python, batch by batch."""
@@ -75,7 +84,8 @@ def callbacks() -> dict[str, Callable[[], list[Any]]]:
     return {
         "plain": list,
         "plain, again": list,
-        "OneCycle": lambda: [lrsched_tf.OneCycle(1e-3, EPOCHS * STEPS)],
+        "OneCycle": lambda: [lrsched_tf.OneCycle(1e-3, steps)],
+        "policy of three": lambda: [lrsched_tf.ScheduleCallback(policy)],
         "lr from the host": lambda: [FromHost()],
     }
 
@@ -166,7 +176,7 @@ def measured(case: str, rounds: int) -> dict[str, Any]:
 
 def show(case: str, found: list[dict[str, Any]]) -> None:
     for name, ratio in compare(pool(one["times"] for one in found), "plain").items():
-        goal = f"{BOUND:.2f}" if name == "OneCycle" else "    "
+        goal = f"{BOUND:.2f}" if name in BOUNDED else "    "
         first = statistics.median(one["first"][name] for one in found)
         print(f"{case:<17} {name:<17} {goal}  {ratio}   {first:6.2f} s", flush=True)
 

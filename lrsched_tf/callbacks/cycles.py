@@ -11,7 +11,7 @@ from lrsched import Schedule
 from lrsched._validate import check_at_most, check_int, check_momentum, check_positive
 from lrsched_tf.callbacks.recipe import Recipe, RunLength, Schedules, given_schedules
 from lrsched_tf.callbacks.schedule_callback import ScheduleCallback
-from lrsched_tf.compiled.optimizers import HYPERPARAMETERS
+from lrsched_tf.compiled.hyperparameters import HYPERPARAMETERS
 
 LEARN = "learn"
 AUTO = "auto"

@@ -16,7 +16,8 @@ from lrsched._validate import check_bool, check_positive
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import Suggestion
 from lrsched_tf.callbacks.cycles import LEARN, Momentum, OneCycle
-from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, leaf_optimizers, naming_others
+from lrsched_tf.compiled.hyperparameters import HYPERPARAMETERS
+from lrsched_tf.compiled.optimizers import leaf_optimizers, naming_others
 from lrsched_tf.finder.data import length_is_known
 from lrsched_tf.finder.lr_find import lr_find
 

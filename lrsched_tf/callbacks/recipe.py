@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import lrsched
-from lrsched import Schedule
+from lrsched import Policy, Schedule
 from lrsched._validate import check_int
+from lrsched_tf.compiled.hyperparameters import hyperparameter
 
 # By the names of HYPERPARAMETERS.
 Schedules = Mapping[str, Schedule]
@@ -35,6 +36,26 @@ ANY_LENGTH = RunLength(100, None)
 def given_schedules(**schedules: Schedule | None) -> dict[str, Schedule]:
     """Return those of the schedules that are not None, by name."""
     return {name: schedule for name, schedule in schedules.items() if schedule is not None}
+
+
+def checked_schedules(lr: Any, momentum: Any) -> Schedules:
+    """Return the schedules that a user gives for an lr and a momentum, or as a Policy.
+
+    Raises:
+        TypeError: neither schedules nor a Policy, or a Policy and a momentum.
+        ValueError: none, or a value out of range.
+    """
+    if isinstance(lr, Policy) and momentum is not None:
+        raise TypeError(
+            f"momentum must be part of the Policy, got a Policy of {', '.join(lr)} and a momentum "
+            "(Policy(**policy, momentum=...))"
+        )
+    given = lr if isinstance(lr, Policy) else given_schedules(lr=lr, momentum=momentum)
+    if not given:
+        raise ValueError("lr or momentum must be given, got neither")
+    for name, schedule in given.items():
+        hyperparameter(name).check_schedule(schedule)
+    return dict(given)
 
 
 def held(schedules: Schedules, total_steps: int | None = None) -> dict[str, Schedule]:

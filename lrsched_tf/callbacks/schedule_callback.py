@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
-from lrsched import Schedule
+from lrsched import Policy, Schedule
 from lrsched._validate import check_bool, check_choice
 from lrsched.rewind.restore_on_exit import DeferredInterrupt
-from lrsched_tf.callbacks.hooks import SubclassHooks, needed
-from lrsched_tf.callbacks.recipe import FitLength, Recipe, RunLength, Schedules, given_schedules
+from lrsched_tf.callbacks.hooks import needed
+from lrsched_tf.callbacks.recipe import FitLength, Recipe, RunLength, Schedules, checked_schedules
+from lrsched_tf.callbacks.run_schedules import RunSchedules
 from lrsched_tf.callbacks.run_warnings import RunWarnings
+from lrsched_tf.callbacks.values import values_at
 from lrsched_tf.compiled.installation import (
     NO_UPDATE,
     Installation,
@@ -22,7 +23,6 @@ from lrsched_tf.compiled.installation import (
     check_unscheduled_in_fit,
 )
 from lrsched_tf.compiled.optimizers import (
-    HYPERPARAMETERS,
     OwnRates,
     leaf_optimizers,
     naming_others,
@@ -33,25 +33,25 @@ from lrsched_tf.compiled.step_counter import StepCounter
 from lrsched_tf.fit_guard import clean_up_fit
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
+    pass
 
 COUNTS = ("updates", "batches")
 
 
-class ScheduleCallback(SubclassHooks):
-    """Drives the learning rate, and the momentum, of `model.fit` by schedules.
+class ScheduleCallback(RunSchedules):
+    """Drives the hyper-parameters of `model.fit` by schedules: the learning rate and any others.
 
-    Both are computed inside the compiled step from the optimizer's own counter, so each update
+    All are computed inside the compiled step from the optimizer's own counter, so each update
     gets its exact value, also with `jit_compile` and `steps_per_execution`, and nothing waits for
-    the host. The optimizer keeps its own lr and momentum, in saved models too, and trains with
-    them again after `fit`; only its `learning_rate` shows that of the last update meanwhile.
+    the host. The optimizer keeps its own numbers, in saved models too, and trains with them again
+    after `fit`; only its `learning_rate` shows that of the last update meanwhile.
 
-    `logs`, and so `History`, get `learning_rate` and `momentum` of the last update of each epoch.
-    Put this callback before those that read `logs`, such as CSVLogger.
+    `logs`, and so `History`, get `learning_rate`, `momentum` and others of the last update of each
+    epoch. Put this callback before those that read `logs`, such as CSVLogger.
 
     Args:
-        lr: Schedule of the learning rate; None leaves it alone.
+        lr: Schedule of the learning rate, or None to leave it alone; or a Policy: `momentum` (or
+            `beta_1`), `beta_2`, `weight_decay`, `eps`, and numbers of an optimizer by their names.
         momentum: Schedule of `momentum` (SGD, RMSprop, Muon) or `beta_1` (the Adam family, Lion),
             with values in [0, 1); None leaves it alone.
         restart: Each `fit` starts at step 0, or with `initial_epoch` at the step where that epoch
@@ -60,17 +60,17 @@ class ScheduleCallback(SubclassHooks):
         count: With gradient accumulation, whether steps of the schedule are "updates" or
             "batches".
         steps_per_epoch: Batches per epoch, for data of unknown length; None takes them from `fit`.
-        log_batches: Put `learning_rate` and `momentum` into the `logs` of every batch as well.
-            Updates that loss scaling skips are counted in these, for want of a look at the device.
+        log_batches: Put the values into the `logs` of every batch as well. Updates that loss
+            scaling skips are counted in these, for want of a look at the device.
         optimizer: To drive, or a list of them, where `train_step` updates others than the one that
             the model is compiled with; None stands for that one.
 
     Raises:
-        TypeError: an argument of the wrong kind.
-        ValueError: neither `lr` nor `momentum`, a momentum outside [0, 1), or an unknown `count`.
-            From `fit`: an optimizer without momentum although one was given, a second schedule
-            for the same optimizer, a `steps_per_epoch` that `fit` contradicts, or a `train_step`
-            that leaves the update to a `tf.function`.
+        TypeError: an argument of the wrong kind, or a Policy and a momentum.
+        ValueError: neither `lr` nor `momentum`, a value out of range, or an unknown `count`.
+            From `fit`: an optimizer that lacks one of the hyper-parameters, or does not read it in
+            its updates; a second schedule for the same optimizer, a `steps_per_epoch` that `fit`
+            contradicts, or a `train_step` that leaves the update to a `tf.function`.
 
     Example:
         >>> warmup = lrsched.linear(0.0, 1e-3, 500).then(lrsched.cosine(1e-3, 0.0, 9500))
@@ -79,7 +79,7 @@ class ScheduleCallback(SubclassHooks):
 
     def __init__(
         self,
-        lr: Schedule | None = None,
+        lr: Schedule | Policy | None = None,
         momentum: Schedule | None = None,
         *,
         restart: bool = True,
@@ -88,13 +88,8 @@ class ScheduleCallback(SubclassHooks):
         log_batches: bool = False,
         optimizer: Any = None,
     ) -> None:
-        schedules = given_schedules(lr=lr, momentum=momentum)
-        if not schedules:
-            raise ValueError("lr or momentum must be given, got neither")
-        for name, schedule in schedules.items():
-            HYPERPARAMETERS[name].check_schedule(schedule)
         self._configure(
-            schedules,
+            checked_schedules(lr, momentum),
             restart=restart,
             count=count,
             steps_per_epoch=steps_per_epoch,
@@ -144,36 +139,11 @@ class ScheduleCallback(SubclassHooks):
 
     def _reset(self) -> None:
         self._installation: Installation | None = None
+        self._is_in_loop, self._end = False, None
         self._epoch: int | None = None
         self._first_step: int | None = None
         self._step = self._batches = self._batches_of_epoch = 0
         self._warnings = RunWarnings(type(self).__name__)
-
-    @property
-    def lr(self) -> Schedule | None:
-        """Schedule of the learning rate; None leaves it alone.
-
-        Raises:
-            AttributeError: its length is that of a `fit`, which has not begun.
-        """
-        return self._schedule_of("lr")
-
-    @property
-    def momentum(self) -> Schedule | None:
-        """Schedule of the momentum; None leaves it alone.
-
-        Raises:
-            AttributeError: its length is that of a `fit`, which has not begun.
-        """
-        return self._schedule_of("momentum")
-
-    def _schedule_of(self, name: str) -> Schedule | None:
-        if not self._schedules:
-            raise AttributeError(
-                f"{type(self).__name__} must know the length of fit to have a schedule of {name}, "
-                "got none before fit"
-            )
-        return self._schedules.get(name)
 
     @needed
     def on_train_begin(self, logs: Any = None) -> None:
@@ -224,6 +194,7 @@ class ScheduleCallback(SubclassHooks):
         counter, end = self._counters[0], None
         if steps is not None and epochs is not None:
             end = counter.step_at(counter.batches() + (epochs - epoch) * steps)
+        self._end = end
         if self._recipe is not None:
             length = RunLength(end, steps and steps / counter.batches_per_step)
             self._schedules = self._length.schedules(self._recipe, length)
@@ -284,6 +255,7 @@ class ScheduleCallback(SubclassHooks):
             remedy = other_optimizers(self.model, self._given_optimizer)
             self._warnings.warn(f"{NO_UPDATE} ({remedy})")
             return
+        installation.warn_of_unread(self._warnings.warn)
         installation.warn_of_traces_from_outside(self._warnings.warn)
         self._warnings.warn_if_shorter(self._schedules, self._step)
         if logs is not None:
@@ -299,11 +271,7 @@ class ScheduleCallback(SubclassHooks):
 
     def _values(self, batches: int) -> dict[str, float]:
         """Return the values of the batch before which the optimizer had counted so many."""
-        step = max(self._counters[0].step_at(batches), 0)
-        return {
-            HYPERPARAMETERS[name].log_name: schedule(step)
-            for name, schedule in self._schedules.items()
-        }
+        return values_at(self._schedules, max(self._counters[0].step_at(batches), 0))
 
     @needed
     def on_train_end(self, logs: Any = None) -> None:
@@ -344,51 +312,16 @@ class ScheduleCallback(SubclassHooks):
         clean_up_fit(owner)
         self._begin(model)
         check_unscheduled(self._optimizers)
-        installation = self._install(owner, epoch=0)
+        self._installation = installation = self._install(owner, epoch=0)
+        self._is_in_loop = True
         try:
             with installation.apart():
                 yield self
         finally:
             self._count(installation)
-            installation.remove()
+            self.remove()
+        installation.warn_of_unread(self._warnings.warn)
         installation.warn_of_traces_from_outside(self._warnings.warn)
-
-    @property
-    def history(self) -> dict[str, NDArray[Any]]:
-        """The values of the updates of the last `fit`, up to the end of its last whole epoch.
-
-        "step", "learning_rate" and "momentum", each of shape [updates]; those that are scheduled.
-        """
-        steps = np.arange(self._first_step or 0, self._step)
-        values = {
-            HYPERPARAMETERS[name].log_name: schedule(steps)
-            for name, schedule in self._schedules.items()
-        }
-        return {"step": steps, **values}
-
-    def plot(self, ax: Axes | None = None, *, num_steps: int | None = None) -> Axes:
-        """Draw the lr on the left axis and the momentum on the right.
-
-        Args:
-            ax: Matplotlib Axes to draw on; None makes a figure. Nothing is shown.
-            num_steps: How many steps; None stands for the length of the schedule, or for the
-                updates made where it is endless.
-
-        Raises:
-            ValueError: the length is not known yet.
-        """
-        from lrsched.engine.plot import plot_lr_momentum
-
-        if not self._schedules:
-            raise ValueError("total_steps must be given to plot before fit, got None")
-        (name, first), *others = self._schedules.items()
-        if num_steps is None and first.total_steps is None:
-            num_steps = self._step or None
-        if name != "lr":
-            return first.plot(ax, num_steps=num_steps, label=name)
-        left = first.values(num_steps)
-        right = [schedule.values(len(left)) for _, schedule in others]
-        return plot_lr_momentum(left, right[0] if right else None, ax)
 
     def _restore_lrs(self) -> bool:
         """Restore the user's learning rates; returns whether something else had set them."""

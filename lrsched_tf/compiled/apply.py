@@ -12,40 +12,22 @@ than before, so configs, checkpoints and saved models stay what they were; only 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from lrsched import Schedule
-from lrsched_tf.compiled.ops import KerasOps, float_type, lookup
-from lrsched_tf.compiled.optimizers import HYPERPARAMETERS
+from lrsched_tf.compiled.hyperparameters import hyperparameter
+from lrsched_tf.compiled.ops import CompiledSchedule
 from lrsched_tf.compiled.step_counter import StepCounter
-from lrsched_tf.compiled.traced_values import traced_value
+from lrsched_tf.compiled.traced_values import TracedValue, traced_value
 from lrsched_tf.patch import patch_methods
 
-# A longer schedule is computed rather than looked up: 16 MiB of float32.
-MAX_TABLE = 2**22
-
-
-def compiled(schedule: Schedule | NDArray[np.float64]) -> Callable[[Any], Any]:
-    """Return a schedule, or its values, as a function of an integer tensor, for use in a step.
-
-    A schedule that does not repeat is written out to its last knot, after which it holds: one
-    lookup is faster than its segments wherever a step is not compiled as a whole. The table is
-    made here, outside of any trace, since a constant inside of one would be copied at every step.
-    """
-    if isinstance(schedule, Schedule):
-        last = schedule.holds_from
-        if last is None or last >= MAX_TABLE:
-            return functools.partial(schedule.evaluate_in, KerasOps)
-        schedule = schedule.values(last + 1)
-    last = len(schedule) - 1
-    table = ops.convert_to_tensor(schedule.astype(float_type()))
-    return lambda step: lookup(table, ops.minimum(step, last))
+if keras.backend.backend() == "torch":
+    import torch
 
 
 class ScheduledApply:
@@ -55,6 +37,11 @@ class ScheduledApply:
         counter: Of the optimizer.
         schedules: As for `Installation`.
         check: Called before each update, or the tracing of one.
+        check_read: Called after it, unless that builds the optimizer or `torch.compile` traces it.
+
+    Attributes:
+        kind: Of the optimizer, in messages.
+        has_updated: Whether such a call, or its tracing, has gone through a whole update.
 
     Raises:
         ValueError: the optimizer lacks a hyper-parameter of these; nothing has changed.
@@ -65,33 +52,82 @@ class ScheduledApply:
         counter: StepCounter,
         schedules: Mapping[str, Schedule | NDArray[np.float64]],
         check: Callable[[], object],
+        check_read: Callable[[], object],
     ) -> None:
         self._counter, self._optimizer = counter, counter.optimizer
-        self._check = check
+        self._check, self._check_read = check, check_read
         self._apply = self._optimizer.apply
-        self._values = [
-            traced_value(HYPERPARAMETERS[name], counter, compiled(schedule))
-            for name, schedule in schedules.items()
-        ]
-        self._outside = {
-            name: held for value in self._values for name, held in value.outside.items()
+        self._values: dict[str, TracedValue] = {
+            name: traced_value(hyperparameter(name), counter, CompiledSchedule(given), schedules)
+            for name, given in schedules.items()
         }
+        self._outside = {
+            name: held for value in self._values.values() for name, held in value.outside.items()
+        }
+        self.kind, self.has_updated = type(self._optimizer).__name__, False
+        self._calls, self._first = 0, counter.batches()
 
     def __call__(self, grads: Any, trainable_variables: Any = None) -> Any:
         self._check()
+        was_built = self._optimizer.built
+        if not was_built and trainable_variables is not None:
+            trainable_variables = self._build(trainable_variables)
         attributes, step = self._optimizer.__dict__, self._counter.traced()
         try:
-            for value in self._values:
+            for value in self._values.values():
                 attributes.update(value.at(step))
-            return self._apply(grads, trainable_variables)
+            result = self._apply(grads, trainable_variables)
         finally:
             # Known values, not ones read above: the replicas of a tf.distribute strategy run
             # this in turns, and the second would read what the first has set.
             attributes.update(self._outside)
+        # An error here would leave variables without values that TensorFlow has just traced, and
+        # PyTorch would compile a step anew for each count.
+        if grads and was_built and not _is_compiled_by_torch():
+            self._calls += 1
+            steps = self._optimizer.gradient_accumulation_steps or 1
+            self.has_updated |= self._calls >= steps or self._is_whole()
+            self._check_read()
+        return result
+
+    def _build(self, variables: Iterable[Any]) -> list[Any]:
+        """Build the optimizer as its `apply` does, but with the user's numbers."""
+        variables = list(variables)
+        with keras.name_scope(self._optimizer.name, caller=self._optimizer):
+            self._optimizer.build(variables)
+        self._optimizer.built = True
+        return variables
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether the optimizer has counted a whole update, of whatever kind."""
+        batches = self._counter.batches() - self._first
+        return batches >= (self._optimizer.gradient_accumulation_steps or 1)
+
+    def _is_whole(self) -> bool:
+        """Tell whether each call goes through all of an update, where gradients accumulate too."""
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow
+
+            return not bool(tensorflow.executing_eagerly())
+        return bool(keras.backend.backend() == "jax")
+
+    def unread(self) -> set[str]:
+        """Return the hyper-parameters that no update, or tracing of one, has read."""
+        return {name for name, value in self._values.items() if not value.is_read}
+
+    def change(self, schedules: Mapping[str, CompiledSchedule]) -> None:
+        """Take other schedules of the same names, for what is traced from now on."""
+        for name, schedule in schedules.items():
+            self._values[name].schedule = schedule
 
     def install(self) -> Callable[[], None]:
         """Replace the methods of the optimizer; returns what restores them."""
         methods: dict[str, Callable[..., Any]] = {"apply": self}
-        for value in self._values:
+        for value in self._values.values():
             methods |= value.methods
         return patch_methods(self._optimizer, methods)
+
+
+def _is_compiled_by_torch() -> bool:
+    return keras.backend.backend() == "torch" and torch.compiler.is_compiling()

@@ -64,6 +64,13 @@ class InnerTraces:
         """Return a context for a loop of the user's, whose steps the user compiles."""
         return nullcontext()
 
+    def renew(self) -> bool:
+        """Keep what is traced from now on apart from what was traced before.
+
+        Returns whether there are traces by the user of before that go on to be used as they are.
+        """
+        return False
+
     def updates(self) -> int:
         """Return the number of updates, of all the optimizers together, since this was made."""
         counts = zip(self._counters, self._first, strict=True)
@@ -81,6 +88,10 @@ class InnerTraces:
     def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap the training step."""
         return step
+
+    def around_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the training function, which calls the step."""
+        return function
 
     def check_update(self) -> None:
         """Check an update, or the tracing of one, before it begins.
@@ -102,12 +113,8 @@ class TracesOfTensorFlow(InnerTraces):
         # no other sign than that the optimizer counts more of them.
         self._made_here, self._counts_all = 0, False
         with tensorflow.init_scope():
-            self._made = tensorflow.Variable(
-                0,
-                trainable=False,
-                dtype="int64",
-                aggregation=tensorflow.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+            self._made = self._counter_from(0)
+        self._is_compiled_by_user = False
         # Of the steps that run now, one in each thread of a tf.distribute strategy.
         self._graphs: list[Any] = []
 
@@ -135,6 +142,24 @@ class TracesOfTensorFlow(InnerTraces):
                 self._made_here += 1
             else:
                 self._made.assign_add(1)
+                self._is_compiled_by_user |= not self._graphs
+
+    @staticmethod
+    def _counter_from(count: int) -> Any:
+        import tensorflow
+
+        return tensorflow.Variable(
+            count,
+            trainable=False,
+            dtype="int64",
+            aggregation=tensorflow.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def renew(self) -> bool:
+        # Traces of before go on to count in the variable of before.
+        self._made = self._counter_from(int(self._made.numpy()))
+        kept, self._is_compiled_by_user = self._is_compiled_by_user, False
+        return kept
 
     def apart(self) -> AbstractContextManager[object]:
         self._counts_all = True
@@ -181,6 +206,10 @@ class TracesOfJax(InnerTraces):
 
         return apart
 
+    def renew(self) -> bool:
+        self._key = object()
+        return False
+
     def apart(self) -> AbstractContextManager[object]:
         # Steps that were compiled before are traced anew in it.
         context: AbstractContextManager[object]
@@ -188,15 +217,22 @@ class TracesOfJax(InnerTraces):
         return context
 
     def _watch(self, step: Callable[[Any, Any], Any], state: Any, data: Any) -> Any:
-        try:
-            logs, after = step(state, data)
-            if not self._reached and _differ(state[2], after[2]):
-                raise _refusal("jax.jit")
-        except BaseException:
-            # Keras has emptied the variables, and an error in a first step leaves them so.
-            self._model._jax_state = dict(zip(STATE, state, strict=True))
-            raise
+        logs, after = step(state, data)
+        if not self._reached and _differ(state[2], after[2]):
+            raise _refusal("jax.jit")
         return logs, after
+
+    def around_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def kept(state: Any, data: Any) -> Any:
+            try:
+                return function(state, data)
+            except BaseException:
+                # Keras has emptied the variables, and an error in a first step leaves them so.
+                if not any(value.is_deleted() for value in jax.tree.leaves(state)):
+                    self._model._jax_state = dict(zip(STATE, state, strict=True))
+                raise
+
+        return kept
 
     def check_update(self) -> None:
         self._reached = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lrsched import Schedule
 from lrsched_tf.compiled.apply import ScheduledApply
 from lrsched_tf.compiled.inner_traces import check_train_step, inner_traces
+from lrsched_tf.compiled.ops import CompiledSchedule
 from lrsched_tf.compiled.step_counter import StepCounter
 from lrsched_tf.fit_guard import FitGuard, clean_up_fit, guard_of
 from lrsched_tf.patch import patch_methods
@@ -87,10 +88,14 @@ class Installation:
         self._guard: FitGuard | None = None
         self._has_warned = False
         self._traces = traces = inner_traces(model, counters)
-        check = traces.check_update
-        applies = [ScheduledApply(c, schedules, check) for c in counters]
+        self._applies = [
+            ScheduledApply(counter, schedules, traces.check_update, self._check_read)
+            for counter in counters
+        ]
+        self._has_checked_read = False
+        self._loop = ExitStack()
         self._counters, self._model = counters, model
-        self._ends = [apply.install() for apply in applies]
+        self._ends = [apply.install() for apply in self._applies]
         if model is None:
             return
         self._make_train_function = model.make_train_function
@@ -126,7 +131,34 @@ class Installation:
 
     def apart(self) -> AbstractContextManager[object]:
         """Return a context for a loop of the user's own."""
-        return self._traces.apart()
+        self._loop.enter_context(self._traces.apart())
+        return self._loop
+
+    def change(self, schedules: Mapping[str, Schedule], warn: Callable[[str], object]) -> None:
+        """Put other schedules of the same names in place, between two steps.
+
+        The next step is traced anew. Steps that the user compiles are, too, on JAX and PyTorch;
+        on TensorFlow a loop that has some is warned of.
+        """
+        compiled = {name: CompiledSchedule(schedule) for name, schedule in schedules.items()}
+        for apply in self._applies:
+            apply.change(compiled)
+        is_in_loop = self._guard is None
+        if is_in_loop:
+            self._loop.close()
+        if self._traces.renew():
+            warn(
+                "the change of schedule is not in steps that tf.function has compiled before "
+                "(define the tf.function of the loop anew after the change)"
+            )
+        if is_in_loop:
+            self._loop.enter_context(self._traces.apart())
+        if self._model is None:
+            return
+        if is_in_loop:
+            self.retrace()
+        else:  # past whatever else guards the same fit, which has to guard the new step too
+            self._model.make_train_function(force=True)
 
     def warn_of_traces_from_outside(self, warn: Callable[[str], object]) -> None:
         """Warn where a loop of the user's own has made updates without the schedules."""
@@ -146,6 +178,55 @@ class Installation:
                 "of applied_to)"
             )
 
+    def check_counts(self, change: str) -> None:
+        """Check that the optimizers count the updates that are made, for a change of schedule.
+
+        Raises:
+            RuntimeError: they do not, as far as it shows.
+        """
+        if self._traces.is_reached and not self._traces.updates():
+            raise RuntimeError(
+                f"{change} must be told the step by the optimizer, got one that has counted no "
+                "update (assign the results of stateless_apply to optimizer.variables first)"
+            )
+
+    def _check_read(self) -> None:
+        """Check that updates read what is scheduled, as soon as each optimizer has made one.
+
+        Raises:
+            ValueError: none of them does.
+        """
+        if self._has_checked_read or not all(apply.has_updated for apply in self._applies):
+            return
+        self._has_checked_read = True
+        message = self._unread(self._applies)
+        if message:
+            raise ValueError(message)
+
+    def warn_of_unread(self, warn: Callable[[str], object]) -> None:
+        """Warn where the updates so far read nothing of what is scheduled.
+
+        Of optimizers some of which make none, and in steps that `torch.compile` traces, there was
+        no such check.
+        """
+        if self._has_checked_read or not self._traces.is_reached:
+            return
+        reached = [apply for apply in self._applies if apply.has_counted]
+        message = self._unread(reached) if reached else ""
+        if message:
+            warn(message)
+
+    @staticmethod
+    def _unread(applies: list[ScheduledApply]) -> str:
+        names = sorted(set.intersection(*(apply.unread() for apply in applies)))
+        if not names:
+            return ""
+        kinds = sorted({apply.kind for apply in applies})
+        return (
+            f"optimizer must read {' and '.join(names)} in its updates to have a schedule of it, "
+            f"got {' and '.join(kinds)}, which does not (pass a policy without it)"
+        )
+
     def batches(self) -> int:
         """Read the number of batches that the optimizer has counted from the device."""
         # A part of a MultiOptimizer that owns no weights never counts. Others in a list may have
@@ -155,15 +236,12 @@ class Installation:
 
     def retrace(self) -> None:
         """Trace the next step anew, with the schedules in it."""
-        if keras.backend.backend() != "jax":
-            self._make_train_function(force=True)
-            return
         # jax.jit finds traces by the equality of functions, and bound methods are equal: without
         # an identity of its own the step would run a trace from before the schedules came in.
-        restore = patch_methods(
-            self._model, {"train_step": functools.partial(self._model.train_step)}
-        )
+        step = {"train_step": functools.partial(self._model.train_step)}
+        restore = patch_methods(self._model, step if keras.backend.backend() == "jax" else {})
         try:
             self._make_train_function(force=True)
         finally:
             restore()
+        self._model.train_function = self._traces.around_function(self._model.train_function)

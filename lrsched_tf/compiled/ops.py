@@ -1,13 +1,19 @@
-"""What `keras.ops` gives to schedules: a namespace for the core's evaluator, and a lookup."""
+"""Schedules on `keras.ops`: a namespace for the core's evaluator, a lookup, and the two in one."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
+
+from lrsched import Schedule
+
+# A longer schedule is computed rather than looked up: 16 MiB of float32.
+MAX_TABLE = 2**22
 
 
 def float_type() -> str:
@@ -61,3 +67,43 @@ def lookup(table: Any, index: Any) -> Any:
         # As fast as `take`, which breaks a compiled graph in two, as an index in brackets does.
         return table.index_select(0, index).reshape(())
     return ops.take(table, index)
+
+
+class CompiledSchedule:
+    """A schedule, or its values, as a function of an integer tensor, for use in a step.
+
+    A schedule that does not repeat is written out to its last knot, after which it holds: one
+    lookup is faster than its segments wherever a step is not compiled as a whole. The table is
+    made here, outside of any trace, since a constant inside of one would be copied at every step.
+
+    Attributes:
+        bounds: Between which all the values are.
+        table: The values; None where each is computed.
+    """
+
+    def __init__(self, schedule: Schedule | NDArray[np.float64]) -> None:
+        self.bounds = _bounds(schedule)
+        self._schedule: Any = schedule
+        self.table: Any = None
+        if isinstance(schedule, Schedule):
+            last = schedule.holds_from
+            if last is None or last >= MAX_TABLE:
+                return
+            schedule = schedule.values(last + 1)
+        self._last = len(schedule) - 1
+        self.table = ops.convert_to_tensor(schedule.astype(float_type()))
+
+    def __call__(self, step: Any) -> Any:
+        if self.table is None:
+            return self._schedule.evaluate_in(KerasOps, step)
+        return lookup(self.table, ops.minimum(step, self._last))
+
+
+def _bounds(schedule: Schedule | NDArray[np.float64]) -> tuple[float, float]:
+    if not isinstance(schedule, Schedule):
+        return float(schedule.min()), float(schedule.max())
+    if schedule.gamma > 1:
+        return -math.inf, math.inf
+    values = [v for segment in schedule.segments for v in (segment.start_value, segment.end_value)]
+    values += [schedule.floor] if schedule.gamma < 1 else []
+    return min(values), max(values)

@@ -1,109 +1,15 @@
-"""The optimizers of a compiled model, and where they keep their hyper-parameters."""
+"""The optimizers of a compiled model, and the learning rates that they hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
 from lrsched import Schedule
-from lrsched._validate import check_momentum, check_real, check_type
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_positive_float(value: Any) -> bool:
-    return isinstance(value, float) and value > 0
-
-
-@dataclass(frozen=True)
-class HyperParameter:
-    """A number of optimizers that a schedule can drive: a row of `HYPERPARAMETERS`.
-
-    Attributes:
-        name: In the arguments of this package, and in messages.
-        log_name: In the `logs` and the history of a training.
-        attributes: Of optimizers, which keep it; a schedule drives all that are in use. An update
-            is traced with a scalar of the step in their place.
-        getter: The method that an optimizer reads it with, where it does not read the attribute.
-            An update is traced with another method in its place.
-        is_in_use: Whether an optimizer makes use of an attribute that has this value.
-        wanted: What an optimizer must have, in messages; "" for a number of that name.
-        remedy: An argument that gives it to an optimizer which has the first of the attributes.
-        check: Returns a value of a schedule, or raises.
-        example: A schedule of it, in messages.
-    """
-
-    name: str
-    log_name: str
-    attributes: tuple[str, ...]
-    getter: str | None = None
-    is_in_use: Callable[[Any], bool] = _is_number
-    wanted: str = ""
-    remedy: str = ""
-    check: Callable[[str, Any], float] = check_real
-    example: str = "lrsched.one_cycle(...)"
-
-    def numbers_in_use(self, optimizer: Any) -> dict[str, float]:
-        """Read the attributes of an optimizer that are in use, by name; there may be none."""
-        held: dict[str, Any] = {name: getattr(optimizer, name, None) for name in self.attributes}
-        return {name: value for name, value in held.items() if self.is_in_use(value)}
-
-    def numbers(self, optimizer: Any) -> dict[str, float]:
-        """Read the attributes of an optimizer that are in use, by name.
-
-        Raises:
-            ValueError: there is none.
-        """
-        numbers = self.numbers_in_use(optimizer)
-        if numbers:
-            return numbers
-        name = type(optimizer).__name__
-        wanted = self.wanted or f"a number for {self.name}"
-        remedy = f"pass {self.name}=None"
-        if self.remedy and getattr(optimizer, self.attributes[0], None) is not None:
-            remedy = f"compile with {name}({self.remedy}), or {remedy}"
-        raise ValueError(f"optimizer must have {wanted} to schedule, got {name} ({remedy})")
-
-    def check_schedule(self, schedule: Any) -> None:
-        """Check the type of a schedule, and the values between which it moves.
-
-        Raises:
-            TypeError: it is not a Schedule.
-            ValueError: a value is out of range.
-        """
-        check_type(self.name, schedule, Schedule, f"for example {self.example}")
-        for segment in schedule.segments:
-            self.check(self.name, segment.start_value)
-            self.check(self.name, segment.end_value)
-
-
-HYPERPARAMETERS = {
-    row.name: row
-    for row in (
-        HyperParameter(
-            "lr", "learning_rate", ("_learning_rate",), getter="_get_current_learning_rate"
-        ),
-        HyperParameter(
-            "momentum",
-            "momentum",
-            # Muon has one for each of its two rules.
-            ("momentum", "beta_1", "adam_beta_1"),
-            # One of 0 means that the optimizer keeps no moving average.
-            is_in_use=_is_positive_float,
-            wanted="a momentum > 0",
-            remedy="momentum=0.9",
-            check=check_momentum,
-            example="lrsched.one_cycle_momentum(...)",
-        ),
-    )
-}
 
 
 def check_keras_3(given: Any) -> None:

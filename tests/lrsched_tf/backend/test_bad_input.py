@@ -68,7 +68,7 @@ LONG = partial(OneCycle, steps_per_epoch=1000)
     [
         (keras.optimizers.SGD, [OneCycle], r"SGD \(compile with SGD\(momentum=0.9\)"),
         (keras.optimizers.RMSprop, [OneCycle], r"compile with RMSprop\(momentum=0.9"),
-        (keras.optimizers.Adafactor, [OneCycle], r"Adafactor \(pass momentum=None\)"),
+        (keras.optimizers.Adafactor, [OneCycle], r"Adafactor \(pass momentum=None, or a pol"),
         (keras.optimizers.Adam, [OneCycle, OneCycle], "one schedule for the optimizer, got a sec"),
         (keras.optimizers.Adam, [LRFinder, OneCycle], "one schedule for the optimizer, got a sec"),
         (keras.optimizers.Adam, [LONG], "that of fit, got 1000 where fit makes 32 steps"),

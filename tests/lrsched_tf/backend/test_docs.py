@@ -67,3 +67,11 @@ def test_the_cyclical_example_tells_the_values(capsys):
     callback = example("cyclical")()
     assert len(callback.history["step"]) == 8 * 45
     assert "beta_1 was lowest: 0.85" in capsys.readouterr().out
+
+
+def test_the_policy_of_the_example_cools_down_and_stops(capsys):
+    callback = example("policy")()
+    steps, total = len(callback.history["step"]), callback.policy.total_steps
+    assert steps == total < 30 * 45
+    assert callback.history["learning_rate"][-1] == 0.0
+    assert f"{total} updates, the last with an lr of 0" in capsys.readouterr().out

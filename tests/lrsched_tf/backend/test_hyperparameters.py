@@ -7,7 +7,7 @@ from keras import ops
 
 import lrsched
 from lrsched_tf import ScheduleCallback
-from lrsched_tf.compiled.optimizers import HYPERPARAMETERS, HyperParameter
+from lrsched_tf.compiled.hyperparameters import HYPERPARAMETERS, HyperParameter
 from tests.lrsched_tf.backend.scheduling import BACKEND_MODES, LRS, MAX_LR, MODES, STEPS
 
 SHIFT = lrsched.linear(0.1, 1.5, STEPS)

@@ -9,6 +9,7 @@ from keras import ops
 
 from lrsched_tf import CyclicalLR, LRFinder, OneCycle, ScheduleCallback, fit_one_cycle, lr_find
 from tests.lrsched_tf.backend.conftest import BATCH
+from tests.lrsched_tf.backend.custom_steps import update
 from tests.lrsched_tf.backend.scheduling import MAX_LR, sgd
 
 BACKEND = keras.backend.backend()
@@ -16,13 +17,6 @@ in_a_fit = pytest.mark.skipif(
     BACKEND == "jax", reason="a step of JAX has no state of other optimizers than that of compile"
 )
 SWEEP = {"num_steps": 20, "end_lr": 0.1, "stop_factor": None}
-
-
-def gradients_of(model, x, y):
-    """Of the mean squared error of a dense layer, by hand: for any backend."""
-    x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
-    error = (model(x) - y) * (2.0 / (x.shape[0] * 2))
-    return [ops.matmul(ops.transpose(x), error), ops.sum(error, axis=0)]
 
 
 class Guided(keras.Sequential):
@@ -36,25 +30,6 @@ class Guided(keras.Sequential):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         update(self, x, y, self.own_optimizer, *self._rest)
         return {"loss": ops.mean(ops.square(self(x) - y))}
-
-
-def update(model, x, y, *optimizers):
-    """One optimizer for both weights, or one for each of them."""
-    if BACKEND == "torch":
-        import torch
-
-        with torch.no_grad():
-            apply(optimizers, gradients_of(model, x, y), model.trainable_variables)
-    else:
-        apply(optimizers, gradients_of(model, x, y), model.trainable_variables)
-
-
-def apply(optimizers, gradients, weights):
-    if len(optimizers) == 1:
-        optimizers[0].apply(gradients, weights)
-        return
-    for optimizer, gradient, weight in zip(optimizers, gradients, weights, strict=True):
-        optimizer.apply([gradient], [weight])
 
 
 def guided(problem, *own):
@@ -103,6 +78,30 @@ def test_each_may_have_a_schedule_of_its_own(problem, same_weights):
     expected, own = plain(problem), (sgd(), sgd())
     first, second = callbacks(own)
     with first.applied_to(expected), second.applied_to(expected):
+        for x, y in problem.batches():
+            update(expected, x, y, *own)
+    same_weights(model, expected.get_weights())
+
+
+@in_a_fit
+def test_each_may_change_its_mind(problem, same_weights):
+    own = sgd(), sgd()
+    model = guided(problem, *own)
+    first = OneCycle(MAX_LR, total_steps=64, optimizer=own[0])
+    second = CyclicalLR(1e-3, MAX_LR, step_size=10, optimizer=own[1])
+    late = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: epoch and (first.cooldown(32), second.cooldown(32))
+    )
+    problem.fit(model, first, second, late)
+    assert not {"make_train_function", "train_step", "_lrsched_patches"} & vars(model).keys()
+    assert first.policy.total_steps == second.policy.total_steps == 64
+
+    expected, own = plain(problem), (sgd(), sgd())
+    one, other = (
+        ScheduleCallback(each.policy, optimizer=optimizer)
+        for each, optimizer in zip((first, second), own, strict=True)
+    )
+    with one.applied_to(expected), other.applied_to(expected):
         for x, y in problem.batches():
             update(expected, x, y, *own)
     same_weights(model, expected.get_weights())

@@ -1,7 +1,6 @@
 """KerasSchedule: the core's values inside the graph, and its way through a saved model."""
 
 import dataclasses
-import functools
 
 import keras
 import numpy as np
@@ -10,7 +9,7 @@ from keras import ops
 
 import lrsched
 from lrsched_tf import KerasSchedule
-from lrsched_tf.compiled.apply import compiled
+from lrsched_tf.compiled.ops import CompiledSchedule
 from tests.lrsched_tf.backend.scheduling import MAX_LR, STEPS
 
 TOTAL = 100_000
@@ -74,12 +73,12 @@ def test_knots_beyond_int32_and_many_pieces_are_right(core, dtype):
 
 def test_a_schedule_without_a_loop_is_a_table_in_a_step():
     """Also without total_steps, so that a thousand pieces cost no more than a few."""
-    of = compiled(MANY_PIECES)
-    assert not isinstance(of, functools.partial)
+    of = CompiledSchedule(MANY_PIECES)
+    assert of.table is not None
     for step in (0, 55, 10_000, 10**6):
         value = ops.convert_to_numpy(of(ops.convert_to_tensor(step)))
         np.testing.assert_allclose(value, MANY_PIECES(step), rtol=1e-6)
-    assert isinstance(compiled(BOTH), functools.partial)
+    assert CompiledSchedule(BOTH).table is None
 
 
 @pytest.mark.parametrize("step", [7, np.int64(7), np.array([3, 7])])

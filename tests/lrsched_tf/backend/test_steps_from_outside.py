@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from lrsched_tf import LRFinder, OneCycle
+from tests.lrsched_tf.backend.custom_steps import compiled_step, update
 from tests.lrsched_tf.backend.scheduling import LRS, MAX_LR, assert_ordinary, sgd
-from tests.lrsched_tf.backend.test_own_optimizers import update
 
 BACKEND = keras.backend.backend()
 on = {
@@ -19,12 +19,6 @@ OUTSIDE = "updates were made by a step that had been compiled before the schedul
 
 def files_of(warned):
     return [w.filename for w in warned if OUTSIDE in str(w.message)]
-
-
-def compiled_step(model):
-    import tensorflow
-
-    return tensorflow.function(lambda x, y: update(model, x, y, model.optimizer))
 
 
 def one_cycle():
