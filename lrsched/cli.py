@@ -14,6 +14,7 @@ from lrsched._load import load_json, load_yaml
 from lrsched._validate import shown
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
+from lrsched.experiments.command import experiment
 from lrsched.schedules.config import from_config
 
 # More values than this are a mistake in the arguments.
@@ -70,6 +71,9 @@ def demo(
             console.print(f"plot: {demonstration.save_plot(report, out)}", soft_wrap=True)
     except (ImportError, RuntimeError) as error:
         _fail(error)
+
+
+app.command()(experiment)
 
 
 @app.command()

@@ -24,17 +24,13 @@ class Dataset:
     """
 
     name: str
+    num_classes: int
     x_train: Images
     y_train: Labels
     x_val: Images
     y_val: Labels
     box_train: Images | None = None
     box_val: Images | None = None
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes: the highest label, and one."""
-        return int(max(self.y_train.max(), self.y_val.max())) + 1
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -110,7 +106,7 @@ def split(name: str, x: Images, y: NDArray[np.integer]) -> Dataset:
     order = np.random.default_rng(0).permutation(len(x))
     val, train = order[: len(x) // 5], order[len(x) // 5 :]
     labels = y.astype(np.int64)
-    return Dataset(name, x[train], labels[train], x[val], labels[val])
+    return Dataset(name, int(labels.max()) + 1, x[train], labels[train], x[val], labels[val])
 
 
 def on_canvas(data: Dataset, scale: int = 2) -> Dataset:

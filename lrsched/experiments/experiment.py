@@ -13,7 +13,7 @@ from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.experiments.dataset import Dataset
 from lrsched.experiments.record import Results
-from lrsched.experiments.training import Setting, Training, Variant
+from lrsched.experiments.training import Loop, Setting, Training, Variant
 from lrsched.schedules import constant, one_cycle, one_cycle_momentum
 
 if TYPE_CHECKING:
@@ -115,6 +115,21 @@ def one_cycle_pair(max_lr: float, setting: Setting) -> tuple[Schedule, Schedule 
     """The 1cycle of a training, and its momentum where the optimizer has any."""
     momentum = one_cycle_momentum(setting.total_steps) if setting.optimizer.momentum else None
     return one_cycle(max_lr, setting.total_steps), momentum
+
+
+def peak_of(curve: LossCurve) -> float:
+    """The peak of a 1cycle that a range test suggests.
+
+    Raises:
+        RuntimeError: it suggests none.
+    """
+    return suggested({"range test": {0: curve}}, "range test", "one_cycle")
+
+
+def find_and_train(loop: Loop, setting: Setting, seed: int) -> Training:
+    """1cycle at the peak that a range test of the same seed suggests."""
+    cycle = one_cycle_pair(peak_of(loop.find(setting, seed)), setting)
+    return loop.train(Variant("1cycle", setting, *cycle), seed)
 
 
 def constant_or_one_cycle(setting: Setting, curves: Curves, name: str) -> list[Variant]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.experiments.dataset import Dataset
 from lrsched.experiments.experiment import (
@@ -85,12 +86,12 @@ class OptimizersVsClr(Experiment):
             for label, (name, lr) in OPTIMIZERS.items():
                 plain = replace(setting, optimizer=Optimizer(name, momentum=0.0))
                 variants.append(Variant(_name(label, kind), plain, constant(lr)))
-            base_lr, top = curves[kind][0].cyclical_range(method="ratio", ratio=RATIO)
+            base_lr, top = _bounds(curves[kind][0], kind)
             epoch = setting.total_steps // setting.epochs
             momentum = cyclical_momentum(epoch)
             for mode in MODES:
-                lr = _cycles(mode, base_lr, top, epoch, setting.total_steps)
-                variants.append(Variant(_name(f"SGD, {mode}", kind), setting, lr, momentum))
+                cycles = _cycles(mode, base_lr, top, epoch, setting.total_steps)
+                variants.append(Variant(_name(f"SGD, {mode}", kind), setting, cycles, momentum))
         return variants
 
     def table(self, results: Results) -> Table:
@@ -142,6 +143,16 @@ def _name(label: str, kind: str) -> str:
 
 def _labels() -> list[str]:
     return [*OPTIMIZERS, *(f"SGD, {mode}" for mode in MODES)]
+
+
+def _bounds(curve: LossCurve, kind: str) -> tuple[float, float]:
+    """The lr at the bottom and at the top of a cycle."""
+    found = curve.cyclical_range(method="ratio", ratio=RATIO)
+    if found.base_lr is None or found.max_lr is None:
+        raise RuntimeError(
+            f"the range test {kind!r} found no bounds: {found.reason} (pass other --data)"
+        )
+    return found.base_lr, found.max_lr
 
 
 def _cycles(mode: str, base_lr: float, top: float, epoch: int, total_steps: int) -> Schedule:

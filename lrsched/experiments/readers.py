@@ -42,7 +42,7 @@ def read(path: Path) -> Dataset:
         found = _idx_files(path)
         return _from_idx(path, found) if found else _from_folders(path)
     except BROKEN as error:
-        raise ValueError(f"{path} must hold whole files, got one that is damaged: {error}") from None
+        raise ValueError(f"{path} must hold whole files, got a damaged one: {error}") from None
 
 
 def _from_npz(path: Path) -> Dataset:
@@ -68,7 +68,8 @@ def _idx_files(folder: Path) -> list[Path] | None:
         for kind in ("images", "labels"):
             pattern = {f"{stem}-{kind}" for stem in stems}
             files = [
-                file for file in sorted(folder.iterdir())
+                file
+                for file in sorted(folder.iterdir())
                 if any(file.name.startswith(begin) for begin in pattern) and "ubyte" in file.name
             ]
             found.append(files[0] if files else folder / f"{stems[0]}-{kind}-*-ubyte")
@@ -124,7 +125,9 @@ def _image(path: Path) -> NDArray[np.uint8]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise ImportError('an image folder needs Pillow: pip install "onecycle-lr[plot]"') from error
+        raise ImportError(
+            'an image folder needs Pillow: pip install "onecycle-lr[plot]"'
+        ) from error
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
@@ -158,7 +161,7 @@ def checked(name: str, x_train: Any, y_train: Any, x_val: Any, y_val: Any) -> Da
             )
     if not 2 <= count <= MOST_CLASSES:
         raise ValueError(f"labels must be of 2 to {MOST_CLASSES} classes, got {count}")
-    return Dataset(name, train, train_labels, val, val_labels)
+    return Dataset(name, count, train, train_labels, val, val_labels)
 
 
 def _images(name: str, array: Any) -> Images:
@@ -172,10 +175,12 @@ def _images(name: str, array: Any) -> Images:
         )
     if len(array) < least:
         raise ValueError(f"{name} must hold {least} images or more, got {len(array)}")
+    images: Images
     if array.dtype == np.uint8:
-        return array.astype(np.float32) / 255
-    images = array.astype(np.float32) if array.dtype.kind == "f" else np.full(1, np.nan, np.float32)
-    if not (images.min() >= 0 and images.max() <= 1):  # NaN fails as well
+        images = np.divide(array, 255, dtype=np.float32)
+    elif array.dtype.kind == "f" and 0 <= array.min() <= array.max() <= 1:  # not so with a NaN
+        images = array.astype(np.float32)
+    else:
         raise ValueError(
             f"{name} must be bytes, or floats from 0 to 1, got {array.dtype} from {array.min()} to "
             f"{array.max()}"

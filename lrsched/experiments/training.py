@@ -103,13 +103,16 @@ class Optimizer(NamedTuple):
     weight_decay: float = 0.0
 
 
+SGD = Optimizer()
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What a range test or a training runs on."""
 
     data: Dataset
     layers: Layers
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = SGD
     batch_size: int = 64
     epochs: int = 3
     sweep_steps: int = 300
@@ -150,11 +153,14 @@ class Training:
         object.__setattr__(self, "losses", finite)
 
 
+Ways = dict[str, Callable[[Setting, int], Training]]
+
+
 class Loop(Protocol):
     """The training loop of a framework."""
 
     software: str
-    ways: Mapping[str, Callable[[Setting, int], Training]]
+    ways: Ways
 
     def find(self, setting: Setting, seed: int) -> LossCurve:
         """Run a range test on a fresh model."""

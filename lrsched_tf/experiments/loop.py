@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -11,8 +10,8 @@ import numpy as np
 
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.experiments.dataset import Dataset
-from lrsched.experiments.experiment import one_cycle_pair, peak_of
-from lrsched.experiments.training import Batches, Setting, Training, Variant, accuracy
+from lrsched.experiments.experiment import find_and_train
+from lrsched.experiments.training import Batches, Setting, Training, Variant, Ways, accuracy
 from lrsched_tf.callbacks.one_cycle_fit import fit_one_cycle
 from lrsched_tf.callbacks.schedule_callback import ScheduleCallback
 from lrsched_tf.experiments.network import network
@@ -61,7 +60,10 @@ class KerasLoop:
 
     def __init__(self) -> None:
         self.software = f"Keras {keras.__version__} ({keras.backend.backend()})"
-        self.ways: dict[str, Callable[[Setting, int], Training]] = {}
+        self.ways: Ways = {
+            "lr_find, then OneCycle": partial(find_and_train, self),
+            "fit_one_cycle": self._fit_one_cycle,
+        }
         self._pretrained = cache(self._pretrain)
 
     def find(self, setting: Setting, seed: int) -> LossCurve:
@@ -70,6 +72,19 @@ class KerasLoop:
 
     def train(self, variant: Variant, seed: int) -> Training:
         return self._run(variant, seed, self._prepared(variant.setting, seed))
+
+    def _fit_one_cycle(self, setting: Setting, seed: int) -> Training:
+        accuracies = Accuracies(setting.data)
+        history = fit_one_cycle(
+            self._prepared(setting, seed),
+            Sequence(setting, seed),
+            epochs=setting.epochs,
+            range_test={"num_steps": setting.sweep_steps},
+            verbose=0,
+            callbacks=[accuracies],
+        )
+        found: Any = history
+        return Training(history.history["loss"], accuracies.values, float(found.suggestion.lr))
 
     def _run(self, variant: Variant, seed: int, model: Any) -> Training:
         assert variant.lr is not None  # else the way that finds it is called
@@ -96,4 +111,3 @@ class KerasLoop:
         model = self._prepared(variant.setting, seed)
         self._run(variant, seed, model)
         return model.get_weights()
-

@@ -12,8 +12,8 @@ import torch
 
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.experiments.dataset import Dataset
-from lrsched.experiments.experiment import one_cycle_pair, peak_of
-from lrsched.experiments.training import Batches, Setting, Training, Variant, accuracy
+from lrsched.experiments.experiment import find_and_train
+from lrsched.experiments.training import Batches, Setting, Training, Variant, Ways, accuracy
 from lrsched_torch.experiments.network import Network, Outputs, loss_of
 from lrsched_torch.finder.lr_find import lr_find
 from lrsched_torch.schedulers.schedule_lr import ScheduleLR
@@ -53,7 +53,9 @@ class TorchLoop:
         torch.set_num_threads(1)
         self.software = f"PyTorch {torch.__version__.split('+')[0]}"
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.ways: dict[str, Callable[[Setting, int], Training]] = {}
+        self.ways: Ways = {"lr_find, then OneCycleLR": partial(find_and_train, self)}
+        if find_spec("lightning"):
+            self.ways["Lightning callback"] = self._fit_in_lightning
         self._pretrained = cache(self._pretrain)
 
     def find(self, setting: Setting, seed: int) -> LossCurve:
@@ -65,6 +67,12 @@ class TorchLoop:
     def train(self, variant: Variant, seed: int) -> Training:
         model, optimizer = self._prepared(variant.setting, seed)
         return self._run(variant, seed, model, optimizer)
+
+    def _fit_in_lightning(self, setting: Setting, seed: int) -> Training:
+        from lrsched_torch.experiments.lightning_fit import fit
+
+        model, optimizer = self._prepared(setting, seed)
+        return fit(model, optimizer, setting, Tensors(setting, seed), self.accuracy)
 
     def _run(
         self, variant: Variant, seed: int, model: Network, optimizer: torch.optim.Optimizer
@@ -80,12 +88,12 @@ class TorchLoop:
                 optimizer.zero_grad()
                 outputs = model(images.to(self.device))
                 loss = loss_of(outputs, {n: t.to(self.device) for n, t in targets.items()})
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimizer.step()
                 scheduler.step()
                 total += loss.detach()
             losses.append(total.item() / len(batches))
-            accuracies.append(self._accuracy(model, setting.data))
+            accuracies.append(self.accuracy(model, setting.data))
         return Training(losses, accuracies, max(variant.lr.values(setting.total_steps).tolist()))
 
     def _prepared(self, setting: Setting, seed: int) -> tuple[Network, torch.optim.Optimizer]:
@@ -105,11 +113,12 @@ class TorchLoop:
         return model.state_dict()
 
     @torch.no_grad()
-    def _accuracy(self, model: Network, data: Dataset) -> float:
+    def accuracy(self, model: Network, data: Dataset) -> float:
+        """Validation accuracy of a model."""
         model.eval()
-        parts = [model(images.to(self.device)) for images in torch.from_numpy(data.x_val).split(500)]
+        batches = torch.split(torch.from_numpy(data.x_val), 500)  # type: ignore[no-untyped-call]
+        parts = [model(images.to(self.device)) for images in batches]
         model.train()
         names = parts[0]
         outputs = {name: np.concatenate([part[name].cpu() for part in parts]) for name in names}
         return accuracy(outputs, data)
-

@@ -85,6 +85,11 @@ class Network(nn.Module):
         )
         self.train()
 
+    @property
+    def device_type(self) -> str:
+        """Kind of the device that it is on."""
+        return next(self.parameters()).device.type
+
     def forward(self, images: torch.Tensor) -> Outputs:
         features = self.body(images.permute(0, 3, 1, 2))
         outputs = {name: head(features) for name, head in self.heads.items()}
