@@ -25,6 +25,8 @@ from lrsched.experiments.runner import BAD_INPUT, INTERRUPTED, header, load
 FRAMEWORKS = {"torch": "lrsched_torch.experiments", "keras": "lrsched_tf.experiments"}
 EXTRAS = {"torch": "torch", "keras": "tf"}
 MOST_SEEDS = 1000
+# More threads cost more than they bring on images this small, most of all on a busy machine.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def experiment(
@@ -102,7 +104,7 @@ def _show(console: Console, chosen: Experiment, results: Results) -> None:
 def _measure(framework: str, given: dict[str, object]) -> None:
     """Run a framework's part, which writes its results to its record."""
     command = [sys.executable, "-m", FRAMEWORKS[framework], json.dumps(given)]
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **ONE_THREAD, **os.environ}
     code = subprocess.run(command, check=False, env=environment).returncode
     if code == BAD_INPUT:  # it has said why
         raise typer.Exit(BAD_INPUT)

@@ -11,7 +11,9 @@ from lrsched.experiments.experiment import (
     Size,
     Table,
     Verdict,
+    best_of,
     constant_or_one_cycle,
+    is_ahead,
     mean,
     training_table,
 )
@@ -50,9 +52,10 @@ class Detection(Experiment):
 
     def verdict(self, results: Results) -> Verdict:
         accuracy = {name: mean(found) for name, found in results.trainings.items()}
+        constants = {n: f for n, f in results.trainings.items() if n.startswith("constant")}
         return Verdict(
             "Found, with the right class and half of the box or more: 1cycle "
             f"{accuracy['1cycle']:.3f}, constant {accuracy['constant']:.3f}, a tenth of it "
             f"{accuracy['constant / 10']:.3f}.",
-            accuracy["1cycle"] > max(accuracy["constant"], accuracy["constant / 10"]),
+            is_ahead(results.trainings["1cycle"], constants[best_of(constants)]),
         )

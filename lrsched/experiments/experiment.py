@@ -44,10 +44,10 @@ class Table(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was measured, as a sentence, and whether the claim holds here."""
+    """What was measured, as a sentence, and whether the claim holds here; None: it cannot be told."""
 
     measured: str
-    holds: bool
+    holds: bool | None
 
 
 class Experiment(ABC):
@@ -152,6 +152,23 @@ def mean(trainings: Mapping[int, Training]) -> float:
     return float(np.mean(final(trainings)))
 
 
+def is_ahead(some: Mapping[int, Training], others: Mapping[int, Training]) -> bool | None:
+    """Whether some trainings end at a higher accuracy than others; None: within the noise.
+
+    The difference of two trainings of the same seed must be twice its standard error.
+    """
+    differences = np.subtract(final(some), final(others))
+    error = np.std(differences, ddof=1) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+    if abs(differences.mean()) <= 2 * error:
+        return None
+    return bool(differences.mean() > 0)
+
+
+def best_of(trainings: Mapping[str, Mapping[int, Training]]) -> str:
+    """The name of the variant that ends at the highest mean accuracy."""
+    return max(trainings, key=lambda name: mean(trainings[name]))
+
+
 def spread(values: Sequence[float], digits: int = 3) -> str:
     """Mean and standard deviation of numbers, as text."""
     text = f"{np.mean(values):.{digits}f}"
@@ -172,8 +189,8 @@ def mean_seconds(results: Results, kind: str, name: str) -> float:
 
 
 def training_table(results: Results) -> Table:
-    """Highest lr, seconds, train loss and validation accuracy of every variant."""
-    columns = "trained with", "highest lr", "seconds", "train loss", "val accuracy"
+    """Highest lr, seconds of a core, train loss and validation accuracy of every variant."""
+    columns = "trained with", "highest lr", "core s", "train loss", "val accuracy"
     rows = [
         (
             name,

@@ -11,6 +11,8 @@ from lrsched.experiments.experiment import (
     Size,
     Table,
     Verdict,
+    best_of,
+    is_ahead,
     mean,
     mean_seconds,
     suggested,
@@ -34,7 +36,7 @@ class FoundLrVsGuesses(Experiment):
     )
     source = "a common comparison of trainers with a finder built in, on Fashion-MNIST"
     caveat = "A guess that happens to lie next to the lr found does as well."
-    size = Size(4000, 5)
+    size = Size(3000, 4)
     quick = Size(1500, 2, 200)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
@@ -55,10 +57,11 @@ class FoundLrVsGuesses(Experiment):
 
     def verdict(self, results: Results) -> Verdict:
         accuracy = {name: mean(found) for name, found in results.trainings.items()}
-        found, best = accuracy.pop("found"), max(accuracy, key=accuracy.__getitem__)
+        guesses = {n: f for n, f in results.trainings.items() if n != "found"}
+        found, best = accuracy["found"], best_of(guesses)
         seconds = mean_seconds(results, "find", SWEEP)
         return Verdict(
             f"The lr found reaches {found:.3f}, the best guess ({best}) {accuracy[best]:.3f}; "
             f"finding it took {seconds:.1f} s.",
-            found > accuracy[best],
+            is_ahead(results.trainings["found"], guesses[best]),
         )

@@ -83,8 +83,8 @@ class WeightDecayGrid(Grid):
         "A range test is too short to overfit, so it tells a weight decay that is too large, and "
         "says nothing between those that are not."
     )
-    size = Size(1500, 6)
-    quick = Size(640, 2, 150)
+    size = Size(1000, 4, 200)
+    quick = Size(320, 1, 100)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
         base = Setting(data, RESNET, epochs=size.epochs, sweep_steps=size.sweep_steps)
@@ -117,8 +117,8 @@ class BatchSizeGrid(Grid):
         "A sweep of so many updates reads more images the larger its batches are; over the same "
         "epochs large batches leave too few updates."
     )
-    size = Size(4000, 3)
-    quick = Size(900, 1, 150)
+    size = Size(3000, 3)
+    quick = Size(600, 1, 120)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
         base = Setting(data, CNN, epochs=size.epochs, sweep_steps=size.sweep_steps)

@@ -37,8 +37,8 @@ class OneFlag(Experiment):
     source = "trainers with a finder built in, such as Lightning's auto_lr_find"
     caveat = "The frameworks draw other initial weights, by other rules."
     sweeps = "none"
-    size = Size(4000, 3)
-    quick = Size(1500, 2, 200)
+    size = Size(3000, 3)
+    quick = Size(1000, 1, 150)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
         return {"all": Setting(data, CNN, epochs=size.epochs, sweep_steps=size.sweep_steps)}

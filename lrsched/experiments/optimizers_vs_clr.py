@@ -62,7 +62,7 @@ class OptimizersVsClr(Experiment):
         "learning rates, which are defaults."
     )
     size = Size(2000, 6)
-    quick = Size(600, 2, 150)
+    quick = Size(500, 2, 100)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
         half = data.num_classes // 2

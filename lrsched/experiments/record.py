@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 from lrsched.curve.loss_curve import LossCurve
@@ -21,7 +21,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Results:
-    """What a framework has measured, by the names of range tests and of variants, for each seed."""
+    """What a framework has measured, by the names of range tests and of variants, for each seed.
+
+    Seconds are those of a core: on a busy machine others say little.
+    """
 
     software: str = ""
     curves: dict[str, dict[int, LossCurve]] = field(default_factory=lambda: defaultdict(dict))
@@ -70,17 +73,17 @@ class Record:
     def find(self, name: str, seed: int, measure: Callable[[], LossCurve]) -> LossCurve:
         """The curve of a range test, from the file or measured now."""
         if seed not in self.results.curves[name]:
-            start = perf_counter()
+            start = process_time()
             curve = measure()
-            self._write("find", name, seed, perf_counter() - start, curve.to_dict())
+            self._write("find", name, seed, process_time() - start, curve.to_dict())
         return self.results.curves[name][seed]
 
     def train(self, name: str, seed: int, measure: Callable[[], Training]) -> None:
         """Have a training in the file, from before or made now."""
         if seed not in self.results.trainings[name]:
-            start = perf_counter()
+            start = process_time()
             training = measure()
-            self._write("train", name, seed, perf_counter() - start, asdict(training))
+            self._write("train", name, seed, process_time() - start, asdict(training))
 
     def _write(self, kind: str, name: str, seed: int, seconds: float, result: Any) -> None:
         entry = {"kind": kind, "name": name, "seed": seed, "seconds": seconds, "result": result}

@@ -36,9 +36,12 @@ def title(results: Results) -> str:
 
 def outcome(experiment: Experiment, verdict: Verdict) -> str:
     """What was measured, and whether the claim holds, as sentences."""
-    if verdict.holds:
-        return f"{verdict.measured} It reproduces."
-    return f"{verdict.measured} It does not reproduce at this size. {experiment.caveat}"
+    ending = {
+        True: "It reproduces.",
+        False: f"It does not reproduce at this size. {experiment.caveat}",
+        None: f"The difference is within the noise of the seeds. {experiment.caveat}",
+    }
+    return f"{verdict.measured} {ending[verdict.holds]}"
 
 
 def markdown(experiment: Experiment, every: Sequence[Results], command: str) -> str:

@@ -49,8 +49,8 @@ class SuperConvergence(Experiment):
         "The paper's step decay takes 80,000 updates of 56 layers, which leave much to save; here "
         "it takes some hundred of nine layers, and neither schedule can be much shorter."
     )
-    size = Size(1500, 16)
-    quick = Size(640, 8, 150)
+    size = Size(1000, 16)
+    quick = Size(512, 8, 120)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
         optimizer = Optimizer(weight_decay=1e-4)

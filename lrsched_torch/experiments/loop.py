@@ -49,8 +49,6 @@ class TorchLoop:
     """Plain PyTorch: trains on the GPU where there is one."""
 
     def __init__(self) -> None:
-        # Threads cost more than they bring on images this small.
-        torch.set_num_threads(1)
         self.software = f"PyTorch {torch.__version__.split('+')[0]}"
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.ways: Ways = {"lr_find, then OneCycleLR": partial(find_and_train, self)}
@@ -116,7 +114,7 @@ class TorchLoop:
     def accuracy(self, model: Network, data: Dataset) -> float:
         """Validation accuracy of a model."""
         model.eval()
-        batches = torch.split(torch.from_numpy(data.x_val), 500)  # type: ignore[no-untyped-call]
+        batches = torch.split(torch.from_numpy(data.x_val), 500)
         parts = [model(images.to(self.device)) for images in batches]
         model.train()
         names = parts[0]
