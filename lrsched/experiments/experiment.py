@@ -44,7 +44,7 @@ class Table(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was measured, as a sentence, and whether the claim holds here; None: it cannot be told."""
+    """What was measured, as a sentence; whether the claim holds here, or None for unknown."""
 
     measured: str
     holds: bool | None
