@@ -142,14 +142,23 @@ def check_bool(name: str, value: Any, hint: str = "") -> bool:
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str], hint: str = "") -> str:
-    """One of the strings in `choices`."""
+    """One of the strings in `choices`; the message names the one that is close."""
     names = list(choices)
     rule = "one of " + ", ".join(map(repr, names))
     if not isinstance(value, str):
         raise _fail(TypeError, name, rule, value, hint)
     if value not in names:
-        raise _fail(ValueError, name, rule, value, hint)
+        raise _fail(ValueError, name, rule, value, close_to(value, names) or hint)
     return value
+
+
+def close_to(name: str, names: Iterable[str]) -> str:
+    """A question that names the one that was meant, for messages; empty where none is close."""
+    from difflib import get_close_matches
+
+    by_form = {each.lower().replace("-", "_"): each for each in names}
+    close = get_close_matches(name[:MAX_SHOWN].lower().replace("-", "_"), by_form, n=1, cutoff=0.75)
+    return f"did you mean {by_form[close[0]]!r}?" if close else ""
 
 
 def check_below(low_name: str, low: float, high_name: str, high: float, hint: str = "") -> None:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
+import numpy as np
 import typer
 from rich.console import Console
 
+import lrsched
 from lrsched import demo as demonstration
 from lrsched._load import load_json, load_yaml
+from lrsched._terminal_plot import Line, terminal_plot
 from lrsched._validate import shown
+from lrsched.curve.comparison import Comparison
+from lrsched.curve.features import smooth_losses
 from lrsched.curve.loss_curve import LossCurve
+from lrsched.curve.plot import loss_limits
 from lrsched.engine.schedule import Schedule
 from lrsched.experiments.command import experiment
 from lrsched.schedules.config import from_config
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.table import Table
 
 # More values than this are a mistake in the arguments.
 MAX_VALUES = 10_000_000
@@ -46,6 +57,32 @@ NumSteps = Annotated[
     int | None,
     typer.Option(help="How many steps; an endless schedule needs it.", show_default=False),
 ]
+Picture = Annotated[
+    Path | None,
+    typer.Option(help="PNG, PDF or SVG file to write.", show_default="NAME.png"),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace any file.")]
+InTerminal = Annotated[
+    bool, typer.Option("--terminal", help="Draw here, as is done without matplotlib.")
+]
+UseOfLr = Annotated[Literal["one_cycle", "constant"], typer.Option(help="What the lr is for.")]
+TERMINAL_HINT = 'a picture needs matplotlib: pip install "onecycle-lr[plot]"'
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"onecycle-lr {lrsched.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """Learning-rate schedules, range tests and suggestions."""
 
 
 @app.command()
@@ -58,8 +95,8 @@ def demo(
     test, its suggestion as a sentence, then a constant lr against the 1cycle policy.
     """
     console = Console()
-    out.mkdir(parents=True, exist_ok=True)
     try:
+        out.mkdir(parents=True, exist_ok=True)
         for report in demonstration.reports(out):
             curve = LossCurve.from_json(report.curve)
             console.rule(f"{report.framework}, {report.data}")
@@ -69,7 +106,7 @@ def demo(
             )
             console.print(demonstration.table(report))
             console.print(f"plot: {demonstration.save_plot(report, out)}", soft_wrap=True)
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError, OSError) as error:
         _fail(error)
 
 
@@ -81,27 +118,59 @@ def plot(
     schedule: ScheduleName,
     arguments: Arguments = None,
     num_steps: NumSteps = None,
-    out: Annotated[Path, typer.Option(help="PNG, PDF or SVG file to write.")] = Path(
-        "schedule.png"
-    ),
-    force: Annotated[bool, typer.Option("--force", help="Replace any file.")] = False,
+    out: Picture = None,
+    force: Force = False,
+    terminal: InTerminal = False,
 ) -> None:
-    """Draw a schedule.
+    """Draw a schedule: a picture or, without matplotlib, in the terminal.
 
     Example: `lrsched plot one_cycle max_lr=0.1 total_steps=1000 --out one_cycle.png`
     """
     built = _schedule(schedule, arguments)
     try:
-        _check_replaceable(out, force)
-        axes = built.plot(num_steps=_checked_length(built, num_steps))
-        figure = axes.get_figure(root=True)
-        assert figure is not None  # Schedule.plot has made one
-        is_png = out.suffix.lower() not in (".pdf", ".svg")
-        key = "Software" if is_png else "Creator"
-        figure.savefig(out, dpi=150, metadata={key: MARK})
+        picture = _picture(out, "schedule.png", force, terminal)
+        length = _checked_length(built, num_steps)
+        values = built.values(length)
+        typer.echo(str(built))
+        if picture is None:
+            _draw_here([Line(schedule, np.arange(float(len(values))), values)], "value by step")
+        else:
+            _save(built.plot(num_steps=length), picture)
     except (ImportError, ValueError, OSError) as error:
         _fail(error)
-    typer.echo(f"{built}\nplot: {out}")
+
+
+@app.command()
+def compare(
+    curves: Annotated[
+        list[Path],
+        typer.Argument(metavar="CURVE...", help="Range tests, as `lrsched suggest` reads them."),
+    ],
+    schedule: UseOfLr = "one_cycle",
+    out: Picture = None,
+    force: Force = False,
+    terminal: InTerminal = False,
+) -> None:
+    """Draw range tests over one another, and list what each suggests.
+
+    Example: `lrsched compare adam.csv sgd.csv --out both.png`
+    """
+    try:
+        picture = _picture(out, "comparison.png", force, terminal)
+        labels = [path.stem for path in curves]
+        if len(set(labels)) < len(labels):
+            labels = [str(path) for path in curves]
+        both = lrsched.compare([_curve(path) for path in curves], labels)
+        Console().print(_compared(both, schedule))
+        if picture is None:
+            lines = [_smoothed(*pair) for pair in zip(both.labels, both.curves, strict=True)]
+            limits = loss_limits(curve.loss for curve in both.curves)
+            drawn = [line for line in lines if line.x.size]
+            _draw_here(drawn, "smoothed loss by learning rate", log_x=True, limits=limits)
+        else:
+            _save(both.plot(schedule=schedule), picture)
+    except (ImportError, TypeError, ValueError, OSError) as error:
+        _fail(error)
 
 
 @app.command()
@@ -129,24 +198,22 @@ def suggest(
             help="A range test: CSV with the columns lr,loss, or the JSON of `LossCurve.to_json`.",
         ),
     ],
-    schedule: Annotated[
-        Literal["one_cycle", "constant"], typer.Option(help="What the lr is for.")
-    ] = "one_cycle",
+    schedule: UseOfLr = "one_cycle",
     method: Annotated[
         str | None,
         typer.Option(help="A peer's rule, such as fastai_valley.", show_default=False),
     ] = None,
-    compare: Annotated[bool, typer.Option("--all", help="Every rule by name.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every rule by name.")] = False,
 ) -> None:
     """Read a learning rate from the record of a range test.
 
     Example: `lrsched suggest curve.csv --schedule constant`
     """
     try:
-        if compare and method is not None:
+        if every and method is not None:
             raise ValueError(f"--all must not come with --method, got {method!r} too")
         record = _curve(curve)
-        if compare:
+        if every:
             for name, each in record.suggestions(schedule=schedule).items():
                 lr = "none" if each.lr is None else f"{each.lr:.3g}"
                 typer.echo(f"{name:18} {lr:>10}")
@@ -166,6 +233,61 @@ def _curve(path: Path) -> LossCurve:
         raise ValueError(f"{path} must hold {form}: {error}") from error
 
 
+def _compared(both: Comparison, schedule: str) -> Table:
+    """What each range test suggests, as a table."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("curve", overflow="fold")
+    for column in ("lr", "usable", "diverged at", "steps"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("in doubt")
+    found = both.suggestions(schedule=schedule)
+    for curve, (label, each) in zip(both.curves, found.items(), strict=True):
+        band = "" if each.band is None else f"{each.band[0]:.2g} to {each.band[1]:.2g}"
+        ends = ["none" if each.lr is None else f"{each.lr:.3g}", band]
+        ends.append("" if each.diverged_at is None else f"{each.diverged_at:.2g}")
+        table.add_row(label, *ends, str(len(curve)), "" if each.confident else each.reason)
+    return table
+
+
+def _smoothed(label: str, curve: LossCurve) -> Line:
+    smooth = smooth_losses(curve.lr, curve.loss, curve.num_steps)
+    return Line(label, curve.lr[: smooth.size], smooth)
+
+
+def _picture(out: Path | None, default: str, force: bool, terminal: bool) -> Path | None:
+    """The file to draw in; None for the terminal, as where no file is asked for or possible."""
+    if terminal and out is not None:
+        raise ValueError(f"--out must not come with --terminal, got {out} too")
+    if out is None and not terminal and not find_spec("matplotlib"):
+        typer.echo(TERMINAL_HINT, err=True)
+        terminal = True
+    if terminal:
+        return None
+    path = Path(default) if out is None else out
+    if path.exists() and not force and MARK.encode() not in path.read_bytes():
+        raise ValueError(f"--out must not name another's file, got {path} (--force replaces it)")
+    return path
+
+
+def _draw_here(lines: Sequence[Line], title: str, **options: Any) -> None:
+    if not lines:
+        return
+    console = Console()
+    options |= {"width": min(console.width, 100), "ascii_only": console.options.ascii_only}
+    console.print(terminal_plot(lines, title=title, **options))
+
+
+def _save(axes: Axes, out: Path) -> None:
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # a plot has made one
+    is_png = out.suffix.lower() not in (".pdf", ".svg")
+    figure.savefig(out, dpi=150, metadata={"Software" if is_png else "Creator": MARK})
+    typer.echo(f"plot: {out}")
+
+
 def _schedule(name: str, arguments: Sequence[str] | None) -> Schedule:
     try:
         if Path(name).suffix in (".yaml", ".yml", ".json"):
@@ -182,7 +304,10 @@ def _schedule(name: str, arguments: Sequence[str] | None) -> Schedule:
 
 
 def _load(path: Path) -> Any:
-    text = path.read_text()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be a text file in UTF-8, got {error.reason}") from None
     return load_json(text) if path.suffix == ".json" else load_yaml(text)
 
 
@@ -193,11 +318,6 @@ def _checked_length(schedule: Schedule, num_steps: int | None) -> int | None:
     return length
 
 
-def _check_replaceable(path: Path, force: bool) -> None:
-    if path.exists() and not force and MARK.encode() not in path.read_bytes():
-        raise ValueError(f"--out must not name another's file, got {path} (--force replaces it)")
-
-
 def _argument(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -206,5 +326,8 @@ def _argument(text: str) -> tuple[str, Any]:
 
 
 def _fail(error: Exception) -> NoReturn:
-    typer.echo(f"error: {error}", err=True)
+    sentence = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None:
+        sentence = f"{error.filename} cannot be used: {error.strerror}"
+    typer.echo(f"error: {sentence}", err=True)
     raise typer.Exit(2)

@@ -55,7 +55,7 @@ class LossCurve:
         num_steps: Updates planned; None stands for n.
         start_lr: First learning rate planned; None stands for the first one used.
         end_lr: Last learning rate planned; None stands for the last one used.
-        notes: What to know of how it was taken, a sentence each: data read more than once, say.
+        notes: What to know of how it was taken, a sentence each: data read very often, say.
 
     Raises:
         TypeError: not numbers, a masked array, or notes that are no list of text.

@@ -37,6 +37,11 @@ EDGE_REACH = 1.5  # an edge further than this many decades from the left point s
 SCHEDULE_FACTORS = {"constant": 0.45, "one_cycle": 1.1}  # a peak bears more than a constant lr
 BAND_FACTOR = 2.0
 
+# Where nothing is suggested: the lr at which the loss rises for good is known all the same. Medians
+# of 34 tasks, as docs/suggestion.md says.
+RISE_OVER_LR = {"constant": 20.0, "one_cycle": 8.0}
+HABIT = "1e-3 with Adam, 0.1 with SGD"
+
 # Doubt. A drop must exceed the noise of a batch and the error of the two means it compares.
 DROP_OVER_NOISE = 1.2
 DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
@@ -96,12 +101,25 @@ class Suggestion:
 
     __lt__ = __le__ = __gt__ = __ge__ = __mul__ = __rmul__ = __truediv__ = __float__ = _refuse
 
+    def _in_its_place(self) -> str:
+        """Say which lr to train with where none is suggested."""
+        if self.method in PEERS:
+            return "Other rules may have one: suggestions() asks them all."
+        if self.diverged_at is None:
+            return f"If you need one now, take what is usual: {HABIT}."
+        lr = self.diverged_at / RISE_OVER_LR[self.schedule]
+        return (
+            f"If you need one now, take {lr:.2g}, 1/{RISE_OVER_LR[self.schedule]:g} of the lr at "
+            f"which the loss rises, or for a model that is trained already what is usual: {HABIT}."
+        )
+
     def _repr_html_(self) -> str:
         return f"<p>{escape(str(self))}</p>"
 
     def __str__(self) -> str:
         if self.lr is None:
-            return f"No learning rate suggested by {self.method}: {self.reason}."
+            rule = "" if self.method == PLATEAU else f" by {self.method}"
+            return f"No learning rate suggested{rule}: {self.reason}. {self._in_its_place()}"
         if self.method == FALLBACK:
             return f"The fallback lr {self.lr:.3g}, since none can be read: {self.reason}."
         if self.method in PEERS:

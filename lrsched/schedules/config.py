@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from lrsched import schedules
-from lrsched._validate import MAX_SHOWN, check_choice, check_number_of_segments, shown
+from lrsched._validate import (
+    MAX_SHOWN,
+    check_choice,
+    check_number_of_segments,
+    close_to,
+    shown,
+)
 from lrsched.engine.schedule import Schedule, joined
 
 # Of lists in lists; a list that holds itself has no end.
@@ -69,7 +76,11 @@ def _built(config: Any) -> Schedule:
         numbers = {key: _number(value) for key, value in arguments.items()}
         schedule: Schedule = getattr(schedules, name)(**numbers)
     except TypeError as error:
-        raise TypeError(f"{name}: {str(error)[:MAX_SHOWN]}") from error
+        options = signature(getattr(schedules, name)).parameters
+        unknown = [str(key) for key in arguments if key not in options]
+        meant = close_to(unknown[0], options) if unknown else ""
+        hint = f" ({meant})" if meant else ""
+        raise TypeError(f"{name}: {str(error)[:MAX_SHOWN]}{hint}") from error
     return schedule
 
 

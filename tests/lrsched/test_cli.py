@@ -29,8 +29,9 @@ def curve():
 
 
 def test_help_teaches_every_command():
-    assert {"demo", "plot", "values", "suggest"} <= set(run("--help").output.split())
-    for command in ("plot", "values", "suggest"):
+    commands = {"compare", "plot", "values", "suggest"}
+    assert {"demo", *commands} <= set(run("--help").output.split())
+    for command in commands:
         assert "Example:" in run(command, "--help").output
 
 
@@ -102,8 +103,17 @@ def test_suggest_takes_one_method_or_all(tmp_path, curve):
         (("values", "constant", f"value={'9' * 5000}"), "error: "),
         (("values", "constant", "value=" + "[" * 5000), "error: YAML must be nested"),
         (("values", "constant", "value=0001-01-01T00:00:00+23:00"), "error: "),
-        (("plot", "absent.yaml"), "No such file"),
-        (("suggest", "absent.csv"), "No such file"),
+        (("values", "onecycle"), "(did you mean 'one_cycle'?)"),
+        (("values", "one_cycle", "max_l=1", "total_steps=9"), "(did you mean 'max_lr'?)"),
+        (("plot", "absent.yaml"), "absent.yaml cannot be used: No such file"),
+        (("suggest", "absent.csv"), "absent.csv cannot be used: No such file"),
+        (("suggest", "absent.csv", "--method", "fastai_valey"), "absent.csv cannot be used"),
+        (("compare", "absent.csv", "b.csv"), "absent.csv cannot be used: No such file"),
+        (("demo", "--out", __file__), "cannot be used: File exists"),
+        (
+            ("plot", "constant", "value=1", "--num-steps", 2, "--terminal", "--out", "a.png"),
+            "--out must not come with --terminal, got a.png too",
+        ),
     ],
 )
 def test_errors_are_a_sentence_and_an_exit_code(arguments, message):
@@ -111,6 +121,8 @@ def test_errors_are_a_sentence_and_an_exit_code(arguments, message):
     assert result.exit_code == 2
     assert message in result.output
     assert result.output.startswith("error: ")
+    assert len(result.output.splitlines()) == 1
+    assert "Errno" not in result.output
     assert "Traceback" not in result.output
 
 
@@ -130,6 +142,52 @@ def test_a_file_that_holds_no_curve_is_named(tmp_path, name, content, message):
     assert result.exit_code == 2
     assert message in result.output
     assert len(result.output) < 400
+
+
+def test_the_version_is_that_of_the_package():
+    result = run("--version")
+    assert (result.exit_code, result.output) == (0, f"onecycle-lr {lrsched.__version__}\n")
+
+
+@pytest.fixture
+def two_curves(tmp_path, curve):
+    """The names of two range tests, of which the second has no descent."""
+    names = tmp_path / "adam.csv", tmp_path / "flat.json"
+    names[0].write_text(curve.to_csv())
+    names[1].write_text(lrsched.LossCurve(curve.lr, np.ones(len(curve))).to_json())
+    return names
+
+
+def test_compare_overlays_its_curves_and_lists_them(two_curves, curve, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
+    out = tmp_path / "both.png"
+    result = run("compare", *two_curves, "--out", out)
+    assert result.exit_code == 0, result.output
+    rows = {row.split()[0]: row for row in result.output.splitlines() if row.strip()}
+    assert f"{curve.suggest().lr:.3g}" in rows["adam"]
+    assert "none" in rows["flat"]
+    assert "never fell" in rows["flat"]
+    assert out.read_bytes().startswith(b"\x89PNG")
+    constant = run("compare", *two_curves, "--schedule", "constant", "--out", out).output
+    assert f"{curve.suggest(schedule='constant').lr:.3g}" in constant
+
+
+@pytest.mark.parametrize("options", [("--terminal",), ()])
+def test_without_matplotlib_the_terminal_shows_the_plot(options, two_curves, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    if not options:
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for command in (
+        ("compare", *two_curves),
+        ("plot", "one_cycle", "max_lr=0.1", "total_steps=100"),
+    ):
+        result = run(*command, *options)
+        assert result.exit_code == 0, result.output
+        assert ('pip install "onecycle-lr[plot]"' in result.output) == (not options)
+        drawn = [line for line in result.output.splitlines() if "|" in line]
+        assert len(drawn) == 14
+        assert {chr(0x2800), " "} < set("".join(drawn))
+    assert not [*tmp_path.glob("*.png")]
 
 
 def test_a_schedule_in_a_file_may_have_numbers_without_a_dot(tmp_path):
