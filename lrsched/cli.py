@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -13,6 +13,7 @@ from rich.console import Console
 
 import lrsched
 from lrsched import demo as demonstration
+from lrsched._command_error import fail
 from lrsched._load import load_json, load_yaml
 from lrsched._terminal_plot import Line, terminal_plot
 from lrsched._validate import shown
@@ -107,7 +108,7 @@ def demo(
             console.print(demonstration.table(report))
             console.print(f"plot: {demonstration.save_plot(report, out)}", soft_wrap=True)
     except (ImportError, RuntimeError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 app.command()(experiment)
@@ -137,7 +138,7 @@ def plot(
         else:
             _save(built.plot(num_steps=length), picture)
     except (ImportError, ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -170,7 +171,7 @@ def compare(
         else:
             _save(both.plot(schedule=schedule), picture)
     except (ImportError, TypeError, ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -183,7 +184,7 @@ def values(schedule: ScheduleName, arguments: Arguments = None, num_steps: NumSt
     try:
         numbers = built.values(_checked_length(built, num_steps))
     except ValueError as error:
-        _fail(error)
+        fail(error)
     typer.echo("step,value")
     for step, value in enumerate(numbers.tolist()):
         typer.echo(f"{step},{value!r}")
@@ -220,7 +221,7 @@ def suggest(
         else:
             typer.echo(str(record.suggest(schedule=schedule, method=method)))
     except (OSError, TypeError, ValueError) as error:
-        _fail(error)
+        fail(error)
 
 
 def _curve(path: Path) -> LossCurve:
@@ -300,7 +301,7 @@ def _schedule(name: str, arguments: Sequence[str] | None) -> Schedule:
             raise ValueError(f"each argument must be given once, got {shown(names)}")
         return from_config({name: dict(given)})
     except (OSError, TypeError, ValueError) as error:
-        _fail(error)
+        fail(error)
 
 
 def _load(path: Path) -> Any:
@@ -323,11 +324,3 @@ def _argument(text: str) -> tuple[str, Any]:
     if not equals:
         raise ValueError(f"an argument must be NAME=VALUE, got {shown(text)}")
     return name, load_yaml(value)
-
-
-def _fail(error: Exception) -> NoReturn:
-    sentence = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.filename is not None:
-        sentence = f"{error.filename} cannot be used: {error.strerror}"
-    typer.echo(f"error: {sentence}", err=True)
-    raise typer.Exit(2)

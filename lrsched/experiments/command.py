@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from lrsched._command_error import BAD_INPUT, fail
+from lrsched._validate import check_at_most, check_choice, check_int
 from lrsched.experiments import report
 from lrsched.experiments.catalog import EXPERIMENTS
 from lrsched.experiments.experiment import Experiment
+from lrsched.experiments.frameworks import FRAMEWORKS, run_part
 from lrsched.experiments.record import Record, Results
-from lrsched.experiments.runner import BAD_INPUT, INTERRUPTED, header, load
+from lrsched.experiments.runner import INTERRUPTED, header, load
 
-# What a user calls a framework: its own import name, and the module that trains with it.
-FRAMEWORKS = {"torch": "lrsched_torch.experiments", "keras": "lrsched_tf.experiments"}
-EXTRAS = {"torch": "torch", "keras": "tf"}
 MOST_SEEDS = 1000
-# More threads cost more than they bring on images this small, most of all on a busy machine.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def experiment(
@@ -57,9 +50,9 @@ def experiment(
     Example: `lrsched experiment one_cycle_vs_constant --framework torch`
     """
     try:
-        _run(_named(name), _frameworks(framework), data, _checked(seeds), quick, out)
+        _run(_chosen(name), _frameworks(framework), data, _checked(seeds), quick, out)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        _fail(error)
+        fail(error)
     except KeyboardInterrupt:
         typer.echo(f"stopped; what is finished is in {out}, and the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -103,9 +96,7 @@ def _show(console: Console, chosen: Experiment, results: Results) -> None:
 
 def _measure(framework: str, given: dict[str, object]) -> None:
     """Run a framework's part, which writes its results to its record."""
-    command = [sys.executable, "-m", FRAMEWORKS[framework], json.dumps(given)]
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **ONE_THREAD, **os.environ}
-    code = subprocess.run(command, check=False, env=environment).returncode
+    code = run_part(framework, given)
     if code == BAD_INPUT:  # it has said why
         raise typer.Exit(BAD_INPUT)
     if code in (INTERRUPTED, -2):
@@ -116,12 +107,8 @@ def _measure(framework: str, given: dict[str, object]) -> None:
         )
 
 
-def _named(name: str) -> Experiment:
-    if name not in EXPERIMENTS:
-        close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ValueError(f"NAME must be one of {', '.join(EXPERIMENTS)}, got {name!r}{hint}")
-    return EXPERIMENTS[name]
+def _chosen(name: str) -> Experiment:
+    return EXPERIMENTS[check_choice("NAME", name, EXPERIMENTS)]
 
 
 def _frameworks(given: str | None) -> list[str]:
@@ -135,18 +122,18 @@ def _frameworks(given: str | None) -> list[str]:
                 'an experiment needs PyTorch or Keras: pip install "onecycle-lr[torch]" or [tf]'
             )
         return installed
-    if given not in FRAMEWORKS:
-        raise ValueError(f"--framework must be one of {', '.join(FRAMEWORKS)}, got {given!r}")
+    given = check_choice("--framework", given, FRAMEWORKS)
     if find_spec(given) is None:
+        extra = FRAMEWORKS[given].extra
         raise ImportError(
-            f'--framework {given} is not installed: pip install "onecycle-lr[{EXTRAS[given]}]"'
+            f'--framework {given} must be installed: pip install "onecycle-lr[{extra}]"'
         )
     return [given]
 
 
 def _checked(seeds: int) -> int:
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise ValueError(f"--seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
+    seeds = check_int("--seeds", seeds, 1)
+    check_at_most("--seeds", seeds, "the most", MOST_SEEDS)
     return seeds
 
 
@@ -171,8 +158,3 @@ def _command(
     words += [] if data is None else [f"--data {data}"]
     words += [f"--seeds {seeds}"] * (seeds != 3)
     return " ".join([*words, *["--quick"] * quick])
-
-
-def _fail(error: Exception) -> NoReturn:
-    typer.echo(f"error: {error}", err=True)
-    raise typer.Exit(BAD_INPUT)

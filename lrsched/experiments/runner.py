@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lrsched
+from lrsched._command_error import fail
 from lrsched._progress import Progress
+from lrsched.demo import write_reports
 from lrsched.experiments.catalog import EXPERIMENTS
 from lrsched.experiments.dataset import Dataset, shipped
 from lrsched.experiments.experiment import Experiment, Size
@@ -19,7 +21,7 @@ from lrsched.experiments.readers import read
 from lrsched.experiments.record import Record
 from lrsched.experiments.training import Loop
 
-BAD_INPUT, INTERRUPTED = 2, 130
+INTERRUPTED = 130
 
 
 def load(experiment: Experiment, path: str | None, size: Size) -> Dataset:
@@ -77,15 +79,20 @@ def run_process(framework: str, make_loop: Callable[[], Loop]) -> None:
     parser = argparse.ArgumentParser(description="Runs one framework's part of an experiment.")
     parser.add_argument("arguments", help="JSON, as `lrsched experiment` writes it")
     given = json.loads(parser.parse_args().arguments)
-    experiment = EXPERIMENTS[given["name"]]
-    size = experiment.quick if given["quick"] else experiment.size
     try:
-        data, loop = load(experiment, given["data"], size), make_loop()
-        run = {**header(experiment, framework, data, size), "software": loop.software}
-        record = Record(Path(given["record"]), run)
-        measure(experiment, loop, data, size, given["seeds"], record)
+        loop = make_loop()
+        if given["name"] == "demo":
+            write_reports(Path(given["record"]), loop)
+        else:
+            _run(EXPERIMENTS[given["name"]], framework, loop, given)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        fail(error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _run(experiment: Experiment, framework: str, loop: Loop, given: Mapping[str, Any]) -> None:
+    size = experiment.quick if given["quick"] else experiment.size
+    data = load(experiment, given["data"], size)
+    run = {**header(experiment, framework, data, size), "software": loop.software}
+    measure(experiment, loop, data, size, given["seeds"], Record(Path(given["record"]), run))

@@ -15,6 +15,7 @@ from lrsched.engine.schedule import Schedule
 from lrsched.experiments.dataset import Dataset, Images, shifted
 
 BOX_WEIGHT = 5.0  # of the L1 loss of boxes, as in DETR
+FAILED_LOSS = 1e9  # stands for one that is not finite
 LEAST_OVERLAP = 0.5  # a box is found from this intersection over union on
 
 
@@ -141,16 +142,27 @@ class Variant:
 
 @dataclass(frozen=True)
 class Training:
-    """What a training gave: mean loss and validation accuracy of each epoch, and its highest lr."""
+    """What a training gave.
+
+    Attributes:
+        losses: Mean training loss of each epoch.
+        validations: Loss and accuracy of the validation images after each epoch.
+        max_lr: The highest lr.
+    """
 
     losses: list[float]
-    accuracies: list[float]
+    validations: list[tuple[float, float]]
     max_lr: float
 
     def __post_init__(self) -> None:
         # A NaN is no JSON.
-        finite = [loss if math.isfinite(loss) else math.inf for loss in self.losses]
+        finite = [loss if math.isfinite(loss) else FAILED_LOSS for loss in self.losses]
         object.__setattr__(self, "losses", finite)
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Validation accuracy after each epoch."""
+        return [accuracy for _, accuracy in self.validations]
 
 
 Ways = dict[str, Callable[[Setting, int], Training]]
@@ -212,17 +224,23 @@ def heads(data: Dataset) -> dict[str, int]:
     return outputs if data.box_train is None else {**outputs, "box": 4}
 
 
-def accuracy(outputs: Mapping[str, NDArray[Any]], data: Dataset) -> float:
-    """Share of the validation images with the right class and, where they have one, the right box.
+def validate(outputs: Mapping[str, NDArray[Any]], data: Dataset) -> tuple[float, float]:
+    """Loss of the validation images, and the share of those with the right class and box.
 
     Args:
         outputs: By the name of the head, for all validation images.
         data: What they belong to.
     """
-    right = outputs["label"].argmax(1) == data.y_val
+    scores = np.nan_to_num(outputs["label"].astype(np.float64), nan=0.0)
+    scores -= scores.max(1, keepdims=True)
+    of_true = scores[np.arange(len(scores)), data.y_val]
+    loss = (np.log(np.exp(scores).sum(1)) - of_true).mean()
+    right = scores.argmax(1) == data.y_val
     if data.box_val is not None:
-        right &= overlap(outputs["box"], data.box_val) >= LEAST_OVERLAP
-    return float(right.mean())
+        boxes = outputs["box"]
+        loss += BOX_WEIGHT * np.abs(boxes - data.box_val).mean()
+        right &= overlap(boxes, data.box_val) >= LEAST_OVERLAP
+    return float(min(loss, FAILED_LOSS)), float(right.mean())
 
 
 def overlap(found: NDArray[Any], true: NDArray[Any]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.experiments.dataset import Dataset
 from lrsched.experiments.experiment import find_and_train
-from lrsched.experiments.training import Batches, Setting, Training, Variant, Ways, accuracy
+from lrsched.experiments.training import Batches, Setting, Training, Variant, Ways, validate
 from lrsched_tf.callbacks.one_cycle_fit import fit_one_cycle
 from lrsched_tf.callbacks.schedule_callback import ScheduleCallback
 from lrsched_tf.experiments.network import network
@@ -35,13 +35,13 @@ class Sequence(keras.utils.PyDataset):  # type: ignore[misc]
         self._batches.next_epoch()
 
 
-class Accuracies(keras.callbacks.Callback):  # type: ignore[misc]
-    """Validation accuracy after each epoch, as the experiments count it."""
+class Validations(keras.callbacks.Callback):  # type: ignore[misc]
+    """Validation loss and accuracy after each epoch, as the experiments count it."""
 
     def __init__(self, data: Dataset) -> None:
         super().__init__()
         self._data = data
-        self.values: list[float] = []
+        self.values: list[tuple[float, float]] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         parts = [
@@ -52,7 +52,7 @@ class Accuracies(keras.callbacks.Callback):  # type: ignore[misc]
             name: np.concatenate([keras.ops.convert_to_numpy(part[name]) for part in parts])
             for name in parts[0]
         }
-        self.values.append(accuracy(outputs, self._data))
+        self.values.append(validate(outputs, self._data))
 
 
 class KerasLoop:
@@ -74,30 +74,30 @@ class KerasLoop:
         return self._run(variant, seed, self._prepared(variant.setting, seed))
 
     def _fit_one_cycle(self, setting: Setting, seed: int) -> Training:
-        accuracies = Accuracies(setting.data)
+        validations = Validations(setting.data)
         history = fit_one_cycle(
             self._prepared(setting, seed),
             Sequence(setting, seed),
             epochs=setting.epochs,
             range_test={"num_steps": setting.sweep_steps},
             verbose=0,
-            callbacks=[accuracies],
+            callbacks=[validations],
         )
         found: Any = history
-        return Training(history.history["loss"], accuracies.values, float(found.suggestion.lr))
+        return Training(history.history["loss"], validations.values, float(found.suggestion.lr))
 
     def _run(self, variant: Variant, seed: int, model: Any) -> Training:
         assert variant.lr is not None  # else the way that finds it is called
         setting = variant.setting
-        accuracies = Accuracies(setting.data)
+        validations = Validations(setting.data)
         history = model.fit(
             Sequence(setting, seed),
             epochs=setting.epochs,
             verbose=0,
-            callbacks=[ScheduleCallback(variant.lr, variant.momentum), accuracies],
+            callbacks=[ScheduleCallback(variant.lr, variant.momentum), validations],
         )
         highest = max(variant.lr.values(setting.total_steps).tolist())
-        return Training(history.history["loss"], accuracies.values, highest)
+        return Training(history.history["loss"], validations.values, highest)
 
     def _prepared(self, setting: Setting, seed: int) -> Any:
         """A seeded model, trained before where the setting asks."""

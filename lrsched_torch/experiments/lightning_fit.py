@@ -16,6 +16,8 @@ from lrsched_torch.experiments.network import Network, loss_of
 from lrsched_torch.lightning.finder import LearningRateFinder
 from lrsched_torch.schedulers.one_cycle import OneCycleLR
 
+Validate = Callable[[Network, Dataset], tuple[float, float]]
+
 
 class Module(lightning.LightningModule):  # type: ignore[misc]
     """A network that is trained by 1cycle with the peak `lr`."""
@@ -25,14 +27,14 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
         model: Network,
         optimizer: torch.optim.Optimizer,
         setting: Setting,
-        accuracy: Callable[[Network, Dataset], float],
+        validate: Validate,
     ) -> None:
         super().__init__()
         self.model, self.lr = model, 0.01
-        self._optimizer, self._setting, self._accuracy = optimizer, setting, accuracy
+        self._optimizer, self._setting, self._validate = optimizer, setting, validate
         self._total, self._batches = 0.0, 0
         self.losses: list[float] = []
-        self.accuracies: list[float] = []
+        self.validations: list[tuple[float, float]] = []
 
     def configure_optimizers(self) -> Any:
         steps = self._setting.total_steps
@@ -51,7 +53,7 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
 
     def on_train_epoch_end(self) -> None:
         self.losses.append(self._total / self._batches)
-        self.accuracies.append(self._accuracy(self.model, self._setting.data))
+        self.validations.append(self._validate(self.model, self._setting.data))
 
 
 def fit(
@@ -59,11 +61,11 @@ def fit(
     optimizer: torch.optim.Optimizer,
     setting: Setting,
     loader: Iterable[Any],
-    accuracy: Callable[[Network, Dataset], float],
+    validate: Validate,
 ) -> Training:
     """Train with the lr that `LearningRateFinder` sets at the start of the fit."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    module = Module(model, optimizer, setting, accuracy)
+    module = Module(model, optimizer, setting, validate)
     trainer = lightning.Trainer(
         max_epochs=setting.epochs,
         accelerator=model.device_type,
@@ -77,4 +79,4 @@ def fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer.fit(module, loader)
-    return Training(module.losses, module.accuracies, float(module.lr))
+    return Training(module.losses, module.validations, float(module.lr))

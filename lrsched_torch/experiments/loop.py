@@ -13,7 +13,7 @@ import torch
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.experiments.dataset import Dataset
 from lrsched.experiments.experiment import find_and_train
-from lrsched.experiments.training import Batches, Setting, Training, Variant, Ways, accuracy
+from lrsched.experiments.training import Batches, Setting, Training, Variant, Ways, validate
 from lrsched_torch.experiments.network import Network, Outputs, loss_of
 from lrsched_torch.finder.lr_find import lr_find
 from lrsched_torch.schedulers.schedule_lr import ScheduleLR
@@ -70,7 +70,7 @@ class TorchLoop:
         from lrsched_torch.experiments.lightning_fit import fit
 
         model, optimizer = self._prepared(setting, seed)
-        return fit(model, optimizer, setting, Tensors(setting, seed), self.accuracy)
+        return fit(model, optimizer, setting, Tensors(setting, seed), self.validate)
 
     def _run(
         self, variant: Variant, seed: int, model: Network, optimizer: torch.optim.Optimizer
@@ -79,7 +79,7 @@ class TorchLoop:
         setting = variant.setting
         scheduler = ScheduleLR(optimizer, variant.lr, variant.momentum)
         batches = Tensors(setting, seed)
-        losses, accuracies = [], []
+        losses, validations = [], []
         for _ in range(setting.epochs):
             total = torch.zeros((), device=self.device)
             for images, targets in batches:
@@ -91,8 +91,8 @@ class TorchLoop:
                 scheduler.step()
                 total += loss.detach()
             losses.append(total.item() / len(batches))
-            accuracies.append(self.accuracy(model, setting.data))
-        return Training(losses, accuracies, max(variant.lr.values(setting.total_steps).tolist()))
+            validations.append(self.validate(model, setting.data))
+        return Training(losses, validations, max(variant.lr.values(setting.total_steps).tolist()))
 
     def _prepared(self, setting: Setting, seed: int) -> tuple[Network, torch.optim.Optimizer]:
         """A seeded model, trained before where the setting asks, and its optimizer."""
@@ -111,12 +111,12 @@ class TorchLoop:
         return model.state_dict()
 
     @torch.no_grad()
-    def accuracy(self, model: Network, data: Dataset) -> float:
-        """Validation accuracy of a model."""
+    def validate(self, model: Network, data: Dataset) -> tuple[float, float]:
+        """Validation loss and accuracy of a model."""
         model.eval()
         batches = torch.split(torch.from_numpy(data.x_val), 500)
         parts = [model(images.to(self.device)) for images in batches]
         model.train()
         names = parts[0]
         outputs = {name: np.concatenate([part[name].cpu() for part in parts]) for name in names}
-        return accuracy(outputs, data)
+        return validate(outputs, data)
