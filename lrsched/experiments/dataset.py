@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
-LEAST_IMAGES = 100  # for training, and half as many for validation
+LEAST_IMAGES = 100  # for training, and a tenth as many for validation
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ def read(path: Path) -> Dataset:
 
 def _from_npz(path: Path) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             missing = [name for name in NPZ_NAMES if name not in arrays]
             if missing:
                 raise ValueError(
@@ -165,7 +165,7 @@ def checked(name: str, x_train: Any, y_train: Any, x_val: Any, y_val: Any) -> Da
 
 
 def _images(name: str, array: Any) -> Images:
-    least = LEAST_IMAGES if name == "x_train" else LEAST_IMAGES // 2
+    least = LEAST_IMAGES if name == "x_train" else LEAST_IMAGES // 10
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[3] not in (1, 3) or min(array.shape[1:3]) < LEAST_PIXELS:
