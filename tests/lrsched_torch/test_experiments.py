@@ -51,6 +51,22 @@ def test_every_model_takes_images_of_any_size_and_colour(layers):
         assert {name: tuple(each.shape) for name, each in outputs.items()} == {"label": (4, 5)}
 
 
+def parameters(data, layers):
+    return sum(weight.numel() for weight in Network(Setting(data, layers)).parameters())
+
+
+def test_models_have_the_parameters_that_their_layers_say(data):
+    def convolution(inputs, outputs, pixels=9):
+        return inputs * outputs * pixels + 2 * outputs  # and those of BatchNorm
+
+    assert parameters(data, CNN) == convolution(1, 16) + convolution(16, 32) + 512 * 2 + 2
+    blocks = [(8, 8), (8, 16), (16, 32)]
+    residual = sum(convolution(a, b) + convolution(b, b) for a, b in blocks)
+    shortcuts = convolution(8, 16, 1) + convolution(16, 32, 1)
+    expected = convolution(1, 8) + residual + shortcuts + 32 * 2 + 2
+    assert parameters(data, RESNET) == expected
+
+
 def test_a_loss_of_labels_and_boxes_is_their_sum(data):
     made = on_canvas(data)
     outputs = Network(Setting(made, LOCATOR))(torch.from_numpy(made.x_val))
