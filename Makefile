@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo overview test test-gpu test-integrations test-elsewhere lint format docs bench lock clean
+.PHONY: demo overview experiments test test-gpu test-integrations test-elsewhere lint format docs bench lock clean
 
 $(VENV)/ready: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,16 @@ demo: $(VENV)/ready  ## find a learning rate and train with it, in PyTorch and i
 
 overview: demo  ## the picture of the README, from the demo
 	cp demo-output/pytorch_mnist-5k.png docs/overview.png
+
+# An hour on two cores; what is finished stays in experiment-output.
+experiments: $(VENV)/ready $(VENV)/integrations  ## every experiment, and the tables and pictures of docs/experiments.md
+	for name in $$($(BIN)/python -c "from lrsched.experiments.catalog import *; print(*EXPERIMENTS)"); do \
+		$(BIN)/lrsched experiment $$name --out experiment-output || exit 1; \
+		cp experiment-output/$$name.png docs/experiments/; done
+	sed '/<!-- below/q' docs/experiments.md > experiment-output/page
+	for name in $$($(BIN)/python -c "from lrsched.experiments.catalog import *; print(*EXPERIMENTS)"); do \
+		echo; sed 's#](\([a-z_]*.png\))#](experiments/\1)#' experiment-output/$$name.md; done >> experiment-output/page
+	mv experiment-output/page docs/experiments.md
 
 test: $(VENV)/ready $(VENV)/integrations  ## all tests, those of the trainers included
 	$(BIN)/python -m pytest
@@ -64,4 +74,4 @@ lock: $(VENV)/ready  ## requirements-*.txt from requirements-*.in
 	sed -i.bak -E '/^(cuda|nvidia|triton)-?[a-z0-9-]*==/d' requirements-*.txt && rm requirements-*.txt.bak
 
 clean:
-	rm -rf $(VENV) site demo-output build dist *.egg-info
+	rm -rf $(VENV) site demo-output experiment-output build dist *.egg-info

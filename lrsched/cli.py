@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -13,6 +13,7 @@ from rich.console import Console
 
 import lrsched
 from lrsched import demo as demonstration
+from lrsched._command_error import fail
 from lrsched._load import load_json, load_yaml
 from lrsched._terminal_plot import Line, terminal_plot
 from lrsched._validate import shown
@@ -22,6 +23,7 @@ from lrsched.curve.features import smooth_losses
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.plot import loss_limits
 from lrsched.engine.schedule import Schedule
+from lrsched.experiments.command import experiment
 from lrsched.policy.policy import Policy
 
 if TYPE_CHECKING:
@@ -116,7 +118,10 @@ def demo(
             console.print(demonstration.table(report))
             console.print(f"plot: {demonstration.save_plot(report, out)}", soft_wrap=True)
     except (ImportError, RuntimeError, OSError) as error:
-        _fail(error)
+        fail(error)
+
+
+app.command()(experiment)
 
 
 @app.command()
@@ -156,7 +161,7 @@ def plot(
             axes = built.plot(num_steps=length)
             _save(axes[0] if isinstance(axes, list) else axes, picture)
     except (ImportError, ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -189,7 +194,7 @@ def compare(
         else:
             _save(both.plot(schedule=schedule), picture)
     except (ImportError, TypeError, ValueError, OSError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -215,7 +220,7 @@ def values(
     try:
         numbers = built.values(_checked_length(built, num_steps))
     except ValueError as error:
-        _fail(error)
+        fail(error)
     columns = numbers if isinstance(numbers, dict) else {"value": numbers}
     typer.echo(",".join(("step", *columns)))
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
@@ -254,7 +259,7 @@ def suggest(
         else:
             typer.echo(str(record.suggest(schedule=schedule, method=method)))
     except (OSError, TypeError, ValueError) as error:
-        _fail(error)
+        fail(error)
 
 
 def _curve(path: Path) -> LossCurve:
@@ -336,7 +341,7 @@ def _built(
             raise ValueError(f"each argument must be given once, got {shown(names)}")
         return from_config({name: dict(given)}, **run_length)
     except (OSError, TypeError, ValueError) as error:
-        _fail(error)
+        fail(error)
 
 
 def _load(path: Path) -> Any:
@@ -359,11 +364,3 @@ def _argument(text: str) -> tuple[str, Any]:
     if not equals:
         raise ValueError(f"an argument must be NAME=VALUE, got {shown(text)}")
     return name, load_yaml(value)
-
-
-def _fail(error: Exception) -> NoReturn:
-    sentence = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.filename is not None:
-        sentence = f"{error.filename} cannot be used: {error.strerror}"
-    typer.echo(f"error: {sentence}", err=True)
-    raise typer.Exit(2)

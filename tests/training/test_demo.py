@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,24 +17,26 @@ from lrsched import demo
 from lrsched._startup_lines import run_without_startup_lines
 
 SHORT = """
-import json
-from dataclasses import asdict, replace
+import runpy, sys
+from dataclasses import replace
 from lrsched import demo
 demo.SEEDS, demo.BATCH_SIZE, demo.SWEEP_STEPS = (0, 1), 64, 100
-from {module} import measure_all
-data = replace(demo.digits(), epochs=1)
-print(json.dumps(asdict(measure_all(data))))
+short = [replace(demo.settings()[0], epochs=1)]
+demo.settings = lambda: short
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=False)
 """
 
 
 @pytest.fixture(scope="module", params=demo.FRAMEWORKS)
-def report(request):
+def report(request, tmp_path_factory):
     if find_spec(request.param) is None:
         pytest.skip(f"needs {request.param}, which is not installed")
-    code = SHORT.format(module=demo.FRAMEWORKS[request.param][1])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    path = tmp_path_factory.mktemp("demo") / "reports.jsonl"
+    part = json.dumps({"name": "demo", "record": str(path)})
+    command = [sys.executable, "-c", SHORT, demo.FRAMEWORKS[request.param].module, part]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    fields = json.loads(done.stdout.splitlines()[-1])
+    fields = json.loads(path.read_text())
     outcomes = [demo.Outcome(**outcome) for outcome in fields.pop("outcomes")]
     return demo.Report(**fields, outcomes=outcomes)
 
@@ -109,5 +112,6 @@ def test_a_sweep_without_descent_is_an_error():
     from lrsched import LossCurve
 
     flat = LossCurve(demo.np.geomspace(1e-7, 10, 50), demo.np.random.default_rng(0).normal(size=50))
+    loop = SimpleNamespace(software="any", find=lambda *_: flat)
     with pytest.raises(RuntimeError, match="found no learning rate"):
-        demo.measure("any", demo.digits(), lambda: flat, lambda *_: (0.0, 0.0, 0.0))
+        demo.measure(demo.settings()[0], loop)

@@ -246,7 +246,7 @@ def test_more_than_ten_curves_have_a_scale_of_colours_and_their_dots_apart():
     ax = compare(curves).plot()
     dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
     assert [dot.get_xdata()[0] for dot in dots] == [curve.suggest().lr for curve in curves]
-    assert len({tuple(dot.get_color()) for dot in dots}) == 14
+    assert len({matplotlib.colors.to_rgba(dot.get_color()) for dot in dots}) == 14
     ax.figure.canvas.draw()
     places = np.array([dot.get_window_extent().get_points().mean(0) for dot in dots])
     heights = places[:, 1]

@@ -1,0 +1,1 @@
+"""Package-private: the Keras loop of `lrsched experiment` and `lrsched demo`."""

@@ -1,0 +1,1 @@
+"""Package-private: the PyTorch loop of `lrsched experiment` and `lrsched demo`."""

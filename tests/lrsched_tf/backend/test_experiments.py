@@ -1,0 +1,81 @@
+"""The Keras loop of the experiments: what it trains is what the setting says."""
+
+import keras
+import numpy as np
+import pytest
+
+from lrsched.experiments.dataset import Dataset, on_canvas
+from lrsched.experiments.training import CNN, LOCATOR, RESNET, Optimizer, Setting, Variant, validate
+from lrsched.schedules import constant
+from lrsched_tf.experiments.loop import KerasLoop
+from lrsched_tf.experiments.network import OPTIMIZERS, network, optimizer
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Two classes that a bright half tells apart."""
+    random = np.random.default_rng(0)
+    y = np.arange(160) % 2
+    x = random.random((160, 8, 8, 1), dtype=np.float32) / 4
+    x[y == 1, :, :4] += 0.7
+    return Dataset("halves", 2, x[:128], y[:128], x[128:], y[128:])
+
+
+@pytest.fixture(scope="module")
+def loop():
+    return KerasLoop()
+
+
+def parameters(data, layers):
+    """Number of trainable parameters."""
+    weights = network(Setting(data, layers)).trainable_weights
+    return sum(int(np.prod(weight.shape)) for weight in weights)
+
+
+def test_models_have_the_parameters_that_their_layers_say(data):
+    def convolution(inputs, outputs, pixels=9):
+        return inputs * outputs * pixels + 2 * outputs  # and those of BatchNorm
+
+    assert parameters(data, CNN) == convolution(1, 16) + convolution(16, 32) + 512 * 2 + 2
+    blocks = [(8, 8), (8, 16), (16, 32)]
+    residual = sum(convolution(a, b) + convolution(b, b) for a, b in blocks)
+    shortcuts = convolution(8, 16, 1) + convolution(16, 32, 1)
+    expected = convolution(1, 8) + residual + shortcuts + 32 * 2 + 2
+    assert parameters(data, RESNET) == expected
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_is_the_one_that_is_named(data, name):
+    made = optimizer(Setting(data, CNN, Optimizer(name, momentum=0.9)))
+    assert type(made).__name__.lower() == name
+    assert getattr(made, "momentum", 0.0) == (0.9 if name == "sgd" else 0.0)
+    decayed = optimizer(Setting(data, CNN, Optimizer("sgd", 0.9, weight_decay=0.01)))
+    assert decayed.weight_decay == pytest.approx(0.1)
+
+
+def test_one_call_finds_the_lr_that_two_steps_find_and_both_train(loop, data):
+    setting = Setting(data, CNN, batch_size=32, epochs=3, sweep_steps=120)
+    plain, by_call = (way(setting, 0) for way in loop.ways.values())
+    assert by_call.max_lr == pytest.approx(plain.max_lr, rel=0.05)
+    for training in (plain, by_call):
+        assert len(training.losses) == len(training.validations) == 3
+        assert training.losses[-1] < training.losses[0]
+        assert training.accuracies[-1] > 0.75
+
+
+def test_boxes_are_trained_with_classes_and_pretrained_weights_are_kept(loop, data):
+    made = on_canvas(data)
+    setting = Setting(made, LOCATOR, batch_size=32, epochs=2)
+    before = Variant("before", setting, constant(0.01))
+    first = loop.train(before, 0)
+    fine = Setting(made, LOCATOR, batch_size=32, epochs=1, pretraining=before)
+    assert loop.train(Variant("after", fine, constant(1e-9)), 0).losses[0] < first.losses[0]
+
+
+def test_the_loss_is_that_of_the_validation(data):
+    made = on_canvas(data)
+    model = network(Setting(made, LOCATOR))
+    outputs = {n: keras.ops.convert_to_numpy(o) for n, o in model(made.x_val).items()}
+    targets = {"label": made.y_val, "box": made.box_val}
+    loss = model.evaluate(made.x_val, targets, batch_size=32, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(validate(outputs, made)[0], rel=1e-4)

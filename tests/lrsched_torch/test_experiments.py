@@ -1,0 +1,127 @@
+"""The PyTorch loop of the experiments: what it trains is what the setting says."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
+
+from dataclasses import replace
+
+from lrsched.experiments.dataset import Dataset, on_canvas
+from lrsched.experiments.training import (
+    CNN,
+    CNN_DROPOUT,
+    LENET,
+    LOCATOR,
+    RESNET,
+    Optimizer,
+    Setting,
+    Variant,
+)
+from lrsched.schedules import constant, one_cycle, one_cycle_momentum
+from lrsched_torch.experiments.loop import OPTIMIZERS, TorchLoop
+from lrsched_torch.experiments.network import Network, loss_of
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Two classes that a bright half tells apart."""
+    random = np.random.default_rng(0)
+    y = np.arange(160) % 2
+    x = random.random((160, 8, 8, 1), dtype=np.float32) / 4
+    x[y == 1, :, :4] += 0.7
+    return Dataset("halves", 2, x[:128], y[:128], x[128:], y[128:])
+
+
+@pytest.fixture(scope="module")
+def loop():
+    return TorchLoop()
+
+
+def trained(loop, setting, lr=0.01, seed=0):
+    return loop.train(Variant("any", setting, constant(lr)), seed)
+
+
+@pytest.mark.parametrize("layers", [CNN, CNN_DROPOUT, LENET, RESNET])
+def test_every_model_takes_images_of_any_size_and_colour(layers):
+    for shape in ((8, 8, 1), (9, 14, 3)):
+        x = np.zeros((4, *shape), np.float32)
+        data = Dataset("black", 5, x, np.zeros(4, int), x, np.zeros(4, int))
+        outputs = Network(Setting(data, layers))(torch.from_numpy(x))
+        assert {name: tuple(each.shape) for name, each in outputs.items()} == {"label": (4, 5)}
+
+
+def parameters(data, layers):
+    return sum(weight.numel() for weight in Network(Setting(data, layers)).parameters())
+
+
+def test_models_have_the_parameters_that_their_layers_say(data):
+    def convolution(inputs, outputs, pixels=9):
+        return inputs * outputs * pixels + 2 * outputs  # and those of BatchNorm
+
+    assert parameters(data, CNN) == convolution(1, 16) + convolution(16, 32) + 512 * 2 + 2
+    blocks = [(8, 8), (8, 16), (16, 32)]
+    residual = sum(convolution(a, b) + convolution(b, b) for a, b in blocks)
+    shortcuts = convolution(8, 16, 1) + convolution(16, 32, 1)
+    expected = convolution(1, 8) + residual + shortcuts + 32 * 2 + 2
+    assert parameters(data, RESNET) == expected
+
+
+def test_a_loss_of_labels_and_boxes_is_their_sum(data):
+    made = on_canvas(data)
+    outputs = Network(Setting(made, LOCATOR))(torch.from_numpy(made.x_val))
+    labels = {"label": torch.from_numpy(made.y_val)}
+    boxes = {"box": torch.from_numpy(made.box_val)}
+    whole = loss_of(outputs, labels | boxes)
+    of_labels = loss_of({"label": outputs["label"]}, labels)
+    distance = (outputs["box"] - boxes["box"]).abs().mean()
+    assert whole.item() == pytest.approx((of_labels + 5 * distance).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_learns(loop, data, name):
+    lr = {"sgd": 0.05, "adagrad": 0.05, "adadelta": 1.0}.get(name, 0.01)
+    setting = Setting(data, CNN, Optimizer(name, momentum=0.0), 16, epochs=5)
+    training = trained(loop, setting, lr)
+    assert training.accuracies[-1] > 0.9
+    assert training.losses[-1] < training.losses[0]
+    assert training.max_lr == lr
+
+
+def test_a_seed_fixes_a_training_bit_for_bit(loop, data):
+    setting = Setting(data, CNN_DROPOUT, batch_size=32, epochs=2, augment=True)
+    first, same, other = (trained(loop, setting, seed=seed) for seed in (0, 0, 1))
+    assert first == same
+    assert first != other
+
+
+def test_weight_decay_is_that_of_the_setting(loop, data):
+    setting = Setting(data, CNN, batch_size=32, epochs=2)
+    heavy = replace(setting, optimizer=Optimizer(weight_decay=1.0))
+    assert trained(loop, heavy).losses[-1] > trained(loop, setting).losses[-1]
+
+
+def test_a_pretrained_model_begins_where_the_pretraining_ended(loop, data):
+    before = Variant("before", Setting(data, CNN, batch_size=32, epochs=3), constant(0.02))
+    fine = Setting(data, CNN, batch_size=32, epochs=1, pretraining=before)
+    assert trained(loop, fine, lr=1e-9).losses[0] < trained(loop, before.setting).losses[0]
+
+
+def test_a_range_test_and_the_cycle_that_follows(loop, data):
+    setting = Setting(data, CNN, batch_size=32, epochs=4, sweep_steps=120)
+    curve = loop.find(setting, 0)
+    assert curve.num_steps == 120
+    cycle = one_cycle(curve.suggest().lr, setting.total_steps)
+    momentum = one_cycle_momentum(setting.total_steps)
+    training = loop.train(Variant("1cycle", setting, cycle, momentum), 0)
+    assert training.accuracies[-1] > 0.9
+    assert training.max_lr == max(cycle.values())
+
+
+def test_lightning_finds_the_lr_that_the_loop_finds(loop, data):
+    pytest.importorskip("lightning", reason="needs Lightning")
+    setting = Setting(data, CNN, batch_size=32, epochs=2, sweep_steps=120)
+    plain, by_callback = (way(setting, 0) for way in loop.ways.values())
+    assert by_callback.max_lr == pytest.approx(plain.max_lr, rel=0.05)
+    assert len(by_callback.losses) == len(by_callback.validations) == 2
+    assert by_callback.accuracies[-1] > 0.9
