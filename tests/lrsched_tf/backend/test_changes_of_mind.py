@@ -213,16 +213,19 @@ class TestInALoop:
         def step(weights, state, gradients):
             return optimizer.stateless_apply(state, gradients, weights)
 
+        def values():
+            variables = model.trainable_variables, optimizer.variables
+            return [[v.value for v in each] for each in variables]
+
+        step(*values(), values()[0])  # with the user's own lr, in a trace that JAX keeps
         with callback.applied_to(optimizer):
             for number, (x, y) in enumerate(problem.batches()):
                 if number == 20:
                     callback.cooldown(44)
-                variables = model.trainable_variables, optimizer.variables
-                weights, state = ([v.value for v in each] for each in variables)
-                new = step(weights, state, gradients_of(model, x, y))
-                for each, values in zip(variables, new, strict=True):
-                    for variable, value in zip(each, values, strict=True):
-                        variable.assign(value)
+                new = step(*values(), gradients_of(model, x, y))
+                variables = *model.trainable_variables, *optimizer.variables
+                for variable, value in zip(variables, [*new[0], *new[1]], strict=True):
+                    variable.assign(value)
         follow(model, POLICY.cooldown(20, 44))
 
     @pytest.mark.skipif(BACKEND != "jax", reason="about stateless updates")
