@@ -139,7 +139,7 @@ def arguments(repo):
 
 
 def test_the_names_that_differ_between_the_halves_are_those_of_the_table(repo):
-    page = (repo / "docs" / "keras.md").read_text(encoding="utf-8")
+    page = (repo / "docs" / "keras_migration.md").read_text(encoding="utf-8")
     table = page.split("## Names that differ from PyTorch")[1]
     rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
     found, pair = arguments(repo), re.compile(r"`(\w+)\((\w+)=\)`")
