@@ -13,39 +13,33 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-Linear, Conv2d = nn.Linear, nn.Conv2d
+Linear, Conv2d, ReLU, Sequential = nn.Linear, nn.Conv2d, nn.ReLU, nn.Sequential
 
 
-def mlp(*sizes: int, act: Callable[[], nn.Module] = nn.ReLU, norm: bool = False) -> nn.Sequential:
+def mlp(*sizes: int, act: Callable[[], nn.Module] = ReLU, norm: bool = False) -> Sequential:
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
-        layers.append(Linear(a, b))
-        if i < len(sizes) - 2:
-            layers += [nn.BatchNorm1d(b), act()] if norm else [act()]
-    return nn.Sequential(*layers)
+    for a, b in itertools.pairwise(sizes):
+        layers += [Linear(a, b), *([nn.BatchNorm1d(b)] if norm else []), act()]
+    return Sequential(*layers[: -2 if norm else -1])
 
 
-def mlp_tanh_small(*sizes: int) -> nn.Module:
+def small_tanh(*sizes: int) -> nn.Module:
     model = mlp(*sizes, act=nn.Tanh)
     for p in model.parameters():
         nn.init.normal_(p, std=0.05) if p.dim() > 1 else nn.init.zeros_(p)
     return model
 
 
-def mlp_dropout() -> nn.Module:
-    first, second, drop = Linear(64, 96), Linear(96, 64), nn.Dropout(0.5)
-    return nn.Sequential(first, nn.ReLU(), drop, second, nn.ReLU(), drop, Linear(64, 10))
+class Apply(nn.Module):
+    """A function as a layer; one of a recurrent layer's two answers is kept."""
 
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
 
-def cnn(classes: int) -> nn.Sequential:
-    body = [Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), Conv2d(8, 16, 3), nn.ReLU()]
-    head = [nn.MaxPool2d(2), nn.Flatten(), Linear(64, 64), nn.ReLU(), Linear(64, classes)]
-    return nn.Sequential(*body, *head)
-
-
-def cnn_1d() -> nn.Module:
-    body = [nn.Conv1d(1, 16, 5, 2), nn.ReLU(), nn.Conv1d(16, 24, 3, 2), nn.ReLU()]
-    return nn.Sequential(*body, nn.Conv1d(24, 24, 3, 2), nn.ReLU(), nn.Flatten(), Linear(72, 10))
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.function(x)
+        return out[0] if isinstance(out, tuple) else out
 
 
 class Added(nn.Module):
@@ -53,11 +47,21 @@ class Added(nn.Module):
 
     def __init__(self, *branch: nn.Module, gate: Any = 1.0, after: Any = None) -> None:
         super().__init__()
-        self.net, self.gate = nn.Sequential(*branch), gate
-        self.after = after or nn.Identity()
+        self.net, self.gate, self.after = Sequential(*branch), gate, after or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after(x + self.gate * self.net(x))
+
+
+def cnn(classes: int) -> nn.Module:
+    body = [Conv2d(1, 8, 3, padding=1), ReLU(), nn.MaxPool2d(2), Conv2d(8, 16, 3), ReLU()]
+    head = [nn.MaxPool2d(2), nn.Flatten(), Linear(64, 64), ReLU(), Linear(64, classes)]
+    return Sequential(*body, *head)
+
+
+def cnn_1d() -> nn.Module:
+    body = [nn.Conv1d(1, 16, 5, 2), ReLU(), nn.Conv1d(16, 24, 3, 2), ReLU()]
+    return Sequential(*body, nn.Conv1d(24, 24, 3, 2), ReLU(), nn.Flatten(), Linear(72, 10))
 
 
 def resnet(c: int) -> nn.Module:
@@ -65,66 +69,57 @@ def resnet(c: int) -> nn.Module:
         return [Conv2d(inputs, c, 3, padding=1, bias=False), nn.BatchNorm2d(c)]
 
     def block() -> nn.Module:
-        return Added(*normed(c), nn.ReLU(), *normed(c), after=nn.ReLU())
+        return Added(*normed(c), ReLU(), *normed(c), after=ReLU())
 
-    body = [*normed(1), nn.ReLU(), block(), nn.MaxPool2d(2), block(), nn.AdaptiveAvgPool2d(2)]
-    return nn.Sequential(*body, nn.Flatten(), Linear(4 * c, 10))
+    body = [*normed(1), ReLU(), block(), nn.MaxPool2d(2), block(), nn.AdaptiveAvgPool2d(2)]
+    return Sequential(*body, nn.Flatten(), Linear(4 * c, 10))
 
 
-def patches(width: int = 8) -> nn.Module:
+def patches() -> nn.Module:
     def block() -> nn.Module:
-        mix = Conv2d(width, width, 5, padding=2, groups=width)
-        wide, narrow = Conv2d(width, 2 * width, 1), Conv2d(2 * width, width, 1)
-        return Added(mix, nn.GroupNorm(1, width), wide, nn.GELU(), narrow)
+        mix, wide, narrow = Conv2d(8, 8, 5, padding=2, groups=8), Conv2d(8, 16, 1), Conv2d(16, 8, 1)
+        return Added(mix, nn.GroupNorm(1, 8), wide, nn.GELU(), narrow)
 
     body = (block(), block(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return nn.Sequential(Conv2d(1, width, 2, 2), *body, Linear(4 * width, 10))
+    return Sequential(Conv2d(1, 8, 2, 2), *body, Linear(32, 10))
 
 
-def rezero(width: int = 48, depth: int = 12) -> nn.Module:
-    gates = [nn.Parameter(torch.zeros(())) for _ in range(depth)]
-    body = [Added(Linear(width, width), nn.ReLU(), gate=gate) for gate in gates]
-    return nn.Sequential(Linear(64, width), *body, Linear(width, 10))
+def rezero() -> nn.Module:
+    gates = [nn.Parameter(torch.zeros(())) for _ in range(12)]
+    body = [Added(Linear(48, 48), ReLU(), gate=gate) for gate in gates]
+    return Sequential(Linear(64, 48), *body, Linear(48, 10))
 
 
-class Recurrent(nn.Module):
-    """A language model of characters."""
-
-    def __init__(self, kind: Any, width: int, hidden: int) -> None:
-        super().__init__()
-        self.e = nn.Embedding(datasets.VOCABULARY, width)
-        self.g = kind(width, hidden, batch_first=True)
-        self.o = Linear(hidden, datasets.VOCABULARY)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.o(self.g(self.e(x))[0])
+def recurrent(kind: Any, width: int, hidden: int) -> nn.Module:
+    e, g = nn.Embedding(datasets.VOCABULARY, width), kind(width, hidden, batch_first=True)
+    return Sequential(e, Apply(g), Linear(hidden, datasets.VOCABULARY))
 
 
-class Causal(nn.Module):
+def causal(width: int = 32) -> nn.Module:
     """A language model of dilated convolutions that see the past alone."""
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.e = nn.Embedding(datasets.VOCABULARY, width)
-        self.c = nn.ModuleList(nn.Conv1d(width, width, 2, dilation=d) for d in (1, 2, 4))
-        self.o = Linear(width, datasets.VOCABULARY)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.e(x).transpose(1, 2)
-        for c in self.c:
-            h = h + F.relu(c(F.pad(h, (c.dilation[0], 0))))
-        return self.o(h.transpose(1, 2))
+    e = nn.Embedding(datasets.VOCABULARY, width)
+    branches = [
+        Added(nn.ZeroPad1d((d, 0)), nn.Conv1d(width, width, 2, dilation=d), ReLU())
+        for d in (1, 2, 4)
+    ]
+    turn = Apply(lambda x: x.transpose(1, 2))
+    return Sequential(e, turn, *branches, turn, Linear(width, datasets.VOCABULARY))
 
 
-class RowReader(nn.Module):
+def rows(kind: Any, width: int, classes: int) -> nn.Module:
     """Reads an image row by row."""
+    rnn = kind(width, 48, batch_first=True)
+    last = Apply(lambda x: rnn(x.view(len(x), 8, -1))[0][:, -1])
+    last.rnn = rnn
+    return Sequential(last, Linear(48, classes))
 
-    def __init__(self, kind: Any, width: int, classes: int) -> None:
-        super().__init__()
-        self.rnn, self.out = kind(width, 48, batch_first=True), Linear(48, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.rnn(x.view(len(x), 8, -1))[0][:, -1])
+def transformer() -> nn.Module:
+    first, place = Linear(4, 16), nn.Parameter(torch.randn(10, 16) * 0.1)
+    put = Apply(lambda x: first(x.view(-1, 10, 4)) + place)
+    put.first, put.place = first, place
+    layer = nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True, norm_first=True)
+    return Sequential(put, layer, Apply(lambda x: x.mean(1)), Linear(16, 10))
 
 
 class Variational(nn.Module):
@@ -137,18 +132,6 @@ class Variational(nn.Module):
         deviation = (0.5 * log_variance.clamp(-15, 15)).exp()
         code = mean + torch.randn_like(mean) * deviation if self.training else mean
         return self.d(code), mean, log_variance
-
-
-class Transformer(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.p, self.pos = Linear(4, 16), nn.Parameter(torch.randn(10, 16) * 0.1)
-        options: dict[str, Any] = {"batch_first": True, "norm_first": True}
-        self.layer = nn.TransformerEncoderLayer(16, 2, 32, 0.0, **options)
-        self.o = Linear(16, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.o(self.layer(self.p(x.view(-1, 10, 4)) + self.pos).mean(1))
 
 
 class Denoiser(nn.Module):
@@ -195,15 +178,6 @@ class Products(nn.Module):
         return (self.row(x[:, :1]) * self.column(x[:, 1:])).sum(2)
 
 
-class Sine(nn.Module):
-    def __init__(self, frequency: float) -> None:
-        super().__init__()
-        self.frequency = frequency
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.sin(self.frequency * x)
-
-
 @functools.lru_cache(None)
 def trained(name: str, data: str, steps: int) -> Any:
     """Weights of a model that was trained before, with Adam."""
@@ -228,36 +202,35 @@ def continued(name: str, data: str, steps: int, fresh: str = "none", frozen: int
     return model
 
 
+def dropout() -> nn.Module:
+    first, second, drop = Linear(64, 96), Linear(96, 64), nn.Dropout(0.5)
+    return Sequential(first, ReLU(), drop, second, ReLU(), drop, Linear(64, 10))
+
+
+def sines() -> nn.Module:
+    first, second = Apply(lambda x: torch.sin(15.0 * x)), Apply(lambda x: torch.sin(5.0 * x))
+    return Sequential(Linear(2, 64), first, Linear(64, 64), second, Linear(64, 3))
+
+
+def ngram() -> nn.Module:
+    e = nn.Embedding(datasets.VOCABULARY, 16)
+    return Sequential(e, nn.Flatten(), *mlp(128, 64, datasets.VOCABULARY, act=nn.Tanh))
+
+
 NAMED: dict[str, Callable[..., nn.Module]] = {
-    "mlp": mlp,
     "mlp_norm": functools.partial(mlp, norm=True),
     "mlp_tanh": functools.partial(mlp, act=nn.Tanh),
-    "mlp_tanh_small": mlp_tanh_small,
-    "mlp_dropout": mlp_dropout,
-    "bare": lambda a, b, c: nn.Sequential(Linear(a, b, False), nn.ReLU(), Linear(b, c, False)),
+    "bare": lambda a, b, c: Sequential(Linear(a, b, False), ReLU(), Linear(b, c, False)),
     "linear": Linear,
-    "cnn": cnn,
-    "cnn_1d": cnn_1d,
-    "resnet": resnet,
-    "patches": patches,
-    "rezero": rezero,
-    "gru": functools.partial(Recurrent, nn.GRU),
-    "lstm": functools.partial(Recurrent, nn.LSTM),
-    "causal": Causal,
-    "ngram": lambda: nn.Sequential(
-        nn.Embedding(datasets.VOCABULARY, 16), nn.Flatten(), *mlp(128, 64, 96, act=nn.Tanh)
-    ),
-    "rows": functools.partial(RowReader, nn.RNN, 8, 10),
-    "gru_rows": functools.partial(RowReader, nn.GRU, 24, 4),
+    "gru": functools.partial(recurrent, nn.GRU),
+    "lstm": functools.partial(recurrent, nn.LSTM),
+    "rnn_rows": functools.partial(rows, nn.RNN, 8, 10),
+    "gru_rows": functools.partial(rows, nn.GRU, 24, 4),
     "vae": Variational,
-    "transformer": Transformer,
     "denoiser": Denoiser,
     "flow": Flow,
     "factors": functools.partial(Products, 1797, 64, 6, 0.3),
     "skipgram": functools.partial(Products, datasets.WORDS, datasets.WORDS, 16, 0.1),
-    "sines": lambda: nn.Sequential(
-        Linear(2, 64), Sine(15.0), Linear(64, 64), Sine(5.0), Linear(64, 3)
-    ),
     "finetuned": lambda: continued("cnn 5", "mnist14_low", 400, fresh="9"),
     "resumed": lambda: continued("mlp 196 64 64 10", "mnist14_first", 1200),
     "frozen": lambda: continued("mlp 64 64 32 10", "digits", 600, fresh="4", frozen=4),
@@ -266,5 +239,6 @@ NAMED: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(row: str) -> nn.Module:
+    """A model of NAMED, or one that a function of this module builds."""
     name, *numbers = row.split()
-    return NAMED[name](*map(int, numbers))
+    return NAMED.get(name, globals().get(name))(*map(int, numbers))

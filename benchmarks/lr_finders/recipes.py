@@ -260,6 +260,7 @@ class Recipe:
     """A row of tasks.csv; `base` and `shift` are those of a copy on another scale of the lr."""
 
     set: str
+    kind: str
     name: str
     data: str
     model: str

@@ -11,11 +11,10 @@ import math
 from typing import Any
 
 import numpy as np
-import store
 import torch
+import yardstick
 from recipes import Recipe, Run, recipes
 
-GRID = [10 ** (-5 + k / 3) for k in range(19)]
 TRAINING_SEEDS, SWEEP_SEEDS = (0, 1, 2), (100, 101, 102)
 
 
@@ -52,37 +51,39 @@ def train(recipe: Recipe, seed: int, lr: float, schedule: str) -> float:
 
 def trainings(recipe: Recipe) -> dict[str, Any]:
     """What the store keeps of a task, and its trainings where it is no copy of another."""
-    about = {"family": recipe.family, "base": recipe.base, "shift": recipe.shift}
+    about = {"kind": recipe.kind, "family": recipe.family}
     if recipe.base:
-        return about
+        return {**about, "base": recipe.base, "shift": recipe.shift}
     runs = [recipe.make(seed) for seed in TRAINING_SEEDS]
     untrained = float(np.median([run.validation_loss() for run in runs]))
     losses = {
-        schedule: [[train(recipe, seed, lr, schedule) for lr in GRID] for seed in TRAINING_SEEDS]
-        for schedule in store.SCHEDULES
+        schedule: [
+            [train(recipe, seed, lr, schedule) for lr in yardstick.GRID] for seed in TRAINING_SEEDS
+        ]
+        for schedule in yardstick.SCHEDULES
     }
     reference = min(untrained, runs[0].ignoring())
-    return {**about, "reference_loss": reference, "grid": GRID, "validation_loss": losses}
+    return {**about, "reference_loss": reference, "validation_loss": losses}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", help="comma-separated names; all by default")
-    parser.add_argument("--sweeps", default=",".join(store.SWEEPS), help="names; all by default")
+    parser.add_argument("--sweeps", default=",".join(yardstick.SWEEPS))
     options = parser.parse_args()
     torch.set_num_threads(1)
     for recipe in recipes():
         if options.tasks and recipe.name not in options.tasks.split(","):
             continue
-        entries, losses = store.records(recipe.set)
+        entries, losses = yardstick.records(recipe.set)
         if recipe.name not in entries:
             entries[recipe.name] = trainings(recipe)
         for name in options.sweeps.split(","):
             for seed in SWEEP_SEEDS:
                 key = f"{recipe.name}/{name}/{seed}"
                 if key not in losses:
-                    losses[key] = sweep(recipe, seed, store.plan(name, recipe.family))
-        store.write_records(recipe.set, entries, losses)
+                    losses[key] = sweep(recipe, seed, yardstick.plan(name, recipe.family))
+        yardstick.write_records(recipe.set, entries, losses)
         print(f"recorded {recipe.name}", flush=True)
 
 

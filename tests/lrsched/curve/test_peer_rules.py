@@ -45,12 +45,11 @@ def test_rules_equal_the_peers_to_the_last_bit(golden, name):
             assert found.lr == row["lr"][name], row["name"]
 
 
-def check_answers(stored, tasks, protocol, name, answers):
+def check_answers(yardstick, tasks, sweep, name, answers):
     """On every stored task; the learning rates of a sweep are a percent or more apart."""
-    plan = stored.PROTOCOLS[protocol]
     for task in (*tasks["new kinds"], *tasks["fresh tasks"]):
-        lr, loss = task.curves[protocol][0]
-        found = suggest(lr, loss, method=name, num_steps=len(plan)).lr
+        lr, loss = task.curves[sweep][0]
+        found = suggest(lr, loss, method=name, num_steps=len(yardstick.plan(sweep))).lr
         theirs = answers[task.name][name]
         if theirs is None:
             assert found is None, task.name
@@ -58,18 +57,18 @@ def check_answers(stored, tasks, protocol, name, answers):
             assert found == pytest.approx(theirs, rel=1e-9, abs=0), task.name
 
 
-@pytest.mark.parametrize("protocol", ["e7_100", "e7_300", "e8_100", "kt_1852"])
+@pytest.mark.parametrize("sweep", ["e7_100", "e7_300", "e8_100", "kt_1852"])
 @pytest.mark.parametrize("name", PEERS)
-def test_rules_equal_the_peers_on_every_stored_task(golden, stored, tasks, name, protocol):
+def test_rules_equal_the_peers_on_every_stored_task(golden, yardstick, tasks, name, sweep):
     """On every sweep, not only on that which the peer makes by default."""
-    check_answers(stored, tasks, protocol, name, golden["tasks"][protocol])
+    check_answers(yardstick, tasks, sweep, name, golden["tasks"][sweep])
 
 
-def test_a_wrong_answer_is_seen(golden, stored, tasks):
+def test_a_wrong_answer_is_seen(golden, yardstick, tasks):
     answers = copy.deepcopy(golden["tasks"]["kt_1852"])
     answers[tasks["fresh tasks"][-1].name]["ktrain_valley"] *= 1.01
     with pytest.raises(AssertionError):
-        check_answers(stored, tasks, "kt_1852", "ktrain_valley", answers)
+        check_answers(yardstick, tasks, "kt_1852", "ktrain_valley", answers)
 
 
 @pytest.mark.parametrize("extra", [0, 1])

@@ -7,17 +7,21 @@ from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import suggest
 from tests.lrsched.helpers import stopped
 
-TITLES = {"new kinds": "The 16 new kinds", "fresh tasks": "The ten fresh tasks"}
-NUMBERS = {"new kinds": 16, "fresh tasks": 10}
+TITLES = {
+    "public tasks": "The 22 public tasks",
+    "new kinds": "The 16 new kinds",
+    "fresh tasks": "The ten fresh tasks",
+}
+NUMBERS = {"public tasks": 22, "new kinds": 16, "fresh tasks": 10}
 STEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
 
 
 @pytest.mark.parametrize("kind", TITLES)
-def test_stopping_changes_no_answer(tasks, stored, kind):
+def test_stopping_changes_no_answer(tasks, yardstick, kind):
     shortened = 0
     for task in tasks[kind]:
-        for protocol, curves in task.curves.items():
-            planned = stored.PROTOCOLS[protocol]
+        for sweep, curves in task.curves.items():
+            planned = yardstick.plan(sweep, task.family)
             for lr, loss in curves:
                 curve, _ = stopped(lr, loss, planned)
                 if len(curve) < len(lr):  # else there is nothing to compare
@@ -29,26 +33,25 @@ def test_stopping_changes_no_answer(tasks, stored, kind):
 
 
 @pytest.fixture(scope="module")
-def suggestions(tasks, stored):
+def suggestions(tasks):
     """{(kind, steps): (task, truth, suggestion) of every sweep and schedule}."""
     return {
         (kind, steps): [
-            (task, truth, suggest(lr, loss, schedule=stored.SCHEDULES[name]))
+            (task, truth, suggest(lr, loss, schedule=schedule, num_steps=steps))
             for task in members
-            for lr, loss in task.curves[protocol]
-            for name, truth in task.truths.items()
+            for lr, loss in task.curves[sweep]
+            for schedule, truth in task.truths.items()
         ]
         for kind, members in tasks.items()
-        for steps, protocol in STEPS.items()
+        for steps, sweep in STEPS.items()
     }
 
 
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("kind", TITLES)
-def test_the_page_shows_what_suggestions_are_worth(suggestions, stored, repo, kind, steps):
+def test_the_page_shows_what_suggestions_are_worth(suggestions, repo, kind, steps):
     regrets = [
-        truth.regret(found.lr or stored.FALLBACK[task.family])
-        for task, truth, found in suggestions[kind, steps]
+        truth.regret(found.lr or task.habit) for task, truth, found in suggestions[kind, steps]
     ]
     assert len(regrets) == NUMBERS[kind] * 3 * 2
     page = (repo / "docs" / "suggestion.md").read_text(encoding="utf8")

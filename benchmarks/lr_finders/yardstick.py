@@ -17,7 +17,8 @@ import numpy as np
 HERE = Path(__file__).parent
 SETS = {"public": "public tasks", "new": "new kinds", "fresh": "fresh tasks", "held": "held back"}
 SCHEDULES = ("one_cycle", "constant")
-FALLBACK = {"sgd": 1e-2, "adam": 1e-3}  # what somebody takes who gets no answer
+GRID = 10 ** (-5 + np.arange(19) / 3)  # of the trainings
+FALLBACK = {"sgd": 1e-2, "adam": 1e-3}
 SWEEPS = {  # planned learning rates; a stored sweep ends early at a non-finite loss only
     "e7_100": np.geomspace(1e-7, 10, 100),
     "e7_150": np.geomspace(1e-7, 10, 150),
@@ -26,27 +27,10 @@ SWEEPS = {  # planned learning rates; a stored sweep ends early at a non-finite 
     "e8_100": 1e-8 * 1e8 ** (np.delete(np.arange(101), 1) / 100),  # Lightning's
     "kt_1852": 1e-7 * 1.01 ** np.arange(1852),  # ktrain's
 }
-# Tasks of a kind have something in common that a rule might have been fitted to.
-KINDS = {
-    "language model": ("code_",),
-    "autoencoder": ("_ae", "_vae"),
-    "batch norm": ("resnet", "mlpbn", "cnnbn"),
-    "fine-tuning": ("finetune", "frozen", "resume"),
-    "regression": ("diabetes",),
-    "tabular": ("wine", "cancer"),
-    "contrastive": ("supcon",),
-    "transformer": ("former",),
-    "deep": ("deep",),
-    "bounded loss": ("hinge", "negprob"),
-    "other optimizer": ("lion", "nadam", "rmsprop"),
-    "flat start": ("smallinit",),
-    "convex": ("logreg",),
-    "cnn": ("mnist_cnn", "mnist1d_cnn"),
-    "mlp": ("digits_mlp_",),
-}
+OURS = ("e7_100", "e7_300", "kt_1852")  # on which our rule is scored
 
 
-def plan(sweep: str, family: str) -> np.ndarray:
+def plan(sweep: str, family: str = "sgd") -> np.ndarray:
     """Learning rates of a sweep for an optimizer of this family."""
     return SWEEPS[sweep]
 
@@ -85,18 +69,28 @@ class Truth:
 class Task:
     """A task: `curves[sweep]` holds (lr, loss) of its range tests, `truths` a Truth a schedule.
 
-    `base` is the name of the task whose rescaled copy this one is, or its own.
+    Tasks of a `kind` have something in common that a rule might have been fitted to. `base` is the
+    name of the task whose rescaled copy this one is, or its own.
     """
 
     name: str
+    kind: str
     family: str
     base: str
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]]
     truths: dict[str, Truth]
 
     @property
-    def kind(self) -> str:
-        return next((k for k, parts in KINDS.items() if any(p in self.base for p in parts)), "")
+    def habit(self) -> float:
+        """What somebody takes who gets no answer."""
+        return FALLBACK[self.family]
+
+    @property
+    def least(self) -> float:
+        """Mean regret of one perfect lr, the same for both schedules."""
+        grid = np.linspace(-6, 2, 1000)
+        means = [np.interp(grid, truth.x, truth.r) for truth in self.truths.values()]
+        return float(np.mean(means, 0).min())
 
 
 def tasks(name: str) -> list[Task]:
@@ -106,8 +100,8 @@ def tasks(name: str) -> list[Task]:
 
 
 def _task(name: str, entry: dict[str, Any], entries: Any, losses: dict[str, Any]) -> Task:
-    base = entries[entry["base"] or name]
-    grid = np.array(base["grid"]) / entry["shift"]
+    original = entry.get("base", name)
+    base, grid = entries[original], GRID / entry.get("shift", 1.0)
     truths = {
         schedule: Truth(grid, np.array(runs, float), base["reference_loss"])
         for schedule, runs in base["validation_loss"].items()
@@ -117,7 +111,7 @@ def _task(name: str, entry: dict[str, Any], entries: Any, losses: dict[str, Any]
         _, sweep, _ = key.split("/")
         lrs = plan(sweep, entry["family"])[: len(losses[key])]
         curves.setdefault(sweep, []).append((lrs, np.asarray(losses[key], float)))
-    return Task(name, entry["family"], entry["base"] or name, curves, truths)
+    return Task(name, entry["kind"], entry["family"], original, curves, truths)
 
 
 def records(name: str) -> tuple[dict[str, Any], dict[str, Any]]:

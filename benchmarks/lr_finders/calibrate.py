@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from unittest import mock
 
 import numpy as np
-from suggestion_data import FALLBACK, PROTOCOLS, SCHEDULES, Task
+from yardstick import OURS, SCHEDULES, Task, plan
 
-from lrsched import reading as reader
-from lrsched import suggestion
+from lrsched.curve import features
+from lrsched.curve.suggestion import suggest
 
-SWEEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
 READINGS = [
     {"SMOOTH_DECADES": width, "DROP_DONE": done, "DROP_LOST": lost}
     for width, done, lost in itertools.product(
@@ -30,8 +29,8 @@ EDGES = ((0.0, 1.0), *itertools.product((0.2, 0.35, 0.5), (1.0, 1.5, 2.0)))  # w
 FACTORS = np.arange(-1.0, 0.6, 0.05)
 
 
-def left_out(tasks: Sequence[Task], group: Callable[[Task], str]) -> dict[str, dict[int, float]]:
-    """{task: {steps: mean regret}}, each with the constants that suit the other groups best.
+def left_out(tasks: Sequence[Task], group: Callable[[Task], str]) -> dict[str, dict[str, float]]:
+    """{task: {sweep: mean regret}}, each with the constants that suit the other groups best.
 
     Rescaled copies count with their original as one task. The reading, the exponent and the edge
     are shared by the schedules; each has a factor of its own.
@@ -46,44 +45,43 @@ def left_out(tasks: Sequence[Task], group: Callable[[Task], str]) -> dict[str, d
         setting = fit.min(-1).mean(0).argmin()
         factors = fit[:, setting].argmin(-1)
         mine = [table[place, use, :, setting, factor] for use, factor in enumerate(factors)]
-        found[name] = dict(zip(SWEEPS, np.mean(mine, 0).tolist(), strict=True))
+        found[name] = dict(zip(OURS, np.mean(mine, 0).tolist(), strict=True))
     return found
 
 
 def _regrets(tasks: Sequence[Task], names: list[str], reading: dict[str, float]) -> np.ndarray:
     """Mean regret [task, schedule, sweep, setting, factor] over curves and copies of a task."""
-    shape = (len(names), len(SCHEDULES), len(SWEEPS), len(EXPONENTS) * len(EDGES), FACTORS.size)
-    total, count = np.zeros(shape), np.zeros((*shape[:3], 1, 1))
+    shape = (len(SCHEDULES), len(OURS), len(EXPONENTS) * len(EDGES), FACTORS.size)
+    total, count = np.zeros((len(names), *shape)), np.zeros((len(names), 1, len(OURS), 1, 1))
     for task in tasks:
         place = names.index(task.base)
-        for sweep, protocol in enumerate(SWEEPS.values()):
-            for lr, loss in task.curves[protocol]:
-                positions = _positions(lr, loss, len(PROTOCOLS[protocol]), reading)
-                for use, schedule in enumerate(SCHEDULES):
-                    truth = task.truths[schedule]
-                    if positions is None:
-                        regret = truth.regret(FALLBACK[task.family])
-                    else:
-                        regret = np.interp(positions, truth.x, truth.r)
-                    total[place, use, sweep] += regret
-                    count[place, use, sweep] += 1
+        for i, sweep in enumerate(OURS):
+            for lr, loss in task.curves[sweep]:
+                positions = _positions(lr, loss, len(plan(sweep, task.family)), reading)
+                for use, truth in enumerate(task.truths.values()):
+                    total[place, use, i] += (
+                        truth.regret(task.habit)
+                        if positions is None
+                        else np.interp(positions, truth.x, truth.r)
+                    )
+                count[place, 0, i] += 1
     return total / count
 
 
 def _positions(
     lr: np.ndarray, loss: np.ndarray, planned: int, reading: dict[str, float]
 ) -> np.ndarray | None:
-    """log10 of the suggestions [setting, factor], as `lrsched.suggestion` has them."""
-    if suggestion.suggest(lr, loss, num_steps=planned).lr is None:
+    """log10 of the suggestions [setting, factor], as `lrsched.curve.suggestion` has them."""
+    if suggest(lr, loss, num_steps=planned).lr is None:
         return None
-    count, _ = reader.readable(loss, planned)
-    with mock.patch.multiple(reader, **reading):
-        curve = reader.read(lr[:count], loss[:count])
+    count, _ = features.readable(loss, planned)
+    with mock.patch.multiple(features, **reading):
+        curve = features.read(lr[:count], loss[:count])
         done, updates, edge = curve.done, curve.updates, curve.edge
     edge = float(curve.x[-1]) if edge is None else edge
     rows = []
     for exponent, (weight, reach) in itertools.product(EXPONENTS, EDGES):
-        left = done + exponent * np.log10(updates / reader.UPDATES_REFERENCE)
+        left = done + exponent * np.log10(updates / features.UPDATES_REFERENCE)
         best = left + weight * min(edge - left, reach) + FACTORS
         rows.append(np.minimum(np.maximum(best, curve.x[0]), edge))
     return np.array(rows)
