@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median, quantiles
 
 MIN_POINTS = 10
+LAST_POINTS = 5  # whose median is compared
 STOP_FACTOR = 2.0
 MIN_BITS = 8  # of bfloat16
 ROUNDINGS = 8.0  # in so many steps of its resolution, a loss has not moved
 # The range of the early losses over that of their middle half; beyond, it is that of odd batches.
 RANGE_OVER_QUARTILES = 10.0
+STEP_OVER_NOISE = 0.954  # median of |a - b|, for two draws of a Gaussian, over its deviation
+SCATTER_POINTS = 20  # the losses that give the current scatter; fewer vary too much
+SPREAD_OVER_SCATTER = 4.0  # range of so many losses, about
+DROP_OVER_SCATTER = 3.0  # a drop that stands out of the scatter around it
 
 
 def resolution(losses: Sequence[float]) -> float:
@@ -42,13 +48,18 @@ class Divergence:
     lets two bad batches in a row pass; and the first fifth of the sweep, whose spread is measured,
     never ends it. The spread is that of losses other than odd ones, and no less than what rounding
     makes of a loss that stays the same.
+
+    On a plateau, where no drop stands out of the scatter, that scatter grows with the lr and soon
+    exceeds what it was at the start; there the spread of the losses before the last five counts
+    too.
     """
 
     def __init__(self, factor: float, num_steps: int) -> None:
         self._factor = factor
         self._early = max(MIN_POINTS, num_steps // 5)
         self._head: list[float] = []
-        self._last: deque[float] = deque(maxlen=5)
+        self._recent: deque[float] = deque(maxlen=SCATTER_POINTS + LAST_POINTS)
+        self._at_best: list[float] = []
         self._start = self._spread = 0.0
         self._best = self._limit = math.inf
         # Losses that cannot have ended the sweep, and are not looked at before it matters.
@@ -66,10 +77,12 @@ class Divergence:
         return next((i for i, loss in enumerate(losses) if self._update(loss)), None)
 
     def _update(self, loss: float) -> bool:
-        self._last.append(loss)
-        middle = sorted(self._last)[len(self._last) // 2]
+        self._recent.append(loss)
+        recent = list(self._recent)
+        last = sorted(recent[-LAST_POINTS:])
+        middle = last[len(last) // 2]
         if middle < self._best:
-            self._best = middle
+            self._best, self._at_best = middle, recent[-SCATTER_POINTS:]
             self._set_limit()
         if len(self._head) < self._early:
             self._head.append(loss)
@@ -78,11 +91,24 @@ class Divergence:
                 self._spread = _spread(self._head)
                 self._set_limit()
             return False
-        return middle > self._limit
+        return middle > self._limit and self._stands_out(middle, recent[:-LAST_POINTS])
+
+    def _stands_out(self, middle: float, before: list[float]) -> bool:
+        """Whether a rise above the limit is more than the scatter of a plateau."""
+        if self._start - self._best > DROP_OVER_SCATTER * _scatter(self._at_best):
+            return True
+        spread = SPREAD_OVER_SCATTER * _scatter(before)
+        return middle > self._start + self._factor * spread
 
     def _set_limit(self) -> None:
         scale = max(self._start - self._best, self._spread)
         self._limit = self._start + self._factor * scale
+
+
+def _scatter(losses: Sequence[float]) -> float:
+    """Standard deviation of a loss, whatever the trend and a few odd ones."""
+    steps = [abs(b - a) for a, b in pairwise(losses)]
+    return median(steps) / STEP_OVER_NOISE if steps else 0.0
 
 
 def _spread(losses: Sequence[float]) -> float:

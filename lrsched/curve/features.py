@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrsched.curve.divergence import MIN_POINTS, STOP_FACTOR, Divergence, resolution
+from lrsched.curve.divergence import (
+    MIN_POINTS,
+    STEP_OVER_NOISE,
+    STOP_FACTOR,
+    Divergence,
+    resolution,
+)
 
 Array = NDArray[np.float64]
 
@@ -22,7 +28,6 @@ START_POINTS = 5  # ... but at least so many of them
 SMOOTH_DECADES = 0.15 + TIE  # reach of each of three box averages; narrower than any descent
 # A loss so far below or above its neighbours is that of an odd batch; tails are longer upwards.
 LOW_OVER_NOISE, HIGH_OVER_NOISE = 5.0, 12.0
-STEP_OVER_NOISE = 0.954  # median of |a - b|, for two draws of a Gaussian, over its deviation
 CALM_OVER_NOISE = 2.0  # the loss of a model that is no worse than at the start
 DROP_DONE = 0.9  # left point: this part of the drop is done. Steepest or lowest points are noisier
 DROP_BEGUN = 0.2  # the loss has begun to fall
