@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median, quantiles
@@ -57,18 +56,17 @@ class Divergence:
     def __init__(self, factor: float, num_steps: int) -> None:
         self._factor = factor
         self._early = max(MIN_POINTS, num_steps // 5)
-        self._head: list[float] = []
-        self._recent: deque[float] = deque(maxlen=SCATTER_POINTS + LAST_POINTS)
-        self._at_best: list[float] = []
+        self._losses: list[float] = []
         self._start = self._spread = 0.0
         self._best = self._limit = math.inf
+        self._best_end = 0  # number of losses when the lowest median was met
         # Losses that cannot have ended the sweep, and are not looked at before it matters.
         self._waiting: list[float] = []
 
     def first(self, losses: Sequence[float]) -> int | None:
         """Take finite losses, in order; index of the one at which the sweep has diverged."""
         # The limit only rises: medians of losses that are all below it are, and will be, too.
-        if len(self._head) == self._early and max(losses) <= self._limit:
+        if len(self._losses) >= self._early and max(losses) <= self._limit:
             self._waiting += losses
             return None
         for loss in self._waiting:
@@ -77,38 +75,44 @@ class Divergence:
         return next((i for i, loss in enumerate(losses) if self._update(loss)), None)
 
     def _update(self, loss: float) -> bool:
-        self._recent.append(loss)
-        recent = list(self._recent)
-        last = sorted(recent[-LAST_POINTS:])
-        middle = last[len(last) // 2]
-        if middle < self._best:
-            self._best, self._at_best = middle, recent[-SCATTER_POINTS:]
-            self._set_limit()
-        if len(self._head) < self._early:
-            self._head.append(loss)
-            if len(self._head) == self._early:
-                self._start = median(self._head[:MIN_POINTS])
-                self._spread = _spread(self._head)
-                self._set_limit()
+        seen = self._losses
+        seen.append(loss)
+        if len(seen) <= self._early:
+            if len(seen) == self._early:
+                self._begin()
             return False
-        return middle > self._limit and self._stands_out(middle, recent[:-LAST_POINTS])
+        middle = sorted(seen[-LAST_POINTS:])[LAST_POINTS // 2]
+        if middle < self._best:
+            self._best, self._best_end = middle, len(seen)
+            self._set_limit()
+        return middle > self._limit and self._stands_out(middle)
 
-    def _stands_out(self, middle: float, before: list[float]) -> bool:
+    def _begin(self) -> None:
+        """Measure the early losses, which never end a sweep."""
+        seen = self._losses
+        self._start, self._spread = median(seen[:MIN_POINTS]), _spread(seen)
+        windows = zip(*(seen[i:] for i in range(LAST_POINTS)), strict=False)
+        middles = [sorted(window)[LAST_POINTS // 2] for window in windows]
+        self._best = min(middles)
+        self._best_end = middles.index(self._best) + LAST_POINTS
+        self._set_limit()
+
+    def _stands_out(self, middle: float) -> bool:
         """Whether a rise above the limit is more than the scatter of a plateau."""
-        if self._start - self._best > DROP_OVER_SCATTER * _scatter(self._at_best):
+        if self._start - self._best > DROP_OVER_SCATTER * self._scatter(self._best_end):
             return True
-        spread = SPREAD_OVER_SCATTER * _scatter(before)
+        spread = SPREAD_OVER_SCATTER * self._scatter(len(self._losses) - LAST_POINTS)
         return middle > self._start + self._factor * spread
+
+    def _scatter(self, end: int) -> float:
+        """Standard deviation of a loss before `end`, whatever the trend and a few odd ones."""
+        before = self._losses[max(end - SCATTER_POINTS, 0) : end]
+        steps = [abs(b - a) for a, b in pairwise(before)]
+        return median(steps) / STEP_OVER_NOISE if steps else 0.0
 
     def _set_limit(self) -> None:
         scale = max(self._start - self._best, self._spread)
         self._limit = self._start + self._factor * scale
-
-
-def _scatter(losses: Sequence[float]) -> float:
-    """Standard deviation of a loss, whatever the trend and a few odd ones."""
-    steps = [abs(b - a) for a, b in pairwise(losses)]
-    return median(steps) / STEP_OVER_NOISE if steps else 0.0
 
 
 def _spread(losses: Sequence[float]) -> float:
