@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-gpu test-integrations test-elsewhere lint format docs bench lock clean
+.PHONY: demo overview test test-gpu test-integrations test-elsewhere lint format docs bench lock clean
 
 $(VENV)/ready: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,9 @@ $(VENV)/integrations: $(VENV)/ready requirements-integrations.txt
 
 demo: $(VENV)/ready  ## find a learning rate and train with it, in PyTorch and in Keras
 	$(BIN)/lrsched demo
+
+overview: demo  ## the picture of the README, from the demo
+	cp demo-output/pytorch_mnist-5k.png docs/overview.png
 
 test: $(VENV)/ready $(VENV)/integrations  ## all tests, those of the trainers included
 	$(BIN)/python -m pytest

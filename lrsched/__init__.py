@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrsched import compat
     from lrsched.curve.comparison import Comparison, average, compare
+    from lrsched.curve.cyclical import CyclicalRange
     from lrsched.curve.loss_curve import LossCurve
     from lrsched.curve.suggestion import Suggestion, suggest
     from lrsched.engine.schedule import Schedule
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
         multi_step,
         one_cycle,
         one_cycle_momentum,
+        one_cycle_original,
+        one_cycle_original_momentum,
         polynomial,
         step_decay,
         warmup_cosine,
@@ -41,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Comparison",
+    "CyclicalRange",
     "LossCurve",
     "RangeTest",
     "Schedule",
@@ -64,6 +68,8 @@ __all__ = [
     "multi_step",
     "one_cycle",
     "one_cycle_momentum",
+    "one_cycle_original",
+    "one_cycle_original_momentum",
     "polynomial",
     "step_decay",
     "suggest",
@@ -74,6 +80,7 @@ __all__ = [
 # Where a name lives; all others are schedule functions.
 _HOMES = {
     "Comparison": "lrsched.curve.comparison",
+    "CyclicalRange": "lrsched.curve.cyclical",
     "LossCurve": "lrsched.curve.loss_curve",
     "RangeTest": "lrsched.range_test",
     "Schedule": "lrsched.engine.schedule",

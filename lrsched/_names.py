@@ -69,6 +69,14 @@ ONE_CYCLE = {
     "base_momentum": "one_cycle_momentum, a schedule of its own",
     "max_momentum": "one_cycle_momentum, a schedule of its own",
 }
+# Of one with the range test before it, as Lightning's callback has it.
+FIT_ONE_CYCLE = {
+    "accept_doubt": "on_doubt='use'",
+    "lr_max": "max_lr",
+    "anneal_strategy": "anneal",
+    "base_momentum": "momentum=(base_momentum, max_momentum)",
+    "max_momentum": "momentum=(base_momentum, max_momentum)",
+}
 # Attributes of a loss curve.
 CURVE = {
     "lrs": "lr",

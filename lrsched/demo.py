@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsched._progress import Progress
+from lrsched._startup_lines import run_without_startup_lines
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.plot import plot_lr_momentum
 from lrsched.schedules import one_cycle, one_cycle_momentum
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 SEEDS = (0, 1, 2)
@@ -189,7 +190,7 @@ def reports(folder: Path) -> Iterator[Report]:
         path = folder / f"{name.lower()}.jsonl"
         command = [sys.executable, "-m", module, str(path)]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
-        if subprocess.run(command, check=False, env=environment).returncode:
+        if run_without_startup_lines(command, environment):
             raise RuntimeError(f"the demo of {name} failed; its error is above")
         for line in path.read_text().splitlines():
             fields = json.loads(line)
@@ -198,19 +199,36 @@ def reports(folder: Path) -> Iterator[Report]:
 
 
 def save_plot(report: Report, folder: Path) -> Path:
-    """The range test, and the lr and momentum of the 1cycle that followed, as a PNG file."""
-    from matplotlib import pyplot
+    """Save what `draw` draws as a PNG file, which keeps the report and the texts drawn as data."""
+    figure = draw(report)
+    path = folder / f"{report.framework.split()[0].lower()}_{report.data.lower()}.png"
+    data = {"Report": json.dumps(asdict(report)), "Texts": json.dumps(texts(figure))}
+    figure.savefig(path, dpi=150, metadata=data)
+    return path
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+
+def draw(report: Report) -> Figure:
+    """The range test, and the lr and momentum of the 1cycle that followed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     LossCurve.from_json(report.curve).plot(left)
     lr = one_cycle(report.lrs["one_cycle"], report.total_steps)
     plot_lr_momentum(lr.values(), one_cycle_momentum(report.total_steps).values(), right)
     left.set_title(f"LR range test: {report.data}, {report.framework}", fontsize=10)
     right.set_title("the 1cycle that was trained with", fontsize=10)
-    path = folder / f"{report.framework.split()[0].lower()}_{report.data.lower()}.png"
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
-    return path
+    return figure
+
+
+def texts(figure: Figure) -> list[str]:
+    """Titles, labels and legends of a figure, in order."""
+    found = []
+    for ax in figure.axes:
+        found += [ax.get_title(), ax.get_xlabel(), ax.get_ylabel()]
+        legend = ax.get_legend()
+        found += [] if legend is None else [text.get_text() for text in legend.get_texts()]
+    return found
 
 
 def table(report: Report) -> Table:

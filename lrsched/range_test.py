@@ -28,6 +28,24 @@ MIN_STEPS = 5
 DIVERGED = "diverged"
 NON_FINITE = "non-finite loss"
 RUNNING = "running"
+# Readings of the data up to which a sweep is like any training.
+FEW_READINGS = 10
+
+
+def readings_note(times: int, batches: int | None) -> str | None:
+    """A sentence for the reader of a curve whose data was read so often that it matters.
+
+    Args:
+        times: How often the data was begun.
+        batches: Its number of batches, where it is known.
+    """
+    if times <= FEW_READINGS:
+        return None
+    size = "" if batches is None else f" (number of batches: {batches})"
+    return (
+        f"The data was read {times} times{size}, so the losses are those of samples that the model "
+        "has met often (more data, or fewer steps, say more of new ones)."
+    )
 
 
 class RangeTest:

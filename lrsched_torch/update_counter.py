@@ -35,9 +35,12 @@ class UpdateCounter:
         passes: `forward_passes()` at the last update.
         rewound: A range test has restored the parameters.
         width: Number of parameter groups that the scheduler knows.
+        momenta: The momentum of each group from before any scheduler drove it, for range tests;
+            None for one that this scheduler leaves alone.
     """
 
     def __init__(self) -> None:
+        self.momenta: list[float | None] = []
         self.made = self.width = self.passes = self._depth = 0
         self.seen = self.compiled = self.captured = self.hooked = self.rewound = False
         # Verdicts of GradScaler that nobody has waited for yet; true ones are skipped updates.

@@ -56,6 +56,28 @@ def one_cycle_momenta(draw):
 
 
 @st.composite
+def original_one_cycles(draw):
+    return lrsched.one_cycle_original(
+        draw(positive),
+        draw(steps),
+        pct_start=draw(st.floats(0.0, 0.5)),
+        div_factor=draw(st.floats(1.0, 100.0)),
+        final_div_factor=draw(st.floats(1.0, 1e6)),
+    )
+
+
+@st.composite
+def original_one_cycle_momenta(draw):
+    low, high = draw(momenta)
+    return lrsched.one_cycle_original_momentum(
+        draw(steps),
+        base_momentum=low,
+        max_momentum=high,
+        pct_start=draw(st.floats(0.0, 0.5)),
+    )
+
+
+@st.composite
 def _cycle_shape(draw):
     mode = draw(st.sampled_from(["triangular", "triangular2", "exp_range"]))
     return {
@@ -157,6 +179,8 @@ FUNCTIONS = {
     ),
     "one_cycle": one_cycles(),
     "one_cycle_momentum": one_cycle_momenta(),
+    "one_cycle_original": original_one_cycles(),
+    "one_cycle_original_momentum": original_one_cycle_momenta(),
     "cyclical": cyclicals(),
     "cyclical_momentum": cyclical_momenta(),
     "cosine_restarts": cosine_restarts(),

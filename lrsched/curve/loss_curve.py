@@ -25,12 +25,12 @@ from lrsched._validate import (
     check_type,
     shown,
 )
+from lrsched.curve.cyclical import SMITH, CyclicalRange, cyclical_range
 from lrsched.curve.peer_rules import PEERS
 from lrsched.curve.suggestion import (
     PLATEAU,
     Suggestion,
     check_curve,
-    cyclical_range,
     suggest_for,
 )
 
@@ -55,7 +55,7 @@ class LossCurve:
         num_steps: Updates planned; None stands for n.
         start_lr: First learning rate planned; None stands for the first one used.
         end_lr: Last learning rate planned; None stands for the last one used.
-        notes: What to know of how it was taken, a sentence each: data read more than once, say.
+        notes: What to know of how it was taken, a sentence each: data read very often, say.
 
     Raises:
         TypeError: not numbers, a masked array, or notes that are no list of text.
@@ -123,14 +123,27 @@ class LossCurve:
         """What every rule says of this curve, by name: ours first, then each peer's."""
         return {name: self.suggest(schedule=schedule, method=name) for name in (PLATEAU, *PEERS)}
 
-    def cyclical_range(self) -> tuple[float, float] | None:
-        """(base_lr, max_lr) for a cyclical schedule; None where there is no usable drop.
+    def cyclical_range(self, *, method: str = SMITH, ratio: float | None = None) -> CyclicalRange:
+        """Bounds for a cyclical schedule, with a reason: `base_lr, max_lr = cyclical_range()`.
 
-        From the lr at which the loss begins to fall to the one suggested for a one-cycle peak, at
-        least a factor of 3 apart, both inside the sweep. For one cycle only, take `suggest().lr`
-        as `max_lr`.
+        The upper bound is one for cycles that come back to it: the mean lr of a cycle is that
+        suggested for constant training. For the peak of one cycle only, take `suggest().lr`.
+
+        Args:
+            method: Where the lower bound lies: "smith", at the lr from which on the loss falls, and
+                at most a third of the upper one; or "ratio", at a fixed part of the upper one.
+            ratio: `max_lr / base_lr` for "ratio", > 1; 3 to 6 are usual, None stands for 4.
+
+        Returns:
+            A CyclicalRange; with no usable drop its bounds are None, and its `reason` says why.
+
+        Raises:
+            TypeError: an argument of the wrong kind.
+            ValueError: an unknown `method`, or a `ratio` that is <= 1 or comes with "smith".
+
+        Source: Smith 2015, arXiv:1506.01186, section 3.3, for both.
         """
-        return cyclical_range(self.lr, self.loss, self.num_steps)
+        return cyclical_range(self.lr, self.loss, self.num_steps, method=method, ratio=ratio)
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the curve; the arguments are those of `lrsched.curve.plot.plot_curve`."""

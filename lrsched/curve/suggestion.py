@@ -37,6 +37,11 @@ EDGE_REACH = 1.5  # an edge further than this many decades from the left point s
 SCHEDULE_FACTORS = {"constant": 0.45, "one_cycle": 1.1}  # a peak bears more than a constant lr
 BAND_FACTOR = 2.0
 
+# Where nothing is suggested: the lr at which the loss rises for good is known all the same. Medians
+# of 34 tasks, as docs/suggestion.md says.
+RISE_OVER_LR = {"constant": 20.0, "one_cycle": 8.0}
+HABIT = "1e-3 with Adam, 0.1 with SGD"
+
 # Doubt. A drop must exceed the noise of a batch and the error of the two means it compares.
 DROP_OVER_NOISE = 1.2
 DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
@@ -96,12 +101,25 @@ class Suggestion:
 
     __lt__ = __le__ = __gt__ = __ge__ = __mul__ = __rmul__ = __truediv__ = __float__ = _refuse
 
+    def _in_its_place(self) -> str:
+        """Say which lr to train with where none is suggested."""
+        if self.method in PEERS:
+            return "Other rules may have one: suggestions() asks them all."
+        if self.diverged_at is None:
+            return f"If you need one now, take what is usual: {HABIT}."
+        lr = self.diverged_at / RISE_OVER_LR[self.schedule]
+        return (
+            f"If you need one now, take {lr:.2g}, 1/{RISE_OVER_LR[self.schedule]:g} of the lr at "
+            f"which the loss rises, or for a model that is trained already what is usual: {HABIT}."
+        )
+
     def _repr_html_(self) -> str:
         return f"<p>{escape(str(self))}</p>"
 
     def __str__(self) -> str:
         if self.lr is None:
-            return f"No learning rate suggested by {self.method}: {self.reason}."
+            rule = "" if self.method == PLATEAU else f" by {self.method}"
+            return f"No learning rate suggested{rule}: {self.reason}. {self._in_its_place()}"
         if self.method == FALLBACK:
             return f"The fallback lr {self.lr:.3g}, since none can be read: {self.reason}."
         if self.method in PEERS:
@@ -219,21 +237,6 @@ def _peer(name: str, lr: Array, loss: Array, num_steps: int) -> Suggestion:
     if not lr[0] <= found <= lr[-1]:
         reason += f"; it lies outside the sweep, which went from {lr[0]:.2g} to {lr[-1]:.2g}"
     return Suggestion(found, name, reason)
-
-
-def cyclical_range(lr: Array, loss: Array, num_steps: int) -> tuple[float, float] | None:
-    """(base_lr, max_lr) for a cyclical schedule, or None where there is no usable drop.
-
-    The lr at which the loss begins to fall, and the one suggested for a one-cycle peak, which lies
-    after the drop and before the loss turns ragged; at least a factor of 3 apart, and None where
-    the sweep has no room for that.
-    """
-    found = _plateau(lr, loss, num_steps, "one_cycle")
-    if found.lr is None or found.lr / 3 < lr[0]:
-        return None
-    count, _ = readable(loss, num_steps)
-    reading = read(lr[:count], loss[:count])
-    return min(_inside(reading.begun + reading.shift, lr), found.lr / 3), found.lr
 
 
 def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestion:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 LR_COLOR, MOMENTUM_COLOR = "tab:blue", "tab:orange"
 
 
-def new_axes(ax: Axes | None) -> Axes:
-    """`ax`, or the Axes of a new figure.
+def new_axes(ax: Axes | None, *, more_height: float = 0.0) -> Axes:
+    """`ax`, or the Axes of a new figure, higher by so many inches than others.
 
     Raises:
         ImportError: matplotlib is not installed; the message says how to install it.
@@ -25,7 +25,7 @@ def new_axes(ax: Axes | None) -> Axes:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError('plotting needs matplotlib: pip install "onecycle-lr[plot]"') from error
-    _, ax = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
+    _, ax = pyplot.subplots(figsize=(6.4, 3.6 + more_height), layout="constrained")
     return ax
 
 
@@ -34,6 +34,8 @@ def plot_values(values: NDArray[np.float64], ax: Axes | None = None, **line: Any
     ax = new_axes(ax)
     ax.plot(np.arange(len(values)), values, **line)
     ax.set_xlabel("step")
+    if not ax.get_ylabel():
+        ax.set_ylabel("value")
     ax.margins(x=0.01)
     if "label" in line:
         ax.legend()

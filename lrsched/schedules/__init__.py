@@ -17,6 +17,8 @@ from lrsched.schedules.cycles import (
     cyclical_momentum,
     one_cycle,
     one_cycle_momentum,
+    one_cycle_original,
+    one_cycle_original_momentum,
 )
 from lrsched.schedules.warmup import (
     flat_cosine,
@@ -40,6 +42,8 @@ __all__ = [
     "multi_step",
     "one_cycle",
     "one_cycle_momentum",
+    "one_cycle_original",
+    "one_cycle_original_momentum",
     "polynomial",
     "step_decay",
     "warmup_cosine",

@@ -78,8 +78,8 @@ def one_cycle(
         warmup: Shape of the way up; None stands for `anneal`.
         div_factor: The first lr is `max_lr / div_factor`; >= 1.
         final_div_factor: The last lr is the first one divided by this; > 0.
-        three_phase: Fall back to the first lr as long as it took to rise, then to the last one.
-            With `final_div_factor=100` and linear phases this is the original 1cycle.
+        three_phase: Fall back to the first lr as long as it took to rise, then to the last one;
+            `one_cycle_original` has the lengths and factors of the first version.
 
     Returns:
         A Schedule of `total_steps` steps, with the values of torch's OneCycleLR wherever that
@@ -146,6 +146,73 @@ def one_cycle_momentum(
     check_at_most("base_momentum", base_momentum, "max_momentum", max_momentum)
     phases = _phases(total_steps, pct_start, anneal, warmup, three_phase)
     return _one_cycle_through(phases, rest=max_momentum, peak=base_momentum, end=max_momentum)
+
+
+def one_cycle_original(
+    max_lr: float,
+    total_steps: int,
+    *,
+    pct_start: float = 0.45,
+    div_factor: float = 10.0,
+    final_div_factor: float = 100.0,
+) -> Schedule:
+    """1cycle in its original three phases: up and down in equal time, then far below the start.
+
+    On straight lines, over 45% of the steps each; the last tenth leads to the last value.
+
+    Args:
+        max_lr: Peak lr, > 0; reached at step `pct_start * total_steps - 1`, as in `one_cycle`.
+        total_steps: Number of optimiser updates, int >= 2.
+        pct_start: Fraction of the steps spent rising, and again falling, in [0, 0.5].
+        div_factor: The first lr, and that after the fall, is `max_lr / div_factor`; >= 1.
+        final_div_factor: The last lr is the first one divided by this; > 0.
+
+    Raises:
+        TypeError, ValueError: as `one_cycle`.
+
+    Example:
+        >>> schedule = one_cycle_original(max_lr=1.0, total_steps=1000)
+        >>> schedule(0), schedule(449), schedule(898), schedule(999)
+        (0.1, 1.0, 0.1, 0.001)
+
+    Source: Smith & Topin 2017, arXiv:1708.07120; lengths and factors as fastai 0.7 (use_clr_beta).
+    """
+    return one_cycle(
+        max_lr,
+        total_steps,
+        pct_start=pct_start,
+        anneal="linear",
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        three_phase=True,
+    )
+
+
+def one_cycle_original_momentum(
+    total_steps: int,
+    *,
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+    pct_start: float = 0.45,
+) -> Schedule:
+    """Momentum of `one_cycle_original`: down and up on straight lines, then at `max_momentum`.
+
+    Args, errors: as for `one_cycle_momentum`; `pct_start` in [0, 0.5].
+
+    Example:
+        >>> one_cycle_original_momentum(total_steps=1000)(449)
+        0.85
+
+    Source: as for `one_cycle_original`.
+    """
+    return one_cycle_momentum(
+        total_steps,
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
+        pct_start=pct_start,
+        anneal="linear",
+        three_phase=True,
+    )
 
 
 def _one_cycle_through(phases: _Phases, *, rest: float, peak: float, end: float) -> Schedule:

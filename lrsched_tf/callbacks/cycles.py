@@ -14,6 +14,9 @@ from lrsched_tf.callbacks.schedule_callback import ScheduleCallback
 from lrsched_tf.compiled.optimizers import HYPERPARAMETERS
 
 LEARN = "learn"
+AUTO = "auto"
+# Bounds of the momentum in cycles, as in torch's CyclicLR.
+CYCLICAL_MOMENTUM = (0.8, 0.9)
 
 Momentum = tuple[float, float] | Schedule | None
 
@@ -107,7 +110,8 @@ class CyclicalLR(ScheduleCallback):
             "exp_range" multiplies it by `gamma` at every update.
         gamma: Factor of mode "exp_range", in (0, 1].
         momentum: `(base_momentum, max_momentum)` to cycle it in the opposite direction, a
-            Schedule, or None to leave it alone.
+            Schedule, or None to leave it alone. "auto" cycles it between 0.8 and 0.9 where it is
+            on, as torch's CyclicLR does: in every optimizer of the model, or in none of them.
         restart, count, steps_per_epoch, log_batches, optimizer: As for `ScheduleCallback`.
 
     Raises:
@@ -131,7 +135,7 @@ class CyclicalLR(ScheduleCallback):
         step_size_epochs: float | None = None,
         mode: str = "triangular",
         gamma: float = 1.0,
-        momentum: Momentum = None,
+        momentum: Momentum | str = AUTO,
         steps_per_epoch: int | None = None,
         restart: bool = True,
         count: str = "updates",
@@ -147,21 +151,27 @@ class CyclicalLR(ScheduleCallback):
             step_size_epochs = check_positive("step_size_epochs", step_size_epochs)
         else:
             check_int("step_size", step_size, 1, "for epochs pass step_size_epochs")
-        cycle = functools.partial(
-            _cyclical, base_lr, max_lr, _checked_momentum(momentum), {"mode": mode, "gamma": gamma}
+        self._cycle = functools.partial(
+            _cyclical, base_lr, max_lr, {"mode": mode, "gamma": gamma}, step_size, step_size_epochs
         )
-        # Without a length, the shortest cycle has the core check the other arguments.
-        schedules: Schedules | Recipe = cycle(1 if step_size is None else step_size)
-        if step_size_epochs is not None:
-            schedules = functools.partial(_over_epochs, cycle, step_size_epochs)
+        self._is_auto = isinstance(momentum, str) and momentum == AUTO
+        if self._is_auto:
+            momentum = CYCLICAL_MOMENTUM
         self._configure(
-            schedules,
+            self._cycle(_checked_momentum(momentum, f'a Schedule, None or "{AUTO}"')),
             restart=restart,
             count=count,
             steps_per_epoch=steps_per_epoch,
             log_batches=log_batches,
             optimizer=optimizer,
         )
+
+    def _begin(self, model: Any) -> None:
+        super()._begin(model)
+        if self._is_auto:
+            row = HYPERPARAMETERS["momentum"]
+            is_on = all(row.numbers_in_use(optimizer) for optimizer in self._optimizers)
+            self._plan(self._cycle(CYCLICAL_MOMENTUM if is_on else None))
 
 
 # Functions of a module, so that a callback can be pickled with the recipe that it holds.
@@ -179,6 +189,22 @@ def _one_cycle(
 
 
 def _cyclical(
+    base_lr: float,
+    max_lr: float,
+    decay: Mapping[str, Any],
+    step_size: int | None,
+    step_size_epochs: float | None,
+    momentum: Momentum,
+) -> Schedules | Recipe:
+    cycle = functools.partial(_triangles, base_lr, max_lr, momentum, decay)
+    # Without a length, the shortest cycle has the core check the other arguments.
+    schedules = cycle(1 if step_size is None else step_size)
+    if step_size_epochs is None:
+        return schedules
+    return functools.partial(_over_epochs, cycle, step_size_epochs)
+
+
+def _triangles(
     base_lr: float, max_lr: float, momentum: Momentum, decay: Mapping[str, Any], step_size: int
 ) -> Schedules:
     lr = lrsched.cyclical(base_lr, max_lr, step_size, **decay)
@@ -224,8 +250,13 @@ def _with_momentum(
     return given_schedules(lr=lr, momentum=momentum)
 
 
-def _checked_momentum(momentum: Any) -> Momentum:
-    """Return `momentum` where it is a pair of bounds in order, a Schedule or None."""
+def _checked_momentum(momentum: Any, others: str = "a Schedule or None") -> Momentum:
+    """Return `momentum` where it is a pair of bounds in order, a Schedule or None.
+
+    Args:
+        momentum: As the user gave it.
+        others: What else it may be, in messages.
+    """
     if momentum is None:
         return None
     if isinstance(momentum, Schedule):
@@ -233,7 +264,7 @@ def _checked_momentum(momentum: Any) -> Momentum:
         return momentum
     if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
         raise TypeError(
-            f"momentum must be (base_momentum, max_momentum), a Schedule or None, got {momentum!r}"
+            f"momentum must be (base_momentum, max_momentum), {others}, got {momentum!r}"
         )
     base, top = (check_momentum("momentum", value) for value in momentum)
     check_at_most("base_momentum", base, "max_momentum", top)

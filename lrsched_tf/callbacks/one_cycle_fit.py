@@ -11,7 +11,8 @@ from typing import Any
 import keras
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
-from lrsched._validate import check_bool, check_positive
+from lrsched._names import FIT_ONE_CYCLE, answers_to
+from lrsched._validate import check_choice, check_positive
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import Suggestion
 from lrsched_tf.callbacks.cycles import LEARN, Momentum, OneCycle
@@ -21,8 +22,10 @@ from lrsched_tf.finder.lr_find import lr_find
 
 # Arguments of `fit` that say what the range test trains on.
 DATA_ARGUMENTS = ("batch_size", "class_weight", "sample_weight", "shuffle", "steps_per_epoch")
+ON_DOUBT = ("raise", "use")
 
 
+@answers_to(FIT_ONE_CYCLE)
 def fit_one_cycle(
     model: Any,
     x: Any = None,
@@ -39,7 +42,7 @@ def fit_one_cycle(
     momentum: Momentum = (0.85, 0.95),
     total_steps: int | None = None,
     steps_per_epoch: int | str | None = None,
-    accept_doubt: bool = False,
+    on_doubt: str = "raise",
     range_test: Mapping[str, Any] | None = None,
     callbacks: Any = None,
     verbose: int | str = "auto",
@@ -59,12 +62,14 @@ def fit_one_cycle(
             total_steps, optimizer: As for `OneCycle`.
         steps_per_epoch: As for `fit`, or "learn" as for `OneCycle`. Data of unknown length needs
             this or `total_steps`.
-        accept_doubt: Train at the learning rate found even where the range test is not sure of it.
-        fallback: With `accept_doubt`, the peak where the range test gives none, > 0.
+        on_doubt: What to do where the range test is not sure: "raise", or "use" the learning rate
+            found all the same.
+        fallback: With `on_doubt="use"`, the peak where the range test gives none, > 0.
         range_test: Arguments of `lr_find`, for example `{"num_steps": 500, "end_lr": 1.0}`.
 
     Returns:
-        The History of `fit`.
+        The History of `fit`. It has the LossCurve and the Suggestion of the range test as
+        `lr_curve` and `suggestion`; both are None where `max_lr` was given.
 
     Raises:
         TypeError: an argument of the wrong kind, or one that `fit` does not have.
@@ -74,11 +79,11 @@ def fit_one_cycle(
     Example:
         >>> fit_one_cycle(model, x, y, epochs=10, validation_split=0.1)
     """
-    check_bool("accept_doubt", accept_doubt)
+    check_choice("on_doubt", on_doubt, ON_DOUBT)
     if fallback is not None:
         fallback = check_positive("fallback", fallback)
-        if not accept_doubt:
-            raise ValueError(f"fallback must come with accept_doubt=True, got {fallback:g} alone")
+        if on_doubt != "use":
+            raise ValueError(f"fallback must come with on_doubt='use', got on_doubt={on_doubt!r}")
     if isinstance(callbacks, keras.callbacks.CallbackList):
         raise TypeError("callbacks must be a list of callbacks, got a CallbackList")
     _check_fit_arguments(model, fit_arguments)
@@ -116,15 +121,16 @@ def fit_one_cycle(
         with naming_others(model, optimizer):
             for leaf in leaf_optimizers(model, optimizer):
                 HYPERPARAMETERS["momentum"].numbers(leaf)
+    curve = suggestion = None
     if max_lr is None:
         test = {"optimizer": optimizer, **(range_test or {})}
         curve = _curve(model, x, y, test, fit_arguments)
         suggestion = curve.suggest(schedule="one_cycle", fallback=fallback)
         if verbose != 0:
             print(suggestion)
-        max_lr = _lr_of(suggestion, accept_doubt)
+        max_lr = _lr_of(suggestion, on_doubt)
     others = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] * bool(callbacks)
-    return model.fit(
+    history = model.fit(
         x,
         y,
         epochs=epochs,
@@ -132,6 +138,8 @@ def fit_one_cycle(
         callbacks=[cycle(max_lr), *others],
         **fit_arguments,
     )
+    history.lr_curve, history.suggestion = curve, suggestion
+    return history
 
 
 def _check_fit_arguments(model: Any, arguments: Mapping[str, Any]) -> None:
@@ -155,11 +163,11 @@ def _curve(
     return lr_find(model, x, y, **data, **range_test)
 
 
-def _lr_of(suggestion: Suggestion, accept_doubt: bool) -> float:
-    if suggestion.lr is None or not (suggestion.confident or accept_doubt):
-        remedy = ", or accept_doubt=True to use it all the same"
+def _lr_of(suggestion: Suggestion, on_doubt: str) -> float:
+    if suggestion.lr is None or not (suggestion.confident or on_doubt == "use"):
+        remedy = ", or on_doubt='use' to use it all the same"
         if suggestion.lr is None:
-            remedy = ", or accept_doubt=True with a fallback="
+            remedy = ", or on_doubt='use' with a fallback="
         raise ValueError(
             f"max_lr must be given, since the range test is not sure. {suggestion} "
             f"(pass max_lr={remedy})"

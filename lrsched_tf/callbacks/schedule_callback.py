@@ -121,13 +121,7 @@ class ScheduleCallback(SubclassHooks):
             learn: As for `FitLength`.
         """
         super().__init__()
-        # Empty as long as their length is not known.
-        self._schedules: Schedules = {}
-        self._recipe: Recipe | None = None
-        if isinstance(schedules, Mapping):
-            self._schedules = schedules
-        else:
-            self._recipe = schedules
+        self._plan(schedules)
         self._restart = check_bool("restart", restart)
         self._count_batches = check_choice("count", count, COUNTS) == "batches"
         self._length = FitLength(steps_per_epoch, learn)
@@ -142,6 +136,11 @@ class ScheduleCallback(SubclassHooks):
         elif keras.backend.backend() == "tensorflow":
             self.on_train_batch_end = self._count_batch
         self._reset()
+
+    def _plan(self, schedules: Schedules | Recipe) -> None:
+        # Empty as long as their length is not known.
+        self._schedules: Schedules = schedules if isinstance(schedules, Mapping) else {}
+        self._recipe: Recipe | None = None if isinstance(schedules, Mapping) else schedules
 
     def _reset(self) -> None:
         self._installation: Installation | None = None

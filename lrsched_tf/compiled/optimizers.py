@@ -50,20 +50,24 @@ class HyperParameter:
     check: Callable[[str, Any], float] = check_real
     example: str = "lrsched.one_cycle(...)"
 
+    def numbers_in_use(self, optimizer: Any) -> dict[str, float]:
+        """Read the attributes of an optimizer that are in use, by name; there may be none."""
+        held: dict[str, Any] = {name: getattr(optimizer, name, None) for name in self.attributes}
+        return {name: value for name, value in held.items() if self.is_in_use(value)}
+
     def numbers(self, optimizer: Any) -> dict[str, float]:
         """Read the attributes of an optimizer that are in use, by name.
 
         Raises:
             ValueError: there is none.
         """
-        held: dict[str, Any] = {name: getattr(optimizer, name, None) for name in self.attributes}
-        numbers = {name: value for name, value in held.items() if self.is_in_use(value)}
+        numbers = self.numbers_in_use(optimizer)
         if numbers:
             return numbers
         name = type(optimizer).__name__
         wanted = self.wanted or f"a number for {self.name}"
         remedy = f"pass {self.name}=None"
-        if self.remedy and held[self.attributes[0]] is not None:
+        if self.remedy and getattr(optimizer, self.attributes[0], None) is not None:
             remedy = f"compile with {name}({self.remedy}), or {remedy}"
         raise ValueError(f"optimizer must have {wanted} to schedule, got {name} ({remedy})")
 

@@ -13,7 +13,7 @@ from lrsched._progress import Progress
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import RangeTest
+from lrsched.range_test import RangeTest, readings_note
 from lrsched.rewind.restore_on_exit import DeferredInterrupt, RestoreOnExit
 from lrsched_tf.callbacks.hooks import SubclassHooks, needed
 from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers, top_optimizers
@@ -168,11 +168,9 @@ class LRFinder(SubclassHooks, SweepDriver):
     def _finish(self) -> None:
         """Restore everything at the end of `fit`."""
         self._test.stop(FIT_ENDED)
-        if self._tally.passes > 1:
-            self._test.note(
-                f"The fit had {self._tally.passes} epochs (number of batches in the first: "
-                f"{self._tally.first_pass}): data that begins anew in each was read again."
-            )
+        note = readings_note(self._tally.passes, self._tally.first_pass)
+        if note is not None:
+            self._test.note(note)
         with DeferredInterrupt():
             if self._guard is not None:
                 self._restore_lrs()

@@ -11,7 +11,7 @@ from lrsched._progress import Progress
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import RangeTest
+from lrsched.range_test import RangeTest, readings_note
 from lrsched.rewind.restore_on_exit import RestoreOnExit
 from lrsched.rewind.snapshot import Snapshot
 from lrsched_tf.compiled.installation import check_unscheduled
@@ -50,7 +50,7 @@ def lr_find(
     restored, also after an exception or Ctrl-C; what has changed and cannot be is warned of. For
     the batches of a generator, and the order of a tf.data pipeline that shuffles anew from a seed
     at each reading, that is before the start. It is in the `notes` of the curve, too, as is data
-    that was read more than once.
+    that was read more than ten times.
 
     Args:
         model: A compiled, built Keras model.
@@ -105,10 +105,9 @@ def lr_find(
     test.stop(EPOCHS_LIMITED)
     whole = not data.get("steps_per_epoch")
     times = tally.readings(length, whole_epochs=whole)
-    if times > 1:
-        length = tally.first_pass if whole else length
-        batches = "" if length is None else f" (number of batches: {length})"
-        test.note(f"The data was read {times} times{batches}.")
+    often = readings_note(times, tally.first_pass if whole else length)
+    if often is not None:
+        test.note(often)
     return test.curve
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from lrsched._validate import shown
+from lrsched.range_test import readings_note
 from lrsched.rewind.snapshot import Snapshot
 from lrsched.rewind.torch_values import end_reading
 from lrsched_torch.rewind.registry import registry_for
@@ -21,7 +22,6 @@ SINGLE = (
     "The loader has the data of a single update, on which every step has trained: the losses are "
     "those of learning it by heart (pass a loader of more)."
 )
-READ_AGAIN = "The loader has fewer batches than the test has steps, and was read again."
 
 
 class Batches:
@@ -53,7 +53,7 @@ class Batches:
         held = (value for value in self._snapshot.values() if value is not loader)
         self._holds_iterator = any(map(_is_iterator, held))
         self._begun_again = 0
-        self._single = _length(loader) == 1
+        self._length = _length(loader)
         self._reading: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -115,8 +115,11 @@ class Batches:
         notes = self._snapshot.notes()
         if self._gone:
             notes = [GONE]
-        if self._begun_again:
-            notes.append(SINGLE if self._single else READ_AGAIN)
+        often = readings_note(self._begun_again + 1, self._length)
+        if self._begun_again and self._length == 1:
+            notes.append(SINGLE)
+        elif often is not None:
+            notes.append(often)
         return notes
 
 

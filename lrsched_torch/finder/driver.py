@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from lrsched.range_test import RangeTest
 from lrsched_torch.finder.accelerate import scaler_of
-from lrsched_torch.group_writer import Row, writer_for
+from lrsched_torch.finder.momentum import momentum_note, own_momenta
+from lrsched_torch.group_writer import Column, Row, is_shared, writer_for
 from lrsched_torch.param_groups import Group, unalias
 from lrsched_torch.update_counter import UpdateCounter
 
@@ -54,11 +55,13 @@ class SweepDriver:
         self._optimizer, self._test = optimizer, test
         parts = shares(optimizer.param_groups, groups)
         self._uniform = len(set(parts)) == 1
-        self._write = writer_for(optimizer.param_groups, {"lr": parts})
         lrs: list[Any] = test.planned_lr.tolist()
         if not self._uniform:
             lrs = [[lr * part for part in parts] for lr in lrs]
+        self._columns: dict[str, Column] = {"lr": parts}
         self._rows: list[Row] = list(zip(lrs))
+        self._keep_momentum()
+        self._write = writer_for(optimizer.param_groups, self._columns)
         self._losses: list[Any] = []  # numbers, and tensors that are read later
         self._skips = 0
         self._processes = _processes()
@@ -69,6 +72,18 @@ class SweepDriver:
         self._read_every = 1 if self.scaled else READ_EVERY
         self.first_alone = self.overruled = False
 
+    def _keep_momentum(self) -> None:
+        """Plan the optimizer's own momentum for each update, where a scheduler has set another."""
+        momenta = own_momenta(self._optimizer)
+        if set(momenta) == {None}:
+            return
+        entry = momenta[0] if is_shared(momenta) else momenta
+        self._columns["momentum"] = momenta
+        self._rows = [(lr, entry) for (lr,) in self._rows]
+        note = momentum_note(self._optimizer.param_groups, momenta)
+        if note is not None:
+            self._test.note(note)
+
     def updates(self, source: Iterable[Any]) -> Generator[Any]:
         """Yield entries of `source`, as long as the test runs: what one update is made from.
 
@@ -78,7 +93,7 @@ class SweepDriver:
         if self._counter is not None and not self._counter.hooked:
             self._counter.attach(self._optimizer)
         groups, stream = self._optimizer.param_groups, iter(source)
-        unalias(groups, ["lr"])
+        unalias(groups, self._columns)
         write = partial(self._write, groups)
         most = 1 if self.first_alone and not self._test.recorded else self._read_every
         while self._test.running:

@@ -194,6 +194,18 @@ class Binding:
             for name, column in self.columns.items()
         }
 
+    def own_momenta(self) -> list[float | None]:
+        """Return the momentum that each group had when it joined; None where it is left alone.
+
+        Of one that had it off, the lowest of its schedule, which comes with the highest lr.
+        """
+        return [
+            None if schedule is None else initial.values["momentum"] or min(_ends(schedule))
+            for initial, schedule in zip(
+                self._initial, self.columns.get("momentum", []), strict=False
+            )
+        ]
+
     def present_values(self) -> Values:
         """Return what the groups hold now."""
         return {
@@ -252,9 +264,14 @@ def _check_schedule(row: HyperParameter, schedule: Any, optimizer: Optimizer, gr
         )
     if row.below is None:
         return
-    wave = schedule.wave if isinstance(schedule, ScaledByFunction) else schedule
-    highest = max(max(s.start_value, s.end_value) for s in wave.segments)
+    highest = max(_ends(schedule))
     if highest >= row.below:
         raise ValueError(
             f"{row.name} must stay < {row.below:g}, got a schedule that reaches {highest:g}"
         )
+
+
+def _ends(schedule: Any) -> list[float]:
+    """Return the values between which a schedule moves."""
+    wave = schedule.wave if isinstance(schedule, ScaledByFunction) else schedule
+    return [value for s in wave.segments for value in (s.start_value, s.end_value)]

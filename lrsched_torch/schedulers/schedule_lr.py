@@ -17,7 +17,7 @@ from lrsched_torch.schedulers.group_schedules import GroupSchedules, ScheduleLik
 from lrsched_torch.schedulers.state import State
 from lrsched_torch.schedulers.step_policy import COUNTS, OVERWRITTEN, StepPolicy, is_part
 from lrsched_torch.schedulers.value_cache import ValueCache, Values
-from lrsched_torch.update_counter import UpdateCounter
+from lrsched_torch.update_counter import UpdateCounter, counters_of
 
 AFTER_END = ("hold", "warn", "raise", "restore")
 MISMATCH = ("keep", "override", "raise")
@@ -109,11 +109,20 @@ class ScheduleLR(LRScheduler):
                 scheduler._cache.forget()
 
         self._counter = counter = UpdateCounter()
+        self._keep_momenta()
         self._step_policy = StepPolicy(self.optimizer, counter, self._count)
         counter.width = self._binding.width
         counter.attach(self.optimizer, self._adopt)
         counter.watch_loading(self.optimizer, before_load, after_load)
         weakref.finalize(self, counter.detach)
+
+    def _keep_momenta(self) -> None:
+        """Keep the own momentum of each group, as an earlier scheduler or this one has found it."""
+        known = [each.momenta for each in (self._counter, *counters_of(self.optimizer))]
+        self._counter.momenta = [
+            own and next((m[i] for m in known if i < len(m) and m[i] is not None), own)
+            for i, own in enumerate(self._binding.own_momenta())
+        ]
 
     def _adopt(self) -> None:
         """Set the values of groups that were added since, just before their first update."""
@@ -215,6 +224,7 @@ class ScheduleLR(LRScheduler):
         if self._binding.join(step):
             self._cache = self._new_cache()
             self._counter.width = self._binding.width
+            self._keep_momenta()
             self.base_lrs = self._cache.at(0)["lr"]
 
     def _new_cache(self) -> ValueCache:
@@ -375,13 +385,14 @@ class ScheduleLR(LRScheduler):
     def __getstate__(self) -> dict[str, Any]:
         derived = ("_counter", "_step_policy", "_cache")
         kept = {name: value for name, value in self.__dict__.items() if name not in derived}
-        return {**kept, "_made": self._counter.pending(), "_seen": self._counter.seen}
+        counts = {"made": self._counter.pending(), "seen": self._counter.seen}
+        return {**kept, "_counts": counts | {"momenta": self._counter.momenta}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        made, seen = state.pop("_made"), state.pop("_seen")
+        counts = state.pop("_counts")
         self.__dict__.update(state)
         self._cache = self._new_cache()
         self._connect()
-        self._counter.made, self._counter.seen = made, seen
+        vars(self._counter).update(counts)
         if self._closed:
             self._counter.detach()

@@ -1,5 +1,6 @@
 """Names of other packages are answered with ours, and what is no number is told so."""
 
+import ast
 import copy
 import inspect
 import operator
@@ -118,3 +119,50 @@ def test_the_page_for_those_who_come_from_another_finder_is_true(repo):
                 assert re.match(r"\w+", known)[0] in ours, name
     for rule in re.findall(r'(?:method=)?"(\w+_\w+|lightning|ignite)"', page):
         CURVE.suggest(method=rule)
+
+
+def arguments(repo):
+    """The arguments of every public function and class of the adapters, by package and name."""
+    found = {"lrsched_torch": {}, "lrsched_tf": {}}
+    for package, functions in found.items():
+        for path in (repo / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                made = node
+                if isinstance(node, ast.ClassDef):
+                    made = next(
+                        (n for n in node.body if getattr(n, "name", "") == "__init__"), None
+                    )
+                if isinstance(made, ast.FunctionDef):
+                    each = [*made.args.args, *made.args.kwonlyargs]
+                    functions.setdefault(node.name, set()).update(a.arg for a in each)
+    return found
+
+
+def test_the_names_that_differ_between_the_halves_are_those_of_the_table(repo):
+    page = (repo / "docs" / "keras.md").read_text(encoding="utf-8")
+    table = page.split("## Names that differ from PyTorch")[1]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    found, pair = arguments(repo), re.compile(r"`(\w+)\((\w+)=\)`")
+    for row in rows:
+        for package, cell in zip(found, row[1:3], strict=True):
+            for function, argument in pair.findall(cell):
+                assert argument in found[package][function], f"{function}({argument}=)"
+    for ours, theirs in (("OneCycleLR", "OneCycle"), ("CyclicLR", "CyclicalLR")):
+        listed = {
+            argument for _, argument in pair.findall("".join(cell for r in rows for cell in r))
+        }
+        # What a scheduler or callback is about beside its values is each framework's own.
+        own = {"self", "optimizer", "after_end", "on_mismatch", "scale_fn", "scale_mode"}
+        own |= {"log_batches", "steps_per_epoch"}
+        differing = found["lrsched_torch"][ours] ^ found["lrsched_tf"][theirs]
+        assert differing - own <= listed | {"warmup"}, differing
+
+
+def test_a_range_test_has_the_same_arguments_everywhere(repo):
+    sweep = {"start_lr", "end_lr", "num_steps", "sweep", "stop_factor"}
+    assert sweep <= set(inspect.signature(lrsched.RangeTest).parameters)
+    found = arguments(repo)
+    for name in ("lr_find", "range_test", "LearningRateFinder"):
+        assert sweep <= found["lrsched_torch"][name]
+    for name in ("lr_find", "LRFinder"):
+        assert sweep <= found["lrsched_tf"][name]

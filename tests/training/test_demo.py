@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("sklearn", reason="needs scikit-learn for its digits")
 
 from lrsched import demo
+from lrsched._startup_lines import run_without_startup_lines
 
 SHORT = """
 import json
@@ -61,7 +63,46 @@ def test_it_is_shown_as_a_table_and_a_plot(report, tmp_path):
     assert "1cycle" in text
     assert "val accuracy" in text
     assert "…" not in text
-    assert demo.save_plot(report, tmp_path).read_bytes().startswith(b"\x89PNG")
+    path = demo.save_plot(report, tmp_path)
+    assert drawn_and_stored(path) == (report.framework, demo.texts(demo.draw(report)))
+
+
+def drawn_and_stored(path):
+    """The framework and the texts that the picture of a demo keeps as data."""
+    text = pytest.importorskip("PIL.Image", reason="needs Pillow").open(path).text
+    return json.loads(text["Report"])["framework"], json.loads(text["Texts"])
+
+
+def test_the_picture_of_the_readme_has_the_texts_that_its_report_is_drawn_with(repo):
+    """If not, `make overview` draws it anew."""
+    pytest.importorskip("matplotlib", reason="needs matplotlib, of the plot extra")
+    path = repo / "docs" / "overview.png"
+    stored = pytest.importorskip("PIL.Image", reason="needs Pillow").open(path).text
+    report = demo.Report(**json.loads(stored["Report"]))
+    assert json.loads(stored["Texts"]) == demo.texts(demo.draw(report))
+    assert report.framework.startswith("PyTorch")
+    assert report.data == "MNIST-5k"
+
+
+CHATTY = """
+import sys
+sys.stderr.write("WARNING: All log messages before absl::InitializeLog() is called are here\\n")
+sys.stderr.write("I0000 00:00:1795.46 12681 port.cc:153] oneDNN custom operations are on.\\n")
+sys.stderr.write("2025-01-01 00:00:00.123456: I tensorflow/core/util/port.cc:113] oneDNN\\n")
+sys.stderr.write("To enable the following instructions: AVX2, in other operations\\n")
+sys.stderr.write("E0000 00:00:1795.46 cuda.cc:1] Unable to register cuDNN factory\\n")
+sys.stderr.write("\\r 10%|#   |"); sys.stderr.flush()
+sys.stderr.write("\\r 20%|##  |\\n"); sys.stderr.flush()
+sys.stderr.write("E0000 00:00:1795.46 xla.cc:1] out of memory\\n")
+raise SystemExit("Traceback is kept")
+"""
+
+
+def test_the_lines_that_tensorflow_begins_with_are_left_out_and_errors_are_not(capsys):
+    command = [sys.executable, "-c", CHATTY]
+    assert run_without_startup_lines(command, dict(os.environ)) == 1
+    expected = "\r 10%|#   |\r 20%|##  |\nE0000 00:00:1795.46 xla.cc:1] out of memory\n"
+    assert capsys.readouterr().err == f"{expected}Traceback is kept\n"
 
 
 def test_a_sweep_without_descent_is_an_error():

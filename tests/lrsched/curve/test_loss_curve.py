@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.range_test import RangeTest
-from tests.lrsched.helpers import drive, losses_at
+from tests.lrsched.helpers import drive
 
 
 def test_the_curve_is_read_only_and_does_not_follow_the_array_it_was_made_from():
@@ -173,24 +173,6 @@ def test_a_curve_reads_like_a_sentence():
     assert "diverged" in repr(curve)
     assert "Suggested lr for the peak of one-cycle training" in str(curve)
     assert repr(RangeTest().curve) == "LossCurve(no points, running)"
-
-
-def test_cyclical_range_spans_the_descent():
-    curve = LossCurve(lr := np.geomspace(1e-7, 10, 300), losses_at(lr))
-    base_lr, max_lr = curve.cyclical_range()
-    assert 1e-5 < base_lr < 1e-3 < max_lr < 0.1
-    assert max_lr == curve.suggest(schedule="one_cycle").lr
-    assert base_lr <= max_lr / 3
-    assert LossCurve(lr, np.ones(300)).cyclical_range() is None
-
-
-def test_cyclical_range_does_not_leave_the_sweep():
-    """Its ends are a factor of 3 apart, for which this sweep has no room below the suggestion."""
-    lr = np.geomspace(1e-3, 0.0645358664366641, 17)
-    noise = 0.01 * np.random.default_rng(0).standard_normal(17)
-    curve = LossCurve(lr, np.repeat([2.0, 1.0, 4.0], [5, 3, 9]) + noise)
-    assert lr[0] < curve.suggest().lr < 3 * lr[0]
-    assert curve.cyclical_range() is None
 
 
 def test_notes_are_part_of_the_curve():

@@ -156,9 +156,11 @@ def test_no_valid_curve_raises_or_leads_out_of_the_sweep(curve, schedule):
     else:
         assert lr[0] <= found.band[0] <= found.lr <= found.band[1] <= lr[-1]
     assert str(found)
-    if ends := LossCurve(lr, loss).cyclical_range():
-        assert lr[0] <= ends[0] <= ends[1] / 3
-        assert ends[1] == suggest(lr, loss).lr
+    ends = LossCurve(lr, loss).cyclical_range()
+    assert ends.reason
+    if ends.base_lr is not None:
+        assert lr[0] <= ends.base_lr <= ends.max_lr / 3
+        assert ends.max_lr <= suggest(lr, loss).lr
     assert smooth_losses(lr, loss, lr.size).size <= lr.size
 
 

@@ -198,6 +198,88 @@ def test_a_comparison_overlays_its_curves_with_a_legend():
         both.plot(xscale="cubic")
 
 
+def ended_in_nan():
+    curve = curve_at()
+    return LossCurve(curve.lr[:170], [*curve.loss[:169], math.nan], num_steps=200)
+
+
+def contrast(color, background):
+    """How far a colour drawn on a background is from it, in [0, 1]."""
+    *color, alpha = matplotlib.colors.to_rgba(color)
+    return alpha * np.abs(np.subtract(color, matplotlib.colors.to_rgb(background))).max()
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_all_lines_and_the_band_can_be_told_from_the_background(style):
+    with pyplot.style.context(style):
+        ax = ended_in_nan().plot()
+    background = ax.get_facecolor()
+    (band,) = ax.patches
+    assert contrast(band.get_facecolor(), background) > 0.15
+    colors = [band.get_edgecolor(), *(line.get_color() for line in ax.get_lines())]
+    assert len(colors) == 5
+    assert min(contrast(color, background) for color in colors) > 0.35
+
+
+@pytest.mark.parametrize("width", [4.0, 6.4, 11.0])
+def test_the_legend_is_off_the_axes_and_within_the_figure(width):
+    figure, ax = pyplot.subplots(figsize=(width, 3), layout="constrained")
+    ended_in_nan().plot(ax).set_title("a title")
+    figure.canvas.draw()
+    legend_box, axes_box = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    assert legend_box.y1 <= ax.xaxis.label.get_window_extent().y0
+    assert axes_box.height > 100
+    assert legend_box.x0 >= 0
+    assert legend_box.x1 <= figure.bbox.x1
+    assert legend_box.y0 >= 0
+
+
+def test_the_legend_stays_inside_where_nothing_makes_room_for_it():
+    figure, ax = pyplot.subplots()
+    curve_at().plot(ax)
+    figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().y0 > ax.get_window_extent().y0
+
+
+def test_more_than_ten_curves_have_a_scale_of_colours_and_their_dots_apart():
+    curves = [curve_at(10 ** (-4 + i / 8)) for i in range(14)]
+    ax = compare(curves).plot()
+    dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
+    assert [dot.get_xdata()[0] for dot in dots] == [curve.suggest().lr for curve in curves]
+    assert len({tuple(dot.get_color()) for dot in dots}) == 14
+    ax.figure.canvas.draw()
+    places = np.array([dot.get_window_extent().get_points().mean(0) for dot in dots])
+    heights = places[:, 1]
+    assert np.diff(heights).max() < -1
+    lowest = min(curve.loss.min() for curve in curves)
+    assert heights.max() < ax.transData.transform((1e-3, lowest))[1]
+
+
+def test_a_comparison_skips_ends_too():
+    curve = curve_at()
+    ax = compare([curve], labels=["a"]).plot(skip_start=10, skip_end=60)
+    raw, smooth, dot = ax.get_lines()
+    for line in (raw, smooth):
+        np.testing.assert_array_equal(line.get_xdata(), curve.lr[10:-60])
+    assert dot.get_xdata()[0] == curve.suggest().lr
+    assert len(compare([curve]).plot(skip_start=150).get_lines()) == 2  # the dot is skipped
+    with pytest.raises(ValueError, match=r"skip_start \+ skip_end must be < 200 points"):
+        compare([curve]).plot(skip_start=100, skip_end=100)
+
+
+@pytest.mark.parametrize("draw", [LossCurve.plot, lambda c, **o: compare([c, c]).plot(**o)])
+def test_a_linear_axis_ends_beyond_the_divergence(draw):
+    curve = curve_at()
+    diverged = curve.suggest().diverged_at
+    assert diverged < 0.5
+    low, high = draw(curve, xscale="linear").get_xlim()
+    assert diverged < high < 2 * diverged
+    assert -0.1 * high < low <= 0
+    assert draw(curve, xscale="linear", full_range=True).get_xlim()[1] > 10
+    still_falling = LossCurve(curve.lr[:100], curve.loss[:100])
+    assert draw(still_falling, xscale="linear").get_xlim()[1] >= curve.lr[99]
+
+
 def test_a_notebook_sees_sentence_and_picture():
     text = curve_at()._repr_html_()
     assert "Suggested lr for the peak of one-cycle training" in text

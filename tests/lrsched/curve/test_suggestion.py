@@ -208,7 +208,20 @@ def test_suggestions_read_like_sentences():
     assert "usable from" in sure
     assert "for constant lr: " in str(suggest(lr, loss, schedule="constant"))
     assert "with doubt" in str(suggest(*typical(noise=0.8)))
-    assert str(suggest(lr, np.ones(300))).startswith("No learning rate suggested")
+    silent = str(suggest(lr, np.ones(300)))
+    assert silent.startswith("No learning rate suggested: the loss never fell")
+    assert silent.endswith("take what is usual: 1e-3 with Adam, 0.1 with SGD.")
+    peer = str(suggest(lr, np.full(300, math.nan), method="fastai_valley"))
+    assert peer.startswith("No learning rate suggested by fastai_valley: this rule fails")
+    assert peer.endswith("suggestions() asks them all.")
+
+
+@pytest.mark.parametrize(("schedule", "factor"), [("one_cycle", 8), ("constant", 20)])
+def test_where_nothing_falls_a_lr_well_below_the_rise_is_named(schedule, factor):
+    lr = np.geomspace(1e-6, 10, 200)
+    found = suggest(lr, np.where(lr < 0.5, 1.0, 9.0), schedule=schedule)
+    assert found.lr is None
+    assert f"take {found.diverged_at / factor:.2g}, 1/{factor} of the lr" in str(found)
 
 
 def test_drop_over_noise_has_a_value_for_every_suggestion():

@@ -106,7 +106,9 @@ def test_plot_draws_on_the_axes_given():
     figure, ax = pyplot.subplots()
     assert lrsched.one_cycle(0.1, 100).plot(ax, label="lr") is ax
     assert ax.lines[0].get_ydata().tolist() == lrsched.one_cycle(0.1, 100).values().tolist()
-    assert ax.get_xlabel() == "step"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "value")
+    ax.set_ylabel("learning rate")
+    assert lrsched.constant(0.1).plot(ax, num_steps=3).get_ylabel() == "learning rate"
     assert ax.get_legend() is not None
     own = lrsched.cyclical(0.1, 0.2, 10).plot(num_steps=30)
     assert len(own.lines[0].get_xdata()) == 30

@@ -52,13 +52,24 @@ def test_three_phases_with_pct_start_beyond_a_half_are_refused():
         lrsched.one_cycle_momentum(20, pct_start=0.6, three_phase=True)
 
 
-def test_the_original_1cycle_falls_to_a_hundredth_of_its_start():
-    schedule = lrsched.one_cycle(
-        1.0, 1000, pct_start=0.45, anneal="linear", final_div_factor=100, three_phase=True
-    )
-    assert schedule(0) == schedule(898) == 1 / 25
-    assert schedule(449) == 1.0
-    assert schedule(999) == 1 / 2500
+def test_the_original_1cycle_has_the_three_phases_of_its_first_version():
+    """Up and down over 45% of the steps each, from and to a tenth; the rest to a hundredth."""
+    lr, momentum = lrsched.one_cycle_original(1.0, 1000), lrsched.one_cycle_original_momentum(1000)
+    assert [lr(step) for step in (0, 449, 898, 999)] == [0.1, 1.0, 0.1, 0.001]
+    assert [momentum(step) for step in (0, 449, 898, 999)] == [0.95, 0.85, 0.95, 0.95]
+    knots, steps = [0, 450, 900, 1000], np.arange(1000)
+    two_steps_of_slope = 2 * 0.9 / 450
+    first_version = np.interp(steps, knots, [0.1, 1.0, 0.1, 0.001])
+    np.testing.assert_allclose(lr.values(), first_version, atol=two_steps_of_slope)
+    first_momentum = np.interp(steps, knots, [0.95, 0.85, 0.95, 0.95])
+    np.testing.assert_allclose(momentum.values(), first_momentum, atol=two_steps_of_slope / 9)
+    config = {"one_cycle_original": {"max_lr": 1.0, "total_steps": 1000}}
+    assert lrsched.from_config(config) == lr
+
+
+def test_the_original_1cycle_refuses_to_rise_for_more_than_half():
+    with pytest.raises(ValueError, match=r"pct_start must be <= 0.5"):
+        lrsched.one_cycle_original(1.0, 100, pct_start=0.6)
 
 
 def test_linear_warmup_goes_with_cosine_annealing():

@@ -41,6 +41,7 @@ def test_with_a_peak_it_is_fit_with_one_cycle(problem, check_weights):
     )
     check_weights(model)
     assert history.history["learning_rate"] == [log["learning_rate"] for log in seen]
+    assert (history.lr_curve, history.suggestion) == (None, None)
 
 
 def test_without_a_peak_it_finds_one_says_so_and_trains(digits, capsys):
@@ -63,7 +64,12 @@ def test_the_samples_kept_for_validation_are_not_looked_at(digits, capsys):
     model = classifier()
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss="mse")
     test = {"num_steps": 100}
-    fit_one_cycle(model, x, targets, epochs=1, verbose=0, validation_split=0.11, range_test=test)
+    options = {"verbose": 0, "validation_split": 0.11, "range_test": test}
+    history = fit_one_cycle(model, x, targets, epochs=1, **options)
+    assert len(history.lr_curve) > 50
+    assert history.suggestion == history.lr_curve.suggest(schedule="one_cycle")
+    peak = lrsched.one_cycle(history.suggestion.lr, 26)
+    assert history.history["learning_rate"] == [peak(25)]
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert capsys.readouterr().out == ""
 
@@ -84,7 +90,7 @@ def found(monkeypatch):
 
 SPLIT = {
     "validation_split": 0.125,
-    "accept_doubt": True,
+    "on_doubt": "use",
     "range_test": {"num_steps": 20, "end_lr": 0.01},
 }
 
@@ -142,10 +148,10 @@ def test_it_trains_in_doubt_when_told_to(problem, monkeypatch, capsys):
     assert suggestion.lr is not None
     assert not suggestion.confident
     model = problem.model(sgd())
-    with pytest.raises(ValueError, match="or accept_doubt=True to use it all the same"):
+    with pytest.raises(ValueError, match="or on_doubt='use' to use it all the same"):
         fit_one_cycle(model, problem.x, problem.y, epochs=2, **QUIET)
     history = fit_one_cycle(
-        model, problem.x, problem.y, epochs=2, accept_doubt=True, **{**QUIET, "verbose": 2}
+        model, problem.x, problem.y, epochs=2, on_doubt="use", **{**QUIET, "verbose": 2}
     )
     expected = lrsched.one_cycle(suggestion.lr, 64)
     assert history.history["learning_rate"] == [expected(31), expected(63)]
@@ -155,16 +161,16 @@ def test_it_trains_in_doubt_when_told_to(problem, monkeypatch, capsys):
 def test_where_none_is_found_it_trains_at_the_fallback(problem):
     """A sweep of five steps gives no suggestion."""
     model, few = problem.model(sgd()), {"num_steps": 5, "stop_factor": None}
-    with pytest.raises(ValueError, match="or accept_doubt=True with a fallback="):
+    with pytest.raises(ValueError, match="or on_doubt='use' with a fallback="):
         fit_one_cycle(
-            model, problem.x, problem.y, epochs=2, accept_doubt=True, **{**QUIET, "range_test": few}
+            model, problem.x, problem.y, epochs=2, on_doubt="use", **{**QUIET, "range_test": few}
         )
     history = fit_one_cycle(
         model,
         problem.x,
         problem.y,
         epochs=2,
-        accept_doubt=True,
+        on_doubt="use",
         fallback=0.03,
         **{**QUIET, "range_test": few},
     )
@@ -178,9 +184,14 @@ def test_where_none_is_found_it_trains_at_the_fallback(problem):
         ({"pct_start": 30}, ValueError, "pct_start must be in"),
         ({"total_steps": 1}, ValueError, "total_steps must be an int >= 2"),
         ({"div_facto": 3}, TypeError, "arguments must be those of fit or of OneCycle, got"),
-        ({"accept_doubt": 1}, TypeError, "accept_doubt must be a bool"),
-        ({"fallback": 0.1}, ValueError, "fallback must come with accept_doubt=True, got 0.1"),
-        ({"fallback": -1, "accept_doubt": True}, ValueError, "fallback must be > 0"),
+        ({"on_doubt": "warn"}, ValueError, "on_doubt must be one of 'raise', 'use'"),
+        ({"accept_doubt": True}, TypeError, r"no argument 'accept_doubt' .here: on_doubt='use'"),
+        (
+            {"fallback": 0.1},
+            ValueError,
+            "fallback must come with on_doubt='use', got",
+        ),
+        ({"fallback": -1, "on_doubt": "use"}, ValueError, "fallback must be > 0"),
         ({"callbacks": keras.callbacks.CallbackList([])}, TypeError, "got a CallbackList"),
     ],
 )

@@ -223,12 +223,30 @@ def test_the_momentum_alone(problem, check_weights):
 
 
 @pytest.mark.parametrize("mode", [{"mode": "triangular2"}, {"mode": "exp_range", "gamma": 0.97}])
-def test_cyclical_lr(mode, problem, check_weights):
+@pytest.mark.parametrize("step_size", [{"step_size": 8}, {"step_size_epochs": 0.25}])
+def test_cyclical_lr(mode, step_size, problem, check_weights):
+    """Momentum is cycled by default, between the bounds that torch's CyclicLR has."""
     lr = lrsched.cyclical(0.001, 0.03, 8, **mode)
     momentum = lrsched.cyclical_momentum(8, base_momentum=0.8, max_momentum=0.9, **mode)
     model = problem.model(sgd())
-    problem.fit(model, CyclicalLR(0.001, 0.03, 8, momentum=(0.8, 0.9), **mode))
+    problem.fit(model, CyclicalLR(0.001, 0.03, **step_size, **mode))
     check_weights(model, lrs=lr.values(STEPS), momenta=momentum.values(STEPS))
+
+
+def test_cyclical_lr_leaves_momentum_alone_where_it_is_off_or_told_to(problem, check_weights):
+    lrs = lrsched.cyclical(0.001, 0.03, 8).values(STEPS)
+    callback = CyclicalLR(0.001, 0.03, 8)
+    without = problem.model(keras.optimizers.SGD(0.01))
+    history = problem.fit(without, callback).history
+    check_weights(without, lrs=lrs, momenta=np.zeros(STEPS))
+    assert "momentum" not in {*history, *callback.history}
+    told = problem.model(sgd())
+    problem.fit(told, CyclicalLR(0.001, 0.03, 8, momentum=None))
+    check_weights(told, lrs=lrs, momenta=np.full(STEPS, 0.9))
+    again = problem.model(sgd())
+    problem.fit(again, callback)
+    momenta = lrsched.cyclical_momentum(8).values(STEPS)
+    check_weights(again, lrs=lrs, momenta=momenta)
 
 
 def test_a_step_size_in_epochs_counts_updates(problem):

@@ -176,13 +176,14 @@ def test_loaders_of_every_kind_are_read():
     assert len(curve_of(DataLoader(Stream(), batch_size=None))) == 30
 
 
-def test_a_loader_that_is_too_short_is_read_again_and_the_curve_says_so():
-    short = curve_of(pairs(12))
-    assert short.notes == (
-        "The loader has fewer batches than the test has steps, and was read again.",
-    )
-    assert short.loss.tolist() == curve_of((pairs(12) * 3)[:30]).loss.tolist()
-    assert short.notes[0] in str(short)
+@pytest.mark.parametrize(("count", "said"), [(12, False), (3, False), (2, True)])
+def test_a_loader_that_is_too_short_is_read_again_and_the_curve_says_when_it_matters(count, said):
+    short = curve_of(pairs(count))
+    assert short.loss.tolist() == curve_of((pairs(count) * 30)[:30]).loss.tolist()
+    assert len(short.notes) == said
+    if said:
+        assert short.notes[0].startswith("The data was read 15 times (number of batches: 2), so")
+        assert short.notes[0] in str(short)
 
 
 def test_a_generator_that_ends_ends_the_test():

@@ -64,6 +64,7 @@ def test_the_lr_goes_where_the_user_says(make, attr, read, tmp_path):
     found = ours.suggestion.lr
     assert [look(module) for look in read] == [found] * len(read)
     assert trace["lrs"] == list(lrsched.one_cycle(found, STEPS).values())
+    assert "had momentum 0.9, that of the optimizer itself, where" in ours.curve.notes[0]
 
 
 def test_without_an_attribute_the_groups_keep_their_ratios(tmp_path):
