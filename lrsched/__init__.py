@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         one_cycle_original_momentum,
         polynomial,
         step_decay,
+        two_speed_sweep,
         warmup_cosine,
         warmup_stable_decay,
     )
@@ -73,6 +74,7 @@ __all__ = [
     "polynomial",
     "step_decay",
     "suggest",
+    "two_speed_sweep",
     "warmup_cosine",
     "warmup_stable_decay",
 ]

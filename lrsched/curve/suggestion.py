@@ -27,7 +27,7 @@ from lrsched.curve.features import (
     read,
     readable,
 )
-from lrsched.curve.peer_rules import ALIASES, PEERS, RuleError
+from lrsched.curve.peer_rules import ALIASES, PEERS, RuleError, evenly_spaced
 
 PLATEAU, FALLBACK, GUESS = "plateau", "fallback", "guess"
 
@@ -251,11 +251,14 @@ def suggest_for(
 
 def _peer(name: str, lr: Array, loss: Array, num_steps: int) -> Suggestion:
     rule = PEERS[name]
+    even = evenly_spaced(lr, loss)
     try:
-        found = rule(lr, loss, num_steps)
+        found = rule(*even, num_steps)
     except RuleError as failure:
         return Suggestion(None, name, f"this rule fails on the curve ({failure})")
     reason = "as its own package would compute it from these losses"
+    if even[0] is not lr:
+        reason += ", resampled to even steps of log lr"
     if not lr[0] <= found <= lr[-1]:
         reason += f"; it lies outside the sweep, which went from {lr[0]:.2g} to {lr[-1]:.2g}"
     return Suggestion(found, name, reason)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsched.curve.loss_curve import LossCurve
-from lrsched.curve.peer_rules import ALIASES, PEERS, debiased_mean, valley_index
+from lrsched.curve.peer_rules import ALIASES, PEERS, debiased_mean, evenly_spaced, valley_index
 from lrsched.curve.suggestion import suggest
+from lrsched.schedules import two_speed_sweep
 
 
 def slow_valley_index(losses):
@@ -84,6 +85,24 @@ def test_an_empty_curve_has_no_suggestions_and_raises_nothing():
     found = LossCurve([], []).suggestions()
     assert list(found) == ["plateau", *PEERS]
     assert all(one.lr is None for one in found.values())
+
+
+@pytest.mark.parametrize("name", ["fastai_valley", "ignite", "ktrain_min10"])
+def test_a_sweep_of_two_speeds_is_resampled_for_peers(name):
+    """They take points to be equally far apart in log lr."""
+    two = two_speed_sweep(1e-7, 10, 300).values()
+    even = np.geomspace(1e-7, 10, 300)
+    losses = [np.interp(np.log10(lr), [-7, -4, -2, -1, 1], [2, 2, 1, 0.5, 6]) for lr in (two, even)]
+    found, plain = suggest(two, losses[0], method=name), suggest(even, losses[1], method=name)
+    assert found.lr == pytest.approx(plain.lr, rel=0.07)  # a point, of 37 a decade
+    assert found.reason.endswith("resampled to even steps of log lr")
+    assert "resampled" not in plain.reason
+
+
+@pytest.mark.parametrize("sweep", ["e7_100", "e7_300", "e8_100", "kt_1852"])
+def test_the_peers_own_sweeps_and_linear_ones_are_read_as_they_are(yardstick, sweep):
+    for lr in (yardstick.SWEEPS[sweep], np.linspace(1e-5, 1, 100)):
+        assert evenly_spaced(lr, lr)[0] is lr
 
 
 def test_an_answer_outside_the_sweep_is_kept_and_said_to_be():
