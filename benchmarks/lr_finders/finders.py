@@ -7,7 +7,7 @@ import runpy
 from collections.abc import Callable
 
 import numpy as np
-from yardstick import OURS, plan
+from yardstick import OURS, SWEEPS
 
 from lrsched.curve.peer_rules import PEERS, RuleError
 from lrsched.curve.suggestion import suggest
@@ -45,7 +45,7 @@ def habit(lrs: dict[str, float]) -> Rule:
 def finders(plugin: str | None = None) -> dict[str, tuple[str, Rule]]:
     """{name: (sweep, rule)}; a plugin is a file that defines FINDERS, such a dict."""
     found: dict[str, tuple[str, Rule]] = {
-        f"ours@{len(plan(sweep))}": (sweep, ours) for sweep in OURS
+        f"ours@{len(SWEEPS[sweep])}": (sweep, ours) for sweep in OURS
     }
     for name in PEERS:
         found[name] = (OWN_SWEEPS.get(name.split("_")[0], "e7_100"), peer(name))

@@ -1,6 +1,6 @@
 """What learning-rate finders are worth: regret of training with what they suggest.
 
-    python leaderboard.py [TABLE ...] [--sets new,fresh] [--finder FILE.py] [--plot PNG]
+    python leaderboard.py [TABLE ...] [--sets new,fresh] [--finder FILE.py]
 
 Seconds, from stored sweeps and trainings. Regret 0 is the loss that the best learning rate reaches,
 1 is no better than not training.
@@ -15,13 +15,13 @@ from typing import Any
 import calibrate
 import numpy as np
 from finders import Rule, finders, ours
-from yardstick import OURS, SCHEDULES, SETS, Task, plan, tasks
+from yardstick import EXPONENTIAL, OURS, SCHEDULES, SETS, SWEEPS, TWO_SPEED, Task, tasks
 
 from lrsched.curve.suggestion import suggest
 
 Sets = dict[str, list[Task]]
-Row = tuple[str, float, float, float, float, float, str, int]
-STEPS = [f"{len(plan(sweep))} steps" for sweep in OURS]
+LENGTHS = [len(SWEEPS[sweep]) for sweep in EXPONENTIAL]
+STEPS = [f"{len(SWEEPS[sweep])} steps" for sweep in OURS]
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -38,7 +38,7 @@ def regrets(sweep: str, rule: Rule, tasks: Sequence[Task]) -> tuple[np.ndarray, 
         answers = []
         for j, (lr, loss) in enumerate(task.curves[sweep]):
             for k, (schedule, truth) in enumerate(task.truths.items()):
-                answer = rule(lr, loss, len(plan(sweep, task.family)), schedule, task.family)
+                answer = rule(lr, loss, len(SWEEPS[sweep]), schedule, task.family)
                 answers.append(answer)
                 fails += answer is not None and truth.fails(answer)
                 found[i, j, k] = truth.regret(task.habit if answer is None else answer)
@@ -56,31 +56,22 @@ def interval(means: np.ndarray, bases: list[str]) -> tuple[float, float]:
 
 
 def by_finder(sets: Sets, options: argparse.Namespace) -> None:
-    columns = [
-        "finder",
-        "mean regret",
-        "95% interval",
-        "median",
-        "worst",
-        "failures",
-        "no answer (tasks)",
-    ]
-    means: dict[str, dict[str, tuple[float, float, float]]] = {}
-    for title, members in sets.items():
-        rows, bases = [], [task.base for task in members]
-        for name, (sweep, rule) in finders(options.finder).items():
-            found, fails, silent = regrets(sweep, rule, members)
-            low, high = interval(found.mean((1, 2)), bases)
-            both, count = found.mean(2), f"{fails} of {found.size}"
-            spread = f"{low:.2f} to {high:.2f}"
-            row = (name, both.mean(), spread, np.median(both), both.max(), count, silent)
-            means.setdefault(title, {})[name] = (float(both.mean()), low, high)
-            rows.append(row)
-        rows.sort(key=lambda row: row[1])
-        print_table(f"{len(members)} {title}", columns, rows)
-        print(f"\nOne perfect lr for each task: {np.mean([task.least for task in members]):.3f}")
-    if options.plot:
-        draw(means, options.plot)
+    rows = []
+    for name, (sweep, rule) in finders(options.finder).items():
+        means, cells, fails, silent = [], [], 0, 0
+        for members in sets.values():
+            found, failed, nothing = regrets(sweep, rule, members)
+            low, high = interval(found.mean((1, 2)), [task.base for task in members])
+            means.append(float(found.mean()))
+            cells.append(f"{found.mean():.3f} [{low:.2f}, {high:.2f}]")
+            fails, silent = fails + failed, silent + nothing
+        shown = f"**{name}**" if name.startswith("ours") else name
+        rows.append((np.mean(means), shown, *cells, fails, silent))
+    rows.sort(key=lambda row: row[0])
+    columns = ("mean regret [95% interval]", *sets, "failures", "no answer (tasks)")
+    least = [float(np.mean([task.least for task in members])) for members in sets.values()]
+    best = ("one perfect lr for each task", *least, 0, 0)
+    print_table("Finders", columns, [best, *(row[1:] for row in rows)])
 
 
 def by_task(sets: Sets, options: argparse.Namespace) -> None:
@@ -92,16 +83,27 @@ def by_task(sets: Sets, options: argparse.Namespace) -> None:
 
 def left_out(sets: Sets, options: argparse.Namespace) -> None:
     """Calibrated on the public tasks and the new kinds, less what is scored."""
-    fitted, rows = [*tasks("public"), *tasks("new")], []
-    for way, group in {"by kind": lambda t: t.kind, "one by one": lambda t: t.base}.items():
-        found = calibrate.left_out(fitted, group)
+    fitted, scored = [*tasks("public"), *tasks("new")], [t for s in sets.values() for t in s]
+    rows = []
+    for sweep, names in {"exponential": EXPONENTIAL, "two speeds": TWO_SPEED}.items():
+        steps = [len(SWEEPS[name]) for name in names]
+        found = calibrate.left_out(fitted, scored, names)
         for title, members in sets.items():
-            if {task.base for task in members} <= found.keys():
-                means = np.mean(
-                    [[found[task.base][sweep] for sweep in OURS] for task in members], 0
-                )
-                rows.append((f"{title}, left out {way}", *means.tolist()))
-    print_table("Ours, calibrated on other tasks", ("mean regret", *STEPS), rows)
+            means = np.mean([found[task.base] for task in members], 0)
+            cells = dict(zip(steps, means.tolist(), strict=True))
+            rows.append((f"{title}, {sweep}", *(cells.get(n, "") for n in LENGTHS)))
+    columns = ("mean regret, left out by kind", *(f"{n} steps" for n in LENGTHS))
+    print_table("Ours, calibrated on other tasks", columns, rows)
+
+
+def by_sweep(sets: Sets, options: argparse.Namespace) -> None:
+    """The rule as shipped, on sweeps of other speeds and lengths."""
+    names = (*EXPONENTIAL, *TWO_SPEED, "two_300_early", "two_300_late")
+    rows = [
+        (name, *(float(regrets(name, ours, members)[0].mean()) for members in sets.values()))
+        for name in names
+    ]
+    print_table("Ours as shipped, by sweep", ("sweep", *sets), rows)
 
 
 def confidence(sets: Sets, options: argparse.Namespace) -> None:
@@ -111,7 +113,7 @@ def confidence(sets: Sets, options: argparse.Namespace) -> None:
         *("no answer", "band's ends < 0.25"),
     )
     rows = [
-        (f"{title}, {len(plan(sweep))}", *confidence_of(members, sweep))
+        (f"{title}, {len(SWEEPS[sweep])}", *confidence_of(members, sweep))
         for title, members in sets.items()
         for sweep in OURS
     ]
@@ -120,7 +122,7 @@ def confidence(sets: Sets, options: argparse.Namespace) -> None:
 
 def confidence_of(members: list[Task], sweep: str) -> tuple[Any, ...]:
     answers = [
-        (suggest(lr, loss, schedule=schedule, num_steps=len(plan(sweep, task.family))), truth)
+        (suggest(lr, loss, schedule=schedule, num_steps=len(SWEEPS[sweep])), truth)
         for task in members
         for lr, loss in task.curves[sweep]
         for schedule, truth in task.truths.items()
@@ -134,23 +136,13 @@ def confidence_of(members: list[Task], sweep: str) -> tuple[Any, ...]:
     return good, float(sure.mean()), len(unsure), doubt, silent, f"{ends:.0%}"
 
 
-def draw(tables: dict[str, dict[str, tuple[float, float, float]]], path: str) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6 * len(tables), 5), layout="constrained")
-    axes = figure.subplots(1, len(tables), squeeze=False)[0]
-    for ax, (title, means) in zip(axes, tables.items(), strict=True):
-        names = sorted(means, key=means.__getitem__)
-        for place, (mean, low, high) in enumerate(means[name] for name in names):
-            ax.barh(place, mean, color="tab:red" if names[place].startswith("ours") else "0.6")
-            ax.plot([low, high], [place, place], color="black", linewidth=1)
-        ax.set_yticks(range(len(names)), names, fontsize="small")
-        ax.invert_yaxis()
-        ax.set(title=title, xlabel="mean regret (0: best lr, 1: as not training)", xlim=(0, 1))
-    figure.savefig(path, dpi=110)
-
-
-TABLES = {"finders": by_finder, "left-out": left_out, "confidence": confidence, "tasks": by_task}
+TABLES = {
+    "finders": by_finder,
+    "left-out": left_out,
+    "confidence": confidence,
+    "tasks": by_task,
+    "sweeps": by_sweep,
+}
 
 
 def main() -> None:
@@ -158,7 +150,6 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all")
     parser.add_argument("--sets", default="public,new,fresh", help="public,new,fresh,held")
     parser.add_argument("--finder", metavar="FILE", help="score the FINDERS of this file too")
-    parser.add_argument("--plot", metavar="PNG", help="draw regret by finder")
     options = parser.parse_args()
     sets = {SETS[name]: tasks(name) for name in options.sets.split(",")}
     for table in options.tables or TABLES:

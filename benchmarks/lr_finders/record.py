@@ -82,7 +82,7 @@ def main() -> None:
             for seed in SWEEP_SEEDS:
                 key = f"{recipe.name}/{name}/{seed}"
                 if key not in losses:
-                    losses[key] = sweep(recipe, seed, yardstick.plan(name, recipe.family))
+                    losses[key] = sweep(recipe, seed, yardstick.SWEEPS[name])
         yardstick.write_records(recipe.set, entries, losses)
         print(f"recorded {recipe.name}", flush=True)
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from lrsched.schedules import two_speed_sweep
+
 HERE = Path(__file__).parent
 SETS = {"public": "public tasks", "new": "new kinds", "fresh": "fresh tasks", "held": "held back"}
 SCHEDULES = ("one_cycle", "constant")
@@ -26,13 +28,15 @@ SWEEPS = {  # planned learning rates; a stored sweep ends early at a non-finite 
     "e7_600": np.geomspace(1e-7, 10, 600),
     "e8_100": 1e-8 * 1e8 ** (np.delete(np.arange(101), 1) / 100),  # Lightning's
     "kt_1852": 1e-7 * 1.01 ** np.arange(1852),  # ktrain's
+    "two_150": two_speed_sweep(1e-7, 10, 150).values(),
+    "two_300": two_speed_sweep(1e-7, 10, 300).values(),
+    "two_600": two_speed_sweep(1e-7, 10, 600).values(),
+    "two_300_early": two_speed_sweep(1e-7, 10, 300, knee=10**-4.5).values(),
+    "two_300_late": two_speed_sweep(1e-7, 10, 300, knee=10**-2.5).values(),
 }
-OURS = ("e7_100", "e7_300", "kt_1852")  # on which our rule is scored
-
-
-def plan(sweep: str, family: str = "sgd") -> np.ndarray:
-    """Learning rates of a sweep for an optimizer of this family."""
-    return SWEEPS[sweep]
+OURS = ("e7_100", "e7_300", "kt_1852")  # on which our rule stands beside others
+EXPONENTIAL = ("e7_100", "e7_150", "e7_300", "e7_600", "kt_1852")
+TWO_SPEED = ("two_150", "two_300", "two_600")
 
 
 class Truth:
@@ -109,7 +113,7 @@ def _task(name: str, entry: dict[str, Any], entries: Any, losses: dict[str, Any]
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for key in (key for key in losses if key.startswith(f"{name}/")):
         _, sweep, _ = key.split("/")
-        lrs = plan(sweep, entry["family"])[: len(losses[key])]
+        lrs = SWEEPS[sweep][: len(losses[key])]
         curves.setdefault(sweep, []).append((lrs, np.asarray(losses[key], float)))
     return Task(name, entry["kind"], entry["family"], original, curves, truths)
 

@@ -270,8 +270,8 @@ def _guessed(found: Suggestion, pretrained: bool | None) -> Suggestion:
         return found
     if pretrained is None:
         asked = (
-            f"is the model fresh (pretrained=False takes {found.guess:.2g}) or trained already "
-            f"(pretrained=True, {found.guess / FRESH_OVER_PRETRAINED:.2g})"
+            f"is the model fresh (suggest(pretrained=False) takes {found.guess:.2g}) or trained "
+            f"already (pretrained=True, {found.guess / FRESH_OVER_PRETRAINED:.2g})"
         )
         return replace(found, reason=f"{found.reason}; {asked}")
     part = f"1/{RISE_OVER_LR[found.schedule]:g} of the lr at which the loss rises"

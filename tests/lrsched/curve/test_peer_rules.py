@@ -50,7 +50,7 @@ def check_answers(yardstick, tasks, sweep, name, answers):
     """On every stored task; the learning rates of a sweep are a percent or more apart."""
     for task in (*tasks["new kinds"], *tasks["fresh tasks"]):
         lr, loss = task.curves[sweep][0]
-        found = suggest(lr, loss, method=name, num_steps=len(yardstick.plan(sweep))).lr
+        found = suggest(lr, loss, method=name, num_steps=len(yardstick.SWEEPS[sweep])).lr
         theirs = answers[task.name][name]
         if theirs is None:
             assert found is None, task.name

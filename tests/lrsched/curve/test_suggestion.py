@@ -226,7 +226,7 @@ def test_where_nothing_falls_there_is_a_guess_well_below_the_rise(schedule, fact
     assert found.lr is None
     assert found.guess == pytest.approx(found.diverged_at / factor)
     guess = f"{found.guess:.2g}"
-    assert f"fresh (pretrained=False takes {guess}) or trained already" in found.reason
+    assert f"fresh (suggest(pretrained=False) takes {guess}) or trained already" in found.reason
     assert str(found).endswith("? Say which, if you need one now.")
 
 
