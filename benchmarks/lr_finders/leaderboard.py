@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--sets", default="public,new,fresh", help="public,new,fresh,held")
     parser.add_argument("--finder", metavar="FILE", help="score the FINDERS of this file too")
     options = parser.parse_args()
-    sets = {SETS[name]: tasks(name) for name in options.sets.split(",")}
+    sets = {SETS[name]: members for name in options.sets.split(",") if (members := tasks(name))}
     for table in options.tables or TABLES:
         TABLES[table](sets, options)
 
