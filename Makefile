@@ -60,7 +60,7 @@ docs: $(VENV)/ready  ## the pages of docs/ and the docstrings as HTML, in site/
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/ready $(VENV)/integrations  ## every benchmark, as ratios to the peers
-	for script in $$(ls benchmarks/*.py | grep -vE "timing|counts|suggestion_"); do \
+	for script in $$(ls benchmarks/*.py | grep -vE "timing|counts") benchmarks/lr_finders/leaderboard.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 # One set of pins for all systems and Pythons; those of the last time stay, unless UPGRADE=--upgrade.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         one_cycle_original_momentum,
         polynomial,
         step_decay,
+        two_speed_sweep,
         warmup_cosine,
         warmup_stable_decay,
     )
@@ -75,6 +76,7 @@ __all__ = [
     "polynomial",
     "step_decay",
     "suggest",
+    "two_speed_sweep",
     "warmup_cosine",
     "warmup_stable_decay",
 ]

@@ -17,9 +17,13 @@ from lrsched._validate import check_choice, check_int, check_loss, check_positiv
 from lrsched.curve.divergence import STOP_FACTOR, Divergence
 from lrsched.curve.loss_curve import FINISHED, LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.schedules import exponential_sweep, linear_sweep
+from lrsched.schedules import exponential_sweep, linear_sweep, two_speed_sweep
 
-SWEEPS = {"exponential": exponential_sweep, "linear": linear_sweep}
+SWEEPS = {
+    "exponential": exponential_sweep,
+    "two_speed": two_speed_sweep,
+    "linear": linear_sweep,
+}
 DEFAULT_SWEEP = (1e-7, 10.0, 300)
 # Fewer draw no curve. What a suggestion takes is more, and its own affair.
 MIN_STEPS = 5
@@ -58,8 +62,9 @@ class RangeTest:
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5; a suggestion takes at least 10.
-        sweep: "exponential" (equal ratios), "linear" (equal differences), or a `Schedule` that
-            rises; a Schedule brings its own ends and length.
+        sweep: "exponential" (equal ratios), "two_speed" (fast below 10**-3.5, as
+            `two_speed_sweep` has it), "linear" (equal differences), or a `Schedule` that rises; a
+            Schedule brings its own ends and length.
         stop_factor: Stop when the median of the last five losses exceeds the start level by this
             many times the drop seen before or the spread of the early losses, whichever is larger,
             > 0; None runs to the end. A NaN or infinite loss always stops.

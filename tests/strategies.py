@@ -194,6 +194,7 @@ FUNCTIONS = {
     ),
     "exponential_sweep": sweeps(lrsched.exponential_sweep),
     "linear_sweep": sweeps(lrsched.linear_sweep),
+    "two_speed_sweep": sweeps(lrsched.two_speed_sweep),
 }
 
 finite_schedules = st.one_of(

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lrsched.curve.divergence import MIN_POINTS, STOP_FACTOR, Divergence, resolution
+from lrsched.curve.divergence import (
+    MIN_POINTS,
+    STEP_OVER_NOISE,
+    STOP_FACTOR,
+    Divergence,
+    resolution,
+)
 
 Array = NDArray[np.float64]
 
@@ -22,7 +28,6 @@ START_POINTS = 5  # ... but at least so many of them
 SMOOTH_DECADES = 0.15 + TIE  # reach of each of three box averages; narrower than any descent
 # A loss so far below or above its neighbours is that of an odd batch; tails are longer upwards.
 LOW_OVER_NOISE, HIGH_OVER_NOISE = 5.0, 12.0
-STEP_OVER_NOISE = 0.954  # median of |a - b|, for two draws of a Gaussian, over its deviation
 CALM_OVER_NOISE = 2.0  # the loss of a model that is no worse than at the start
 DROP_DONE = 0.9  # left point: this part of the drop is done. Steepest or lowest points are noisier
 DROP_BEGUN = 0.2  # the loss has begun to fall
@@ -41,6 +46,7 @@ class CurveFeatures:
 
     Attributes:
         x: log10 of the learning rates.
+        level: Raw losses, over `scale`.
         smooth: Centred smooth of the losses, over `scale`.
         noise: Standard deviation of a single loss, over `scale`.
         error: Standard error of the drop, over `scale`.
@@ -50,6 +56,7 @@ class CurveFeatures:
     """
 
     x: Array
+    level: Array
     smooth: Array
     noise: float
     error: float
@@ -81,13 +88,33 @@ class CurveFeatures:
     @property
     def done(self) -> float:
         """log10 of the lr at which most of the drop is done."""
-        return self._crossing(DROP_DONE, int(np.argmax(self.smooth <= -DROP_DONE * self.drop)))
+        return self._reached(DROP_DONE)
+
+    @property
+    def done_error(self) -> tuple[float, float]:
+        """Decades by which `done` may be lower and higher: a standard error of the smooth there.
+
+        The noise is that of the losses around `done`, which may be far above that at the start.
+        """
+        near = np.abs(self.x - self.done) <= START_DECADES
+        step = float(np.median(np.abs(np.diff(self.level[near])))) if near.sum() > 1 else 0.0
+        inside = int(np.count_nonzero(np.abs(self.x - self.done) <= SMOOTH_DECADES))
+        error = step / STEP_OVER_NOISE / math.sqrt(max(inside, 3)) / self.drop
+        low, high = self._reached(DROP_DONE - error), self._reached(DROP_DONE + error)
+        return self.done - low, high - self.done
 
     @property
     def edge(self) -> float | None:
         """log10 of the lr at which the loss has come back up; None if it does not."""
         lost = np.flatnonzero(self.smooth[self.lowest :] > -DROP_LOST * self.drop)
         return self._crossing(DROP_LOST, self.lowest + int(lost[0])) if lost.size else None
+
+    def _reached(self, part: float) -> float:
+        """log10 of the lr at which this part of the drop is done, at the latest the lowest."""
+        if part >= 1:
+            return float(self.x[self.lowest])
+        part = max(part, DROP_BEGUN)
+        return self._crossing(part, int(np.argmax(self.smooth <= -part * self.drop)))
 
     def _crossing(self, part: float, after: int) -> float:
         """Where the line from point `after - 1` to `after` meets this part of the drop."""
@@ -126,7 +153,7 @@ def read(lr: Array, loss: Array) -> CurveFeatures:
     error = noise * math.sqrt(1 / head.size + 1 / max(around, 3))
     quiet = np.flatnonzero(_running_median(level) <= CALM_OVER_NOISE * noise)
     calm = float(x[quiet[-1]] if quiet.size else x[0])
-    return CurveFeatures(x, smooth, noise, error, scale, start, calm)
+    return CurveFeatures(x, level, smooth, noise, error, scale, start, calm)
 
 
 def _noise(level: Array, head: Array, lowest: int) -> float:

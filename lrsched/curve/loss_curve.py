@@ -109,6 +109,7 @@ class LossCurve:
         schedule: str = "one_cycle",
         method: str | None = None,
         fallback: float | None = None,
+        pretrained: bool | None = None,
     ) -> Suggestion:
         """A learning rate for training, as `lrsched.suggest` finds it on this curve."""
         return suggest_for(
@@ -118,6 +119,7 @@ class LossCurve:
             schedule=schedule,
             method=method,
             fallback=fallback,
+            pretrained=pretrained,
         )
 
     def suggestions(self, *, schedule: str = "one_cycle") -> dict[str, Suggestion]:

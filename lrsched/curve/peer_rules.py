@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 Rule = Callable[[Array, Array, int], float]
 Points = tuple[Array, Array]
 
+EVEN = 1.5  # largest over smallest step; loggers round
 LONGEST = 10**7  # steps of a plan that is continued, point by point
 
 
@@ -65,6 +66,18 @@ def _to_the_end(lr: Array, loss: Array, num_steps: int) -> Points:
     more = lr[-1] * (lr[-1] / lr[-2]) ** np.arange(1, missing + 1)
     longer = np.concatenate((loss[: count + 1], np.full(lr.size + missing - count - 1, np.nan)))
     return np.concatenate((lr, more)), longer
+
+
+def evenly_spaced(lr: Array, loss: Array) -> Points:
+    """As many points at equal ratios, which the rules assume; as it is if its steps are equal.
+
+    Equal in log lr or, for a linear sweep, in lr, but for the first, which some owners skip.
+    """
+    for steps in (np.diff(np.log10(lr))[1:], np.diff(lr)[1:]):
+        if not steps.size or steps.max() < EVEN * steps.min():
+            return lr, loss
+    even = np.geomspace(lr[0], lr[-1], lr.size)
+    return even, np.interp(np.log10(even), np.log10(lr), loss)
 
 
 # Smoothing and stopping.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lrsched._validate import check_at_most, check_bool, check_choice, check_int
 from lrsched.curve.divergence import MIN_POINTS
 from lrsched.curve.features import smooth_losses, without_outliers
-from lrsched.curve.suggestion import FALLBACK, PLATEAU, SCHEDULE_FACTORS, Suggestion
+from lrsched.curve.suggestion import FALLBACK, GUESS, PLATEAU, SCHEDULE_FACTORS, Suggestion
 from lrsched.engine.plot import new_axes
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ LEGEND_BELOW = 3.8  # font sizes between the Axes and the legend, for the labels
 LINEAR_BEYOND = 1.25  # of the lr at which the loss has diverged, as far as a linear axis goes
 SCALES = ("log", "linear")
 # In a legend; peers' rules go by their names.
-LABELS = {PLATEAU: "suggestion", FALLBACK: "fallback"}
+LABELS = {PLATEAU: "suggestion", FALLBACK: "fallback", GUESS: "guess"}
 LARGEST = 1e306  # beyond, matplotlib overflows: losses are left out as infinite ones are
 
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lrsched._validate import check_choice, check_int, check_positive
+from lrsched._validate import check_bool, check_choice, check_int, check_positive
 from lrsched.curve.divergence import MIN_POINTS
 from lrsched.curve.features import (
     DROP_DONE,
@@ -27,25 +27,28 @@ from lrsched.curve.features import (
     read,
     readable,
 )
-from lrsched.curve.peer_rules import ALIASES, PEERS, RuleError
+from lrsched.curve.peer_rules import ALIASES, PEERS, RuleError, evenly_spaced
 
-PLATEAU, FALLBACK = "plateau", "fallback"
+PLATEAU, FALLBACK, GUESS = "plateau", "fallback", "guess"
 
 # From the two points to a learning rate; measured as docs/suggestion.md says.
 EDGE_WEIGHT = 0.35  # how far towards the right point, in log lr
 EDGE_REACH = 1.5  # an edge further than this many decades from the left point says no more
 SCHEDULE_FACTORS = {"constant": 0.45, "one_cycle": 1.1}  # a peak bears more than a constant lr
 BAND_FACTOR = 2.0
+ERRORS = 2.0  # so many standard errors of the reading are inside the band
 
-# Where nothing is suggested: the lr at which the loss rises for good is known all the same. Medians
-# of 34 tasks, as docs/suggestion.md says.
-RISE_OVER_LR = {"constant": 20.0, "one_cycle": 8.0}
+# Where no drop is seen: the lr at which the loss rises for good is known all the same, and so far
+# above the best one for a fresh model, in the median of tasks. A trained one takes a tenth.
+RISE_OVER_LR = {"constant": 32.0, "one_cycle": 12.6}
+FRESH_OVER_PRETRAINED = 10.0
 HABIT = "1e-3 with Adam, 0.1 with SGD"
 
 # Doubt. A drop must exceed the noise of a batch and the error of the two means it compares.
 DROP_OVER_NOISE = 1.2
 DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
 CONFIDENT_OVER_NOISE = 3.0
+WORTH_SAYING = 1.25
 FEW_UPDATES = 5.0  # 84 steps of an exponential sweep over 8 decades
 MORE_DATA = "use more steps or larger batches (the curve of a trained model looks like this too)"
 
@@ -56,7 +59,7 @@ class Suggestion:
 
     Attributes:
         lr: The learning rate; None where the curve does not support one.
-        method: Name of the rule: "plateau", a peer's rule, or "fallback".
+        method: Name of the rule: "plateau", a peer's rule, "guess" or "fallback".
         reason: Why this lr, or what is in doubt and what to do about it.
         band: (low, high): learning rates expected to do about as well; None with a peer's rule.
         confident: Whether the curve leaves no known doubt. Peers' rules do not say: False.
@@ -67,6 +70,8 @@ class Suggestion:
         noise: Standard deviation of the loss of one batch near the start.
         diverged_at: lr at which the loss had lost half of its drop again or, without a drop, rose
             above its noise for good, or was no longer finite; None if that never happened.
+        guess: Where there is no drop but a rise: the lr that a fresh model would probably bear;
+            `pretrained=` makes it the suggestion. Else None.
     """
 
     lr: float | None
@@ -79,6 +84,7 @@ class Suggestion:
     drop: float | None = None
     noise: float | None = None
     diverged_at: float | None = None
+    guess: float | None = None
 
     @property
     def drop_over_noise(self) -> float:
@@ -88,6 +94,10 @@ class Suggestion:
         if self.noise > 0:
             return self.drop / self.noise
         return math.inf if self.drop > 0 else math.nan
+
+    @property
+    def _use(self) -> str:
+        return "the peak of one-cycle training" if self.schedule == "one_cycle" else "constant lr"
 
     def _refuse(self, *others: object) -> NoReturn:
         """Refuse to be taken for a number, as by the lr of an optimizer."""
@@ -105,13 +115,9 @@ class Suggestion:
         """Say which lr to train with where none is suggested."""
         if self.method in PEERS:
             return "Other rules may have one: suggestions() asks them all."
-        if self.diverged_at is None:
-            return f"If you need one now, take what is usual: {HABIT}."
-        lr = self.diverged_at / RISE_OVER_LR[self.schedule]
-        return (
-            f"If you need one now, take {lr:.2g}, 1/{RISE_OVER_LR[self.schedule]:g} of the lr at "
-            f"which the loss rises, or for a model that is trained already what is usual: {HABIT}."
-        )
+        if self.guess is not None:
+            return "Say which, if you need one now."
+        return f"If you need one now, take what is usual: {HABIT}."
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(str(self))}</p>"
@@ -119,15 +125,17 @@ class Suggestion:
     def __str__(self) -> str:
         if self.lr is None:
             rule = "" if self.method == PLATEAU else f" by {self.method}"
-            return f"No learning rate suggested{rule}: {self.reason}. {self._in_its_place()}"
+            end = "? " if self.guess is not None else ". "
+            return f"No learning rate suggested{rule}: {self.reason}{end}{self._in_its_place()}"
         if self.method == FALLBACK:
             return f"The fallback lr {self.lr:.3g}, since none can be read: {self.reason}."
+        if self.method == GUESS:
+            return f"A guess for {self._use}: {self.lr:.3g}, with doubt: {self.reason}."
         if self.method in PEERS:
             return f"{self.method} suggests lr {self.lr:.3g}, {self.reason}."
-        use = "the peak of one-cycle training" if self.schedule == "one_cycle" else "constant lr"
         band = f" (usable from {self.band[0]:.2g} to {self.band[1]:.2g})" if self.band else ""
         sure = "" if self.confident else ", with doubt"
-        return f"Suggested lr for {use}: {self.lr:.3g}{band}{sure}: {self.reason}."
+        return f"Suggested lr for {self._use}: {self.lr:.3g}{band}{sure}: {self.reason}."
 
 
 def suggest(
@@ -137,6 +145,7 @@ def suggest(
     schedule: str = "one_cycle",
     method: str | None = None,
     fallback: float | None = None,
+    pretrained: bool | None = None,
     num_steps: int | None = None,
 ) -> Suggestion:
     """A learning rate for training, from the raw losses of a range test.
@@ -152,6 +161,8 @@ def suggest(
         method: None or "plateau" for the rule of this package, or a peer's rule: "fastai_valley"
             ("valley"), "lightning", "ignite" ... as `lrsched.peer_rules.PEERS` lists them.
         fallback: lr to return, without confidence, where there would be none; > 0.
+        pretrained: Whether the model is trained already, which no curve tells; where a curve shows
+            a rise but no drop, this makes `guess` the suggestion, and a tenth of it for True.
         num_steps: Updates that were planned, >= n; None stands for n. Where a sweep has diverged,
             and peers' rules, depend on it.
 
@@ -170,7 +181,15 @@ def suggest(
     if lrs.size < MIN_POINTS:
         raise ValueError(f"lr must have at least {MIN_POINTS} points, got {lrs.size}")
     planned = lrs.size if num_steps is None else check_int("num_steps", num_steps, lrs.size)
-    return suggest_for(lrs, losses, planned, schedule=schedule, method=method, fallback=fallback)
+    return suggest_for(
+        lrs,
+        losses,
+        planned,
+        schedule=schedule,
+        method=method,
+        fallback=fallback,
+        pretrained=pretrained,
+    )
 
 
 def check_curve(lr: ArrayLike, loss: ArrayLike) -> tuple[Array, Array]:
@@ -211,6 +230,7 @@ def suggest_for(
     schedule: str = "one_cycle",
     method: str | None = None,
     fallback: float | None = None,
+    pretrained: bool | None = None,
 ) -> Suggestion:
     """`suggest` for arrays that `check_curve` has passed, of any length."""
     schedule = check_choice("schedule", schedule, SCHEDULE_FACTORS)
@@ -218,8 +238,10 @@ def suggest_for(
     name = PLATEAU if method is None else check_choice("method", method, names)
     if fallback is not None:
         fallback = check_positive("fallback", fallback)
+    if pretrained is not None:
+        check_bool("pretrained", pretrained)
     if name == PLATEAU:
-        found = _plateau(lr, loss, num_steps, schedule)
+        found = _guessed(_plateau(lr, loss, num_steps, schedule), pretrained)
     else:
         found = replace(_peer(ALIASES.get(name, name), lr, loss, num_steps), schedule=schedule)
     if found.lr is None and fallback is not None:
@@ -229,14 +251,33 @@ def suggest_for(
 
 def _peer(name: str, lr: Array, loss: Array, num_steps: int) -> Suggestion:
     rule = PEERS[name]
+    even = evenly_spaced(lr, loss)
     try:
-        found = rule(lr, loss, num_steps)
+        found = rule(*even, num_steps)
     except RuleError as failure:
         return Suggestion(None, name, f"this rule fails on the curve ({failure})")
     reason = "as its own package would compute it from these losses"
+    if even[0] is not lr:
+        reason += ", resampled to even steps of log lr"
     if not lr[0] <= found <= lr[-1]:
         reason += f"; it lies outside the sweep, which went from {lr[0]:.2g} to {lr[-1]:.2g}"
     return Suggestion(found, name, reason)
+
+
+def _guessed(found: Suggestion, pretrained: bool | None) -> Suggestion:
+    """The suggestion with its guess, where the user has said what no curve tells."""
+    if found.guess is None:
+        return found
+    if pretrained is None:
+        asked = (
+            f"is the model fresh (suggest(pretrained=False) takes {found.guess:.2g}) or trained "
+            f"already (pretrained=True, {found.guess / FRESH_OVER_PRETRAINED:.2g})"
+        )
+        return replace(found, reason=f"{found.reason}; {asked}")
+    part = f"1/{RISE_OVER_LR[found.schedule]:g} of the lr at which the loss rises"
+    lr = found.guess / FRESH_OVER_PRETRAINED if pretrained else found.guess
+    why = f"a tenth of {part}, for a trained model" if pretrained else f"{part}, for a fresh model"
+    return replace(found, lr=lr, method=GUESS, reason=f"{why}, since {found.reason}")
 
 
 def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestion:
@@ -252,7 +293,10 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
     found = replace(found, start=start * scale, drop=drop * scale, noise=noise * scale)
     if drop <= max(DROP_OVER_NOISE * noise, DROP_OVER_ERROR * reading.error):
         rise = _rise(reading, lr, blown_up)
-        return replace(found, diverged_at=rise, reason=_silence(reading, rise))
+        guess = None if rise is None else rise / RISE_OVER_LR[schedule]
+        if guess is not None and guess < lr[0]:  # the sweep began too high to say
+            guess = None
+        return replace(found, diverged_at=rise, reason=_silence(reading, rise), guess=guess)
     if reading.edge is not None:
         found = replace(found, diverged_at=_inside(reading.edge, lr))
 
@@ -261,12 +305,15 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
     best = _between(reading.done + reading.shift, edge) + math.log10(SCHEDULE_FACTORS[schedule])
     inside = min(max(best, low), edge)
     doubts = _doubts(reading, diverged=found.diverged_at is not None, outside=best != inside)
-    reach = math.log10(BAND_FACTOR)
+    left, right = (
+        max(math.log10(BAND_FACTOR), ERRORS * (1 - EDGE_WEIGHT) * error)
+        for error in reading.done_error
+    )
     return replace(
         found,
         lr=_inside(inside, lr),
         reason="; ".join(doubts) or _why(reading),
-        band=(_inside(inside - reach, lr), _inside(min(inside + reach, edge), lr)),
+        band=(_inside(inside - left, lr), _inside(min(inside + right, edge), lr)),
         confident=not doubts,
     )
 
@@ -315,7 +362,15 @@ def _between(left: float, edge: float) -> float:
 def _why(reading: CurveFeatures) -> str:
     ratio = reading.drop / reading.noise if reading.noise > 0 else math.inf
     size = "has no noise" if ratio == math.inf else f"is {ratio:.3g} times the noise of a batch"
-    return f"{DROP_DONE:.0%} of the loss drop is done at lr {10**reading.done:.2g}; the drop {size}"
+    why = f"{DROP_DONE:.0%} of the loss drop is done at lr {10**reading.done:.2g}; the drop {size}"
+    if (off := _off_by(reading)) > WORTH_SAYING:
+        why += f", and the noise around it moves the lr by a factor of {off:.1f}"
+    return why
+
+
+def _off_by(reading: CurveFeatures) -> float:
+    """Factor by which one standard error of the reading moves the suggestion."""
+    return float(10 ** ((1 - EDGE_WEIGHT) * max(reading.done_error)))
 
 
 def _doubts(reading: CurveFeatures, *, diverged: bool, outside: bool) -> list[str]:
@@ -329,6 +384,11 @@ def _doubts(reading: CurveFeatures, *, diverged: bool, outside: bool) -> list[st
         doubts.append(
             f"the sweep had the effect of only {reading.updates:.1f} updates at the lr where the "
             "drop was done (use more steps)"
+        )
+    if (off := _off_by(reading)) > BAND_FACTOR:
+        doubts.append(
+            f"the losses around lr {10**reading.done:.2g} are so uneven that the lr may be off by "
+            f"a factor of {off:.1f} (use more steps, larger batches or the mean of several sweeps)"
         )
     if reading.begun - reading.x[0] < START_DECADES:
         doubts.append("the loss fell from the first lr on (lower start_lr)")

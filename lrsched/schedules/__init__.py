@@ -10,6 +10,7 @@ from lrsched.schedules.basic import (
     multi_step,
     polynomial,
     step_decay,
+    two_speed_sweep,
 )
 from lrsched.schedules.cycles import (
     cosine_restarts,
@@ -46,6 +47,7 @@ __all__ = [
     "one_cycle_original_momentum",
     "polynomial",
     "step_decay",
+    "two_speed_sweep",
     "warmup_cosine",
     "warmup_stable_decay",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from lrsched._validate import (
@@ -15,6 +16,8 @@ from lrsched._validate import (
 )
 from lrsched.engine.schedule import Schedule
 from lrsched.engine.segment import Segment, polynomial_segment
+
+KNEE = 10**-3.5
 
 
 def constant(value: float) -> Schedule:
@@ -226,6 +229,55 @@ def linear_sweep(start_lr: float, end_lr: float, num_steps: int) -> Schedule:
     Source: Smith 2015, arXiv:1506.01186.
     """
     return _sweep(start_lr, end_lr, num_steps, "linear")
+
+
+def two_speed_sweep(
+    start_lr: float,
+    end_lr: float,
+    num_steps: int,
+    knee: float | None = None,
+    fast: float = 12.0,
+) -> Schedule:
+    """The lr of a range test that is fast up to a knee, and spends the other updates above it.
+
+    By equal factors below the knee, and by smaller ones above it, where losses move; never more
+    updates below it than `exponential_sweep` would spend there. Both ends are used.
+
+    Args:
+        start_lr: Lr of the first update, > 0.
+        end_lr: Lr of the last update, > `start_lr`.
+        num_steps: Number of updates, int >= 2.
+        knee: Lr at which the speed changes, between the two; None stands for 10**-3.5, or for a
+            sweep of one speed where that lies outside. To fine-tune, a tenth of the lr at hand.
+        fast: Updates for each decade below the knee, > 0.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: `start_lr` <= 0, `end_lr` <= `start_lr`, `num_steps` < 2, a knee outside of the
+            sweep, or `fast` <= 0.
+
+    Example:
+        >>> two_speed_sweep(1e-4, 1.0, 9, knee=1e-2, fast=1).values().round(4).tolist()
+        [0.0001, 0.001, 0.01, 0.0215, 0.0464, 0.1, 0.2154, 0.4642, 1.0]
+
+    Source: docs/suggestion.md compares it with sweeps of one speed.
+    """
+    plain = exponential_sweep(start_lr, end_lr, num_steps)
+    check_positive("fast", fast)
+    if knee is not None:
+        check_below("start_lr", start_lr, "knee", check_positive("knee", knee))
+        check_below("knee", knee, "end_lr", end_lr)
+    elif start_lr < KNEE < end_lr:
+        knee = KNEE
+    else:
+        return plain
+    below, above = math.log10(knee / start_lr), math.log10(end_lr / knee)
+    last = int(plain.segments[0].end)
+    knot = min(math.ceil(fast * below), math.floor(last * below / (below + above)))
+    if knot < 1:
+        return plain
+    quick = Segment(0, knot, start_lr, knee, "exp")
+    return Schedule((quick, Segment(knot, last, knee, end_lr, "exp")), last + 1)
 
 
 def _sweep(start_lr: float, end_lr: float, num_steps: int, shape: str) -> Schedule:

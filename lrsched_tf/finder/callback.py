@@ -49,7 +49,7 @@ class LRFinder(SubclassHooks, SweepDriver):
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5.
-        sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
+        sweep: "exponential", "two_speed", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         progress: Show a progress bar (needs tqdm).
         optimizer: As for `lr_find`.

@@ -59,7 +59,7 @@ def lr_find(
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5; data that ends sooner is read again.
-        sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
+        sweep: "exponential", "two_speed", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         progress: Show a progress bar over all updates (needs tqdm).
         optimizer: To drive, or a list of them, where `train_step` updates others than the one that

@@ -73,7 +73,7 @@ def range_test(
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5.
-        sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
+        sweep: "exponential", "two_speed", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         accumulate: Batches of an update, int >= 1, where the loop accumulates gradients: they have
             one lr and are one point of the curve, the mean of their losses. An update that the

@@ -89,7 +89,7 @@ def lr_find(
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5.
-        sweep: "exponential", "linear", or a rising Schedule (with the three above left out).
+        sweep: "exponential", "two_speed", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         forward: `forward(model, batch)` gives the outputs, where the above does not fit.
         loss: `loss(outputs, batch)` gives a scalar tensor, in the place of `criterion`.

@@ -60,23 +60,24 @@ def answers(bench, curve, planned):
         return {name: answer(rules.RULES[name], sweeps) for name in NAMES}
 
 
-def recorded_tasks(bench, data):
-    """{protocol: {task: {rule: lr}}} on the first sweep of each task stored in the repository."""
+def recorded_tasks(bench, yardstick):
+    """{sweep: {task: {rule: lr}}} on the first run of each sweep of the repository's own tasks."""
     found = {}
-    for task in (*data.new_tasks(), *data.fresh_tasks()):
-        for protocol, ((lr, loss), *_) in task.curves.items():
-            lrs = answers(bench, {"lr": lr, "loss": loss}, data.PROTOCOLS[protocol])
-            found.setdefault(protocol, {})[task.name] = {
+    for task in (*yardstick.tasks("new"), *yardstick.tasks("fresh")):
+        for sweep in bench[1].PROTOCOLS:
+            lr, loss = task.curves[sweep][0]
+            lrs = answers(bench, {"lr": lr, "loss": loss}, yardstick.SWEEPS[sweep])
+            found.setdefault(sweep, {})[task.name] = {
                 rule: None if lr is None else float(f"{lr:.{DIGITS}g}") for rule, lr in lrs.items()
             }
     return found
 
 
 def main(folder, out):
-    sys.path[:0] = [folder, str(Path(__file__).parents[2] / "benchmarks")]
+    sys.path[:0] = [folder, str(Path(__file__).parents[2] / "benchmarks" / "lr_finders")]
     import rules
     import store
-    import suggestion_data
+    import yardstick
 
     bench, planned = (rules, store), list(store.PROTOCOLS[SWEEP])
     curves = {task.name: store.curves(task)[SWEEP]["100"] for task in store.tasks(names=TASKS)}
@@ -93,7 +94,7 @@ def main(folder, out):
             "num_steps": len(planned),
         }
         rows.append({"name": name, "curve": data, "lr": lr})
-    text = json.dumps({"curves": rows, "tasks": recorded_tasks(bench, suggestion_data)})
+    text = json.dumps({"curves": rows, "tasks": recorded_tasks(bench, yardstick)})
     Path(out).write_text(text + "\n", encoding="utf8")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lrsched import linear_sweep
 from lrsched.range_test import RangeTest
-from lrsched.schedules import cosine, cyclical, exponential_sweep
+from lrsched.schedules import cosine, cyclical, exponential_sweep, two_speed_sweep
 from tests.lrsched.helpers import drive, losses_at
 
 
@@ -31,6 +31,16 @@ def test_both_ends_of_the_sweep_are_used_exactly(sweep):
     assert curve.stop_reason == "finished"
     steps = np.diff(np.log(curve.lr) if sweep == "exponential" else curve.lr)
     np.testing.assert_allclose(steps, steps[0], rtol=1e-9)
+
+
+def test_two_speeds_spend_the_steps_above_the_knee():
+    two, plain = RangeTest(sweep="two_speed").planned_lr, RangeTest().planned_lr
+    assert two.tolist() == two_speed_sweep(1e-7, 10.0, 300).values().tolist()
+    assert (two[0], two[-1], len(two)) == (1e-7, 10.0, 300)
+    assert (two < 3e-4).sum() < (plain < 3e-4).sum() / 3
+    per_decade = 1 / np.diff(np.log10(two))
+    np.testing.assert_allclose(per_decade[:42], 12, rtol=0.01)
+    np.testing.assert_allclose(per_decade[42:], 257 / 4.5, rtol=0.01)
 
 
 def test_a_schedule_can_be_the_sweep():

@@ -7,10 +7,10 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def stored(repo):
+def yardstick(repo):
     """The benchmarks' reader of the stored tasks."""
-    path = repo / "benchmarks" / "suggestion_data.py"
-    spec = importlib.util.spec_from_file_location("suggestion_data", path)
+    path = repo / "benchmarks" / "lr_finders" / "yardstick.py"
+    spec = importlib.util.spec_from_file_location("yardstick", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclass looks itself up
     spec.loader.exec_module(module)
@@ -18,6 +18,6 @@ def stored(repo):
 
 
 @pytest.fixture(scope="session")
-def tasks(stored):
-    """{name of the set on the page: its tasks}, each with the curves of three sweeps a protocol."""
-    return {"new kinds": stored.new_tasks(), "fresh tasks": stored.fresh_tasks()}
+def tasks(yardstick):
+    """{name of the set on the page: its tasks}, each with the curves of three runs of a sweep."""
+    return {yardstick.SETS[name]: yardstick.tasks(name) for name in ("public", "new", "fresh")}

@@ -171,3 +171,33 @@ def test_a_peer_that_leads_out_of_the_sweep_says_so(curve):
         found = suggest(lr, loss, method=name)
         outside = found.lr is not None and not lr[0] <= found.lr <= lr[-1]
         assert ("outside the sweep" in found.reason) == outside, name
+
+
+def ragged(seed, noise):
+    """A drop over three decades whose losses scatter as they fall."""
+    lr = np.geomspace(1e-7, 10, 300)
+    fall = 2 / (1 + lr / 1e-2) ** 0.7
+    jitter = np.random.default_rng(seed).standard_normal(300)
+    rise = np.minimum((lr / 3) ** 3, 1e3)
+    return lr, 0.3 + fall + rise + (0.01 + noise * np.minimum(lr / 1e-2, 1)) * jitter
+
+
+def test_a_ragged_bottom_widens_the_band_and_is_doubt():
+    """The noise counts where the answer is read, not that of the calm start."""
+    calm, uneven = ([suggest(*ragged(seed, noise)) for seed in range(20)] for noise in (0.01, 0.5))
+    assert all(found.confident and found.band[1] < 2.1 * found.lr for found in calm)
+    width = np.median([found.band[1] / found.band[0] for found in uneven])
+    assert width > 1.3 * np.median([found.band[1] / found.band[0] for found in calm])
+    doubts = [found for found in uneven if "uneven" in found.reason]
+    assert len(doubts) >= 5
+    assert not any(found.confident for found in doubts)
+
+
+def test_the_spread_over_seeds_falls_inside_the_band(tasks):
+    """Of real tasks, over seeds and orders of the batches: in four of five cases."""
+    inside = []
+    for task in tasks["public tasks"]:
+        found = [suggest(lr, loss) for lr, loss in task.curves["e7_300"]]
+        pairs = [(a, b) for a in found for b in found if a is not b and a.lr and b.lr]
+        inside += [a.band[0] <= b.lr <= a.band[1] for a, b in pairs]
+    assert np.mean(inside) >= 0.8

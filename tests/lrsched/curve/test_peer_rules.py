@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsched.curve.loss_curve import LossCurve
-from lrsched.curve.peer_rules import ALIASES, PEERS, debiased_mean, valley_index
+from lrsched.curve.peer_rules import ALIASES, PEERS, debiased_mean, evenly_spaced, valley_index
 from lrsched.curve.suggestion import suggest
+from lrsched.schedules import two_speed_sweep
 
 
 def slow_valley_index(losses):
@@ -45,12 +46,11 @@ def test_rules_equal_the_peers_to_the_last_bit(golden, name):
             assert found.lr == row["lr"][name], row["name"]
 
 
-def check_answers(stored, tasks, protocol, name, answers):
+def check_answers(yardstick, tasks, sweep, name, answers):
     """On every stored task; the learning rates of a sweep are a percent or more apart."""
-    plan = stored.PROTOCOLS[protocol]
     for task in (*tasks["new kinds"], *tasks["fresh tasks"]):
-        lr, loss = task.curves[protocol][0]
-        found = suggest(lr, loss, method=name, num_steps=len(plan)).lr
+        lr, loss = task.curves[sweep][0]
+        found = suggest(lr, loss, method=name, num_steps=len(yardstick.SWEEPS[sweep])).lr
         theirs = answers[task.name][name]
         if theirs is None:
             assert found is None, task.name
@@ -58,18 +58,18 @@ def check_answers(stored, tasks, protocol, name, answers):
             assert found == pytest.approx(theirs, rel=1e-9, abs=0), task.name
 
 
-@pytest.mark.parametrize("protocol", ["e7_100", "e7_300", "e8_100", "kt_1852"])
+@pytest.mark.parametrize("sweep", ["e7_100", "e7_300", "e8_100", "kt_1852"])
 @pytest.mark.parametrize("name", PEERS)
-def test_rules_equal_the_peers_on_every_stored_task(golden, stored, tasks, name, protocol):
+def test_rules_equal_the_peers_on_every_stored_task(golden, yardstick, tasks, name, sweep):
     """On every sweep, not only on that which the peer makes by default."""
-    check_answers(stored, tasks, protocol, name, golden["tasks"][protocol])
+    check_answers(yardstick, tasks, sweep, name, golden["tasks"][sweep])
 
 
-def test_a_wrong_answer_is_seen(golden, stored, tasks):
+def test_a_wrong_answer_is_seen(golden, yardstick, tasks):
     answers = copy.deepcopy(golden["tasks"]["kt_1852"])
     answers[tasks["fresh tasks"][-1].name]["ktrain_valley"] *= 1.01
     with pytest.raises(AssertionError):
-        check_answers(stored, tasks, "kt_1852", "ktrain_valley", answers)
+        check_answers(yardstick, tasks, "kt_1852", "ktrain_valley", answers)
 
 
 @pytest.mark.parametrize("extra", [0, 1])
@@ -85,6 +85,24 @@ def test_an_empty_curve_has_no_suggestions_and_raises_nothing():
     found = LossCurve([], []).suggestions()
     assert list(found) == ["plateau", *PEERS]
     assert all(one.lr is None for one in found.values())
+
+
+@pytest.mark.parametrize("name", ["fastai_valley", "ignite", "ktrain_min10"])
+def test_a_sweep_of_two_speeds_is_resampled_for_peers(name):
+    """They take points to be equally far apart in log lr."""
+    two = two_speed_sweep(1e-7, 10, 300).values()
+    even = np.geomspace(1e-7, 10, 300)
+    losses = [np.interp(np.log10(lr), [-7, -4, -2, -1, 1], [2, 2, 1, 0.5, 6]) for lr in (two, even)]
+    found, plain = suggest(two, losses[0], method=name), suggest(even, losses[1], method=name)
+    assert found.lr == pytest.approx(plain.lr, rel=0.07)  # a point, of 37 a decade
+    assert found.reason.endswith("resampled to even steps of log lr")
+    assert "resampled" not in plain.reason
+
+
+@pytest.mark.parametrize("sweep", ["e7_100", "e7_300", "e8_100", "kt_1852"])
+def test_the_peers_own_sweeps_and_linear_ones_are_read_as_they_are(yardstick, sweep):
+    for lr in (yardstick.SWEEPS[sweep], np.linspace(1e-5, 1, 100)):
+        assert evenly_spaced(lr, lr)[0] is lr
 
 
 def test_an_answer_outside_the_sweep_is_kept_and_said_to_be():

@@ -7,17 +7,19 @@ from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import suggest
 from tests.lrsched.helpers import stopped
 
-TITLES = {"new kinds": "The 16 new kinds", "fresh tasks": "The ten fresh tasks"}
-NUMBERS = {"new kinds": 16, "fresh tasks": 10}
+NUMBERS = {"public tasks": 22, "new kinds": 16, "fresh tasks": 10}
 STEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
 
 
-@pytest.mark.parametrize("kind", TITLES)
-def test_stopping_changes_no_answer(tasks, stored, kind):
+CHECKED = ("e7_100", "e8_100", "kt_1852", "two_300")
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_stopping_changes_no_answer(tasks, yardstick, kind):
     shortened = 0
     for task in tasks[kind]:
-        for protocol, curves in task.curves.items():
-            planned = stored.PROTOCOLS[protocol]
+        for sweep, curves in ((name, task.curves[name]) for name in CHECKED):
+            planned = yardstick.SWEEPS[sweep]
             for lr, loss in curves:
                 curve, _ = stopped(lr, loss, planned)
                 if len(curve) < len(lr):  # else there is nothing to compare
@@ -29,36 +31,54 @@ def test_stopping_changes_no_answer(tasks, stored, kind):
 
 
 @pytest.fixture(scope="module")
-def suggestions(tasks, stored):
+def suggestions(tasks):
     """{(kind, steps): (task, truth, suggestion) of every sweep and schedule}."""
     return {
         (kind, steps): [
-            (task, truth, suggest(lr, loss, schedule=stored.SCHEDULES[name]))
+            (task, truth, suggest(lr, loss, schedule=schedule, num_steps=steps))
             for task in members
-            for lr, loss in task.curves[protocol]
-            for name, truth in task.truths.items()
+            for lr, loss in task.curves[sweep]
+            for schedule, truth in task.truths.items()
         ]
         for kind, members in tasks.items()
-        for steps, protocol in STEPS.items()
+        for steps, sweep in STEPS.items()
     }
 
 
 @pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("kind", TITLES)
-def test_the_page_shows_what_suggestions_are_worth(suggestions, stored, repo, kind, steps):
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_the_page_shows_what_suggestions_are_worth(suggestions, repo, kind, steps):
     regrets = [
-        truth.regret(found.lr or stored.FALLBACK[task.family])
-        for task, truth, found in suggestions[kind, steps]
+        truth.regret(found.lr or task.habit) for task, truth, found in suggestions[kind, steps]
     ]
     assert len(regrets) == NUMBERS[kind] * 3 * 2
-    page = (repo / "docs" / "suggestion.md").read_text(encoding="utf8")
-    table = page.partition(TITLES[kind])[2]
-    row = table[table.index(f"| **ours@{steps}** |") :]
-    assert row.startswith(f"| **ours@{steps}** | {np.mean(regrets):.3f} ")
+    page = (repo / "docs" / "suggestion.md").read_text(encoding="utf8").splitlines()
+    title = next(line for line in page if line.startswith("| mean regret [95% interval]"))
+    row = next(line for line in page if line.startswith(f"| **ours@{steps}** |"))
+    shown = row.split(" | ")[title.split(" | ").index(kind)]
+    assert shown.startswith(f"{np.mean(regrets):.3f} ")
+
+
+SWEPT = (("public tasks", "two_300"), ("fresh tasks", "two_600"))
+
+
+@pytest.mark.parametrize(("kind", "sweep"), SWEPT)
+def test_the_page_shows_what_two_speeds_are_worth(tasks, yardstick, repo, kind, sweep):
+    steps = len(yardstick.SWEEPS[sweep])
+    regrets = [
+        truth.regret(suggest(lr, loss, schedule=schedule, num_steps=steps).lr or task.habit)
+        for task in tasks[kind]
+        for lr, loss in task.curves[sweep]
+        for schedule, truth in task.truths.items()
+    ]
+    page = (repo / "docs" / "suggestion.md").read_text(encoding="utf8").splitlines()
+    title = next(line for line in page if line.startswith("| sweep |")).split(" | ")
+    row = next(line for line in page if line.startswith(f"| {sweep} |")).split(" | ")
+    assert row[title.index(kind) if kind in title else -1].startswith(f"{np.mean(regrets):.3f}")
 
 
 @pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("kind", TITLES)
+@pytest.mark.parametrize("kind", NUMBERS)
 def test_the_page_shows_how_far_confidence_is_deserved(suggestions, repo, kind, steps):
     answers = [(found, truth) for _, truth, found in suggestions[kind, steps] if found.lr]
     sure = np.array([truth.regret(found.lr) for found, truth in answers if found.confident])

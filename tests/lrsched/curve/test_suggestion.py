@@ -192,6 +192,7 @@ def test_a_doubt_has_a_remedy(case):
         (None, None, {"method": "steepest"}, ValueError, "method must be one of"),
         (None, None, {"fallback": 0}, ValueError, "fallback must be > 0"),
         (None, None, {"fallback": "1e-3"}, TypeError, "fallback must be"),
+        (None, None, {"pretrained": "yes"}, TypeError, "pretrained must be"),
         (None, None, {"num_steps": 299}, ValueError, "num_steps must be an int >= 300"),
     ],
 )
@@ -216,12 +217,39 @@ def test_suggestions_read_like_sentences():
     assert peer.endswith("suggestions() asks them all.")
 
 
-@pytest.mark.parametrize(("schedule", "factor"), [("one_cycle", 8), ("constant", 20)])
-def test_where_nothing_falls_a_lr_well_below_the_rise_is_named(schedule, factor):
-    lr = np.geomspace(1e-6, 10, 200)
-    found = suggest(lr, np.where(lr < 0.5, 1.0, 9.0), schedule=schedule)
+RISING = np.geomspace(1e-6, 10, 200), np.where(np.geomspace(1e-6, 10, 200) < 0.5, 1.0, 9.0)
+
+
+@pytest.mark.parametrize(("schedule", "factor"), [("one_cycle", 12.6), ("constant", 32)])
+def test_where_nothing_falls_there_is_a_guess_well_below_the_rise(schedule, factor):
+    found = suggest(*RISING, schedule=schedule)
     assert found.lr is None
-    assert f"take {found.diverged_at / factor:.2g}, 1/{factor} of the lr" in str(found)
+    assert found.guess == pytest.approx(found.diverged_at / factor)
+    guess = f"{found.guess:.2g}"
+    assert f"fresh (suggest(pretrained=False) takes {guess}) or trained already" in found.reason
+    assert str(found).endswith("? Say which, if you need one now.")
+
+
+@pytest.mark.parametrize(("pretrained", "part"), [(False, 1), (True, 10)])
+def test_who_says_whether_the_model_is_trained_gets_the_guess(pretrained, part):
+    silent = suggest(*RISING)
+    for found in (
+        suggest(*RISING, pretrained=pretrained, fallback=1.0),
+        LossCurve(*RISING).suggest(pretrained=pretrained),
+    ):
+        assert found.lr == pytest.approx(silent.guess / part)
+        assert (found.method, found.confident, found.band) == ("guess", False, None)
+        assert "?" not in found.reason
+        assert str(found).startswith(f"A guess for the peak of one-cycle training: {found.lr:.3g}")
+
+
+def test_without_a_rise_inside_the_sweep_there_is_no_guess():
+    flat = suggest(RISING[0], np.ones(200), pretrained=False)
+    assert (flat.lr, flat.guess) == (None, None)
+    soon = suggest(RISING[0], np.where(RISING[0] < 5e-6, 1.0, 9.0), pretrained=False)
+    assert (soon.lr, soon.guess) == (None, None)
+    assert suggest(*RISING, fallback=1.0).lr == 1.0
+    assert suggest(*typical(), pretrained=True).method == "plateau"
 
 
 def test_drop_over_noise_has_a_value_for_every_suggestion():

@@ -54,6 +54,15 @@ WRONG_VALUE = {
     "negative end": (lambda: lrsched.linear(0.1, -0.1, 9), "end must be >= 0, got -0.1"),
     "exponential to zero": (lambda: lrsched.exponential(0.1, 0.0, 9), "use linear or cosine"),
     "falling sweep": (lambda: lrsched.linear_sweep(1.0, 0.1, 9), "start_lr must be < end_lr"),
+    "knee below a sweep": (
+        lambda: lrsched.two_speed_sweep(1e-3, 1.0, 9, knee=1e-4),
+        "start_lr must be < knee",
+    ),
+    "knee above a sweep": (
+        lambda: lrsched.two_speed_sweep(1e-3, 1.0, 9, knee=2.0),
+        "knee must be < end_lr",
+    ),
+    "no speed": (lambda: lrsched.two_speed_sweep(1e-3, 1.0, 9, fast=0), "fast must be > 0"),
     "negative constant": (lambda: lrsched.constant(-1e-9), "value must be >= 0"),
     "negative power": (lambda: lrsched.polynomial(1, 0, 9, power=-1), "power must be >= 0"),
     "base above max": (lambda: lrsched.cyclical(0.2, 0.1, 10), "base_lr must be <= max_lr"),

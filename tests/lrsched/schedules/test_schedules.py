@@ -155,3 +155,20 @@ def test_a_tail_of_a_millionth_keeps_its_relative_accuracy():
     end = 1 / 25 / 1e8
     exact = end + (1 - end) * np.sin(left * np.pi / 2) ** 2
     np.testing.assert_allclose(schedule(steps), exact, rtol=1e-14)
+
+
+@pytest.mark.parametrize("num_steps", [2, 9, 100, 300, 1852])
+@pytest.mark.parametrize("knee", [None, 3e-7, 1e-3, 5.0])
+def test_two_speeds_rise_from_end_to_end_and_never_spend_more_below_the_knee(num_steps, knee):
+    lrs = lrsched.two_speed_sweep(1e-7, 10.0, num_steps, knee=knee).values()
+    plain = lrsched.exponential_sweep(1e-7, 10.0, num_steps).values()
+    assert (lrs[0], lrs[-1], lrs.size) == (1e-7, 10.0, num_steps)
+    assert (np.diff(lrs) > 0).all()
+    below = knee or 10**-3.5
+    assert (lrs < below).sum() <= (plain < below).sum()
+
+
+def test_a_default_knee_outside_the_sweep_leaves_one_speed():
+    for ends in ((1e-3, 1.0), (1e-8, 1e-4)):
+        one = lrsched.exponential_sweep(*ends, 50)
+        assert lrsched.two_speed_sweep(*ends, 50) == one

@@ -31,12 +31,13 @@ def test_a_trace_would_be_seen():
         assert training_after(draw) == untouched
 
 
-def test_the_curve_is_that_of_a_plain_loop():
+@pytest.mark.parametrize("sweep", ["exponential", "two_speed"])
+def test_the_curve_is_that_of_a_plain_loop(sweep):
     by_call, by_hand = Run("adam"), Run("adam")
-    curve = by_call.find(num_steps=30)
-    lrs = lrsched.exponential_sweep(1e-5, 1.0, 30).values()
+    curve = by_call.find(num_steps=80, sweep=sweep, stop_factor=None)
+    lrs = getattr(lrsched, f"{sweep}_sweep")(1e-5, 1.0, 80).values()
     losses = []
-    batches = (batch for _ in range(9) for batch in by_hand.loader)
+    batches = (batch for _ in range(80) for batch in by_hand.loader)
     for lr, (x, y) in zip(lrs, batches, strict=False):
         by_hand.optimizer.param_groups[0]["lr"] = float(lr)
         by_hand.optimizer.zero_grad()
@@ -44,8 +45,8 @@ def test_the_curve_is_that_of_a_plain_loop():
         loss.backward()
         by_hand.optimizer.step()
         losses.append(loss.item())
-    assert curve.loss.tolist() == losses[: len(curve)]
-    assert curve.lr.tolist() == lrs[: len(curve)].tolist()
+    assert curve.loss.tolist() == losses
+    assert curve.lr.tolist() == lrs.tolist()
 
 
 def test_a_nan_loss_ends_the_test_and_says_so():

@@ -1,0 +1,160 @@
+"""What learning-rate finders are worth: regret of training with what they suggest.
+
+    python leaderboard.py [TABLE ...] [--sets new,fresh] [--finder FILE.py]
+
+Seconds, from stored sweeps and trainings. Regret 0 is the loss that the best learning rate reaches,
+1 is no better than not training.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import calibrate
+import numpy as np
+from finders import Rule, finders, ours
+from yardstick import EXPONENTIAL, OURS, SCHEDULES, SETS, SWEEPS, TWO_SPEED, Task, tasks
+
+from lrsched.curve.suggestion import suggest
+
+Sets = dict[str, list[Task]]
+LENGTHS = [len(SWEEPS[sweep]) for sweep in EXPONENTIAL]
+STEPS = [f"{len(SWEEPS[sweep])} steps" for sweep in OURS]
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    print(f"\n### {title}\n\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for row in rows:
+        cells = (f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row)
+        print(f"| {' | '.join(cells)} |")
+
+
+def regrets(sweep: str, rule: Rule, tasks: Sequence[Task]) -> tuple[np.ndarray, int, int]:
+    """(regret [task, run, schedule], answers that are none or ruin a training, silent tasks)."""
+    found, fails, silent = np.empty((len(tasks), 3, len(SCHEDULES))), 0, 0
+    for i, task in enumerate(tasks):
+        answers = []
+        for j, (lr, loss) in enumerate(task.curves[sweep]):
+            for k, (schedule, truth) in enumerate(task.truths.items()):
+                answer = rule(lr, loss, len(SWEEPS[sweep]), schedule, task.family)
+                answers.append(answer)
+                fails += answer is not None and truth.fails(answer)
+                found[i, j, k] = truth.regret(task.habit if answer is None else answer)
+        silent += None in answers
+    return found, fails, silent
+
+
+def interval(means: np.ndarray, bases: list[str]) -> tuple[float, float]:
+    """95% bootstrap interval of the mean over tasks; copies of a task are drawn together."""
+    groups = [np.flatnonzero(np.array(bases) == base) for base in sorted(set(bases))]
+    draws = np.random.default_rng(0).integers(len(groups), size=(1000, len(groups)))
+    drawn = [means[np.concatenate([groups[i] for i in draw])].mean() for draw in draws]
+    low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
+    return low, high
+
+
+def by_finder(sets: Sets, options: argparse.Namespace) -> None:
+    rows = []
+    for name, (sweep, rule) in finders(options.finder).items():
+        means, cells, fails, silent = [], [], 0, 0
+        for members in sets.values():
+            found, failed, nothing = regrets(sweep, rule, members)
+            low, high = interval(found.mean((1, 2)), [task.base for task in members])
+            means.append(float(found.mean()))
+            cells.append(f"{found.mean():.3f} [{low:.2f}, {high:.2f}]")
+            fails, silent = fails + failed, silent + nothing
+        shown = f"**{name}**" if name.startswith("ours") else name
+        rows.append((np.mean(means), shown, *cells, fails, silent))
+    rows.sort(key=lambda row: row[0])
+    columns = ("mean regret [95% interval]", *sets, "failures", "no answer (tasks)")
+    least = [float(np.mean([task.least for task in members])) for members in sets.values()]
+    best = ("one perfect lr for each task", *least, 0, 0)
+    print_table("Finders", columns, [best, *(row[1:] for row in rows)])
+
+
+def by_task(sets: Sets, options: argparse.Namespace) -> None:
+    for title, members in sets.items():
+        table = [regrets(sweep, ours, members)[0].mean((1, 2)).tolist() for sweep in OURS]
+        rows = [(task.name, *row) for task, *row in zip(members, *table, strict=True)]
+        print_table(f"{title}, ours by task", ("mean regret", *STEPS), rows)
+
+
+def left_out(sets: Sets, options: argparse.Namespace) -> None:
+    """Calibrated on the public tasks and the new kinds, less what is scored."""
+    fitted, scored = [*tasks("public"), *tasks("new")], [t for s in sets.values() for t in s]
+    rows = []
+    for sweep, names in {"exponential": EXPONENTIAL, "two speeds": TWO_SPEED}.items():
+        steps = [len(SWEEPS[name]) for name in names]
+        found = calibrate.left_out(fitted, scored, names)
+        for title, members in sets.items():
+            means = np.mean([found[task.base] for task in members], 0)
+            cells = dict(zip(steps, means.tolist(), strict=True))
+            rows.append((f"{title}, {sweep}", *(cells.get(n, "") for n in LENGTHS)))
+    columns = ("mean regret, left out by kind", *(f"{n} steps" for n in LENGTHS))
+    print_table("Ours, calibrated on other tasks", columns, rows)
+
+
+def by_sweep(sets: Sets, options: argparse.Namespace) -> None:
+    """The rule as shipped, on sweeps of other speeds and lengths."""
+    names = (*EXPONENTIAL, *TWO_SPEED, "two_300_early", "two_300_late")
+    rows = [
+        (name, *(float(regrets(name, ours, members)[0].mean()) for members in sets.values()))
+        for name in names
+    ]
+    print_table("Ours as shipped, by sweep", ("sweep", *sets), rows)
+
+
+def confidence(sets: Sets, options: argparse.Namespace) -> None:
+    """How suggestions differ in regret by what they say of themselves."""
+    columns = (
+        *("tasks, steps", "confident: regret < 0.25", "mean", "in doubt: number", "mean"),
+        *("no answer", "band's ends < 0.25"),
+    )
+    rows = [
+        (f"{title}, {len(SWEEPS[sweep])}", *confidence_of(members, sweep))
+        for title, members in sets.items()
+        for sweep in OURS
+    ]
+    print_table("Ours, by what it says of itself", columns, rows)
+
+
+def confidence_of(members: list[Task], sweep: str) -> tuple[Any, ...]:
+    answers = [
+        (suggest(lr, loss, schedule=schedule, num_steps=len(SWEEPS[sweep])), truth)
+        for task in members
+        for lr, loss in task.curves[sweep]
+        for schedule, truth in task.truths.items()
+    ]
+    given = [(found, truth) for found, truth in answers if found.lr]
+    sure = np.array([truth.regret(found.lr) for found, truth in given if found.confident])
+    unsure = [truth.regret(found.lr) for found, truth in given if not found.confident]
+    ends = np.mean([truth.regret(end) < 0.25 for found, truth in given for end in found.band])
+    doubt = float(np.mean(unsure)) if unsure else ""
+    good, silent = f"{np.mean(sure < 0.25):.0%} of {len(sure)}", len(answers) - len(given)
+    return good, float(sure.mean()), len(unsure), doubt, silent, f"{ends:.0%}"
+
+
+TABLES = {
+    "finders": by_finder,
+    "left-out": left_out,
+    "confidence": confidence,
+    "tasks": by_task,
+    "sweeps": by_sweep,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all")
+    parser.add_argument("--sets", default="public,new,fresh", help="public,new,fresh,held")
+    parser.add_argument("--finder", metavar="FILE", help="score the FINDERS of this file too")
+    options = parser.parse_args()
+    sets = {SETS[name]: members for name in options.sets.split(",") if (members := tasks(name))}
+    for table in options.tables or TABLES:
+        TABLES[table](sets, options)
+
+
+if __name__ == "__main__":
+    main()

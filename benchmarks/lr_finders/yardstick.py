@@ -1,0 +1,143 @@
+"""Stored range tests and trainings of small tasks, on which learning-rate finders are scored.
+
+NumPy is enough to read them. `record.py` writes them: SET.json has the trainings, SET.npz the raw
+losses of the sweeps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrsched.schedules import two_speed_sweep
+
+HERE = Path(__file__).parent
+SETS = {"public": "public tasks", "new": "new kinds", "fresh": "fresh tasks", "held": "held back"}
+SCHEDULES = ("one_cycle", "constant")
+GRID = 10 ** (-5 + np.arange(19) / 3)  # of the trainings
+FALLBACK = {"sgd": 1e-2, "adam": 1e-3}
+SWEEPS = {  # planned learning rates; a stored sweep ends early at a non-finite loss only
+    "e7_100": np.geomspace(1e-7, 10, 100),
+    "e7_150": np.geomspace(1e-7, 10, 150),
+    "e7_300": np.geomspace(1e-7, 10, 300),
+    "e7_600": np.geomspace(1e-7, 10, 600),
+    "e8_100": 1e-8 * 1e8 ** (np.delete(np.arange(101), 1) / 100),  # Lightning's
+    "kt_1852": 1e-7 * 1.01 ** np.arange(1852),  # ktrain's
+    "two_150": two_speed_sweep(1e-7, 10, 150).values(),
+    "two_300": two_speed_sweep(1e-7, 10, 300).values(),
+    "two_600": two_speed_sweep(1e-7, 10, 600).values(),
+    "two_300_early": two_speed_sweep(1e-7, 10, 300, knee=10**-4.5).values(),
+    "two_300_late": two_speed_sweep(1e-7, 10, 300, knee=10**-2.5).values(),
+}
+OURS = ("e7_100", "e7_300", "kt_1852")  # on which our rule stands beside others
+EXPONENTIAL = ("e7_100", "e7_150", "e7_300", "e7_600", "kt_1852")
+TWO_SPEED = ("two_150", "two_300", "two_600")
+
+
+class Truth:
+    """Regret of a learning rate in training with one schedule.
+
+    0 is the loss of the best learning rate of the grid, 1 that of not training (or of the best
+    constant answer, where that is lower); linear in log lr between the points of the grid, medians
+    over the seeds.
+
+    Args:
+        grid: Learning rates [n].
+        losses: Final validation losses [seeds, n]; not finite where training diverged.
+        reference: The loss of regret 1.
+    """
+
+    def __init__(self, grid: np.ndarray, losses: np.ndarray, reference: float) -> None:
+        loss = np.median(np.where(np.isfinite(losses), losses, np.inf), 0)
+        best = loss.min()
+        loss = np.where(np.isfinite(loss), loss, reference)
+        self.x = np.log10(grid)
+        self.r = np.clip((loss - best) / (reference - best), 0, 1)
+        self.best_lr = 10 ** self.x[loss.argmin()]
+
+    def regret(self, lr: float) -> float:
+        """NaN, which is what a rule that breaks down gives, has regret 1."""
+        return float(np.interp(math.log10(lr), self.x, self.r)) if lr > 0 else 1.0
+
+    def fails(self, lr: float) -> bool:
+        """No lr at all, or one so high that training with it leads nowhere."""
+        return not lr > 0 or (lr > self.best_lr and self.regret(lr) >= 0.99)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: `curves[sweep]` holds (lr, loss) of its range tests, `truths` a Truth a schedule.
+
+    Tasks of a `kind` have something in common that a rule might have been fitted to. `base` is the
+    name of the task whose rescaled copy this one is, or its own.
+    """
+
+    name: str
+    kind: str
+    family: str
+    base: str
+    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]]
+    truths: dict[str, Truth]
+
+    @property
+    def habit(self) -> float:
+        """What somebody takes who gets no answer."""
+        return FALLBACK[self.family]
+
+    @property
+    def least(self) -> float:
+        """Mean regret of one perfect lr, the same for both schedules."""
+        grid = np.linspace(-6, 2, 1000)
+        means = [np.interp(grid, truth.x, truth.r) for truth in self.truths.values()]
+        return float(np.mean(means, 0).min())
+
+
+def tasks(name: str) -> list[Task]:
+    """The tasks of a set."""
+    entries, losses = records(name)
+    return [_task(name, entry, entries, losses) for name, entry in entries.items()]
+
+
+def _task(name: str, entry: dict[str, Any], entries: Any, losses: dict[str, Any]) -> Task:
+    original = entry.get("base", name)
+    base, grid = entries[original], GRID / entry.get("shift", 1.0)
+    truths = {
+        schedule: Truth(grid, np.array(runs, float), base["reference_loss"])
+        for schedule, runs in base["validation_loss"].items()
+    }
+    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for key in (key for key in losses if key.startswith(f"{name}/")):
+        _, sweep, _ = key.split("/")
+        lrs = SWEEPS[sweep][: len(losses[key])]
+        curves.setdefault(sweep, []).append((lrs, np.asarray(losses[key], float)))
+    return Task(name, entry["kind"], entry["family"], original, curves, truths)
+
+
+def records(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(trainings by task, losses of the sweeps by "task/sweep/seed") of a set."""
+    if not (HERE / f"{name}.json").is_file():
+        return {}, {}
+    with np.load(HERE / f"{name}.npz") as losses:
+        return json.loads((HERE / f"{name}.json").read_text(encoding="utf8")), dict(losses)
+
+
+def write_records(name: str, entries: dict[str, Any], losses: dict[str, Any]) -> None:
+    """Write what `records` reads; diverged trainings as null, losses as float32."""
+    for entry in entries.values():
+        for schedule, runs in entry.get("validation_loss", {}).items():
+            entry["validation_loss"][schedule] = [[_number(loss) for loss in run] for run in runs]
+    lines = (f"{json.dumps(task)}: {json.dumps(entry)}" for task, entry in sorted(entries.items()))
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    (HERE / f"{name}.json").write_text(text, encoding="utf8")
+    arrays = {key: np.asarray(losses[key], np.float32) for key in sorted(losses)}
+    np.savez_compressed(HERE / f"{name}.npz", **arrays)
+
+
+def _number(loss: float | None) -> float | None:
+    """To the precision of a float32."""
+    return float(f"{loss:.7g}") if loss is not None and math.isfinite(loss) else None
