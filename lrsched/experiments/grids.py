@@ -20,7 +20,9 @@ from lrsched.experiments.experiment import (
     Size,
     Table,
     Verdict,
+    best_of,
     final,
+    is_ahead,
     mean,
     one_cycle_pair,
     spread,
@@ -31,7 +33,7 @@ from lrsched.experiments.training import CNN, Optimizer, Setting, Variant
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WEIGHT_DECAYS = (0.0, 1e-3, 1e-2, 1e-1)
+WEIGHT_DECAYS = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
 BATCH_SIZES = (16, 64, 256)
 
 
@@ -96,14 +98,20 @@ class WeightDecayGrid(Grid):
     def verdict(self, results: Results) -> Verdict:
         names = list(results.curves)
         lowest = min(names, key=lambda name: _lowest(results.curves, name))
-        trained = {name: mean(found) for name, found in results.trainings.items()}
-        best = max(trained, key=trained.__getitem__)
+        best = best_of(results.trainings)
+        means = {name: mean(found) for name, found in results.trainings.items()}
+        worst = min(means, key=means.__getitem__)
         lrs = [_suggestion(results.curves, name).lr or 0.0 for name in (names[0], names[-1])]
+        told = None  # where all train alike, there is nothing to tell
+        if is_ahead(results.trainings[best], results.trainings[worst]):
+            as_good = is_ahead(results.trainings[best], results.trainings[lowest]) is None
+            told = as_good and lrs[1] < lrs[0]
         return Verdict(
-            f"The range test falls lowest with {lowest}; training ends best with {best} "
-            f"({trained[best]:.3f}, {lowest}: {trained.get(lowest, 0):.3f}). The lr suggested is "
-            f"{lrs[0]:.2g} without decay and {lrs[1]:.2g} at the largest.",
-            trained.get(lowest, 0) >= trained[best] - 0.01 and lrs[1] < lrs[0],
+            f"The range test falls lowest with {lowest}, where training ends at "
+            f"{means[lowest]:.3f}; the best is {best} ({means[best]:.3f}), the worst {worst} "
+            f"({means[worst]:.3f}). The lr suggested is {lrs[0]:.2g} without decay and "
+            f"{lrs[1]:.2g} at the largest.",
+            told,
         )
 
 

@@ -38,7 +38,7 @@ class OneCycleVsConstant(Experiment):
         "With enough epochs for either to finish, a constant lr catches up; 1cycle is ahead where "
         "the budget is short."
     )
-    size = Size(2000, 2)
+    size = Size(4000, 2)
     quick = Size(1000, 1, 200)
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:

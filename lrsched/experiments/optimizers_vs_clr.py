@@ -104,13 +104,13 @@ class OptimizersVsClr(Experiment):
                 (
                     label,
                     max_lr(scratch),
-                    *(spread(each, 2) for each in losses),
+                    *(f"{np.mean(each):.2f}" for each in losses),
                     spread(final(scratch)),
                     spread(final(fine)),
                 )
             )
-        early = f"loss, epoch {EARLY}"
-        return Table(("", "highest lr", early, "final", "val accuracy", "fine-tuned"), rows)
+        early = f"loss @{EARLY}"
+        return Table(("", "highest lr", early, "at end", "val accuracy", "fine-tuned"), rows)
 
     def verdict(self, results: Results) -> Verdict:
         trainings = results.trainings

@@ -39,8 +39,9 @@ def test_an_epoch_has_each_image_once_with_its_label_and_whole_batches_only(data
     assert [i % 4 for i in order] == [y for _, targets in first for y in targets["label"]]
 
 
-def test_a_seed_fixes_the_order_and_each_epoch_has_another(data):
-    setting = Setting(data, CNN, batch_size=8, augment=True)
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_seed_fixes_the_order_and_each_epoch_has_another(data, augment):
+    setting = Setting(data, CNN, batch_size=8, augment=augment)
     one, same, other = Batches(setting, 3), Batches(setting, 3), Batches(setting, 4)
     assert one.epoch == 0
     for epoch in (1, 2):
