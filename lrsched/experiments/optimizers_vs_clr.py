@@ -66,6 +66,11 @@ class OptimizersVsClr(Experiment):
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
         half = data.num_classes // 2
+        if half < 2:
+            raise ValueError(
+                f"{self.name} must have 4 classes or more, got {data.num_classes} (it learns half "
+                "of them, then the others)"
+            )
         sgd, batch = Optimizer("sgd", 0.9), 64 if size is not self.quick else 32
         scratch = Setting(data, CNN_DROPOUT, sgd, batch, size.epochs, size.sweep_steps, True)
         known = replace(
