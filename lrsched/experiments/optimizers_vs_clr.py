@@ -14,6 +14,7 @@ from lrsched.experiments.dataset import Dataset
 from lrsched.experiments.experiment import (
     Curves,
     Experiment,
+    NothingFoundError,
     Size,
     Table,
     Verdict,
@@ -154,7 +155,7 @@ def _bounds(curve: LossCurve, kind: str) -> tuple[float, float]:
     """The lr at the bottom and at the top of a cycle."""
     found = curve.cyclical_range(method="ratio", ratio=RATIO)
     if found.base_lr is None or found.max_lr is None:
-        raise RuntimeError(
+        raise NothingFoundError(
             f"the range test {kind!r} found no bounds: {found.reason} (pass other --data)"
         )
     return found.base_lr, found.max_lr
