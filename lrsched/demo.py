@@ -20,7 +20,7 @@ from lrsched._progress import Progress
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.plot import plot_lr_momentum
 from lrsched.experiments.dataset import digits, mnist
-from lrsched.experiments.experiment import one_cycle_pair
+from lrsched.experiments.experiment import lr_of, one_cycle_pair
 from lrsched.experiments.frameworks import FRAMEWORKS, run_part
 from lrsched.experiments.training import CNN, Loop, Setting, Variant
 from lrsched.schedules import constant, one_cycle, one_cycle_momentum
@@ -72,7 +72,7 @@ def measure(setting: Setting, loop: Loop) -> Report:
     start = time.perf_counter()
     curve = loop.find(setting, 0)
     sweep_seconds = time.perf_counter() - start
-    lrs = {schedule: _suggested(curve, schedule) for schedule in SCHEDULES}
+    lrs = {schedule: lr_of(curve, schedule) for schedule in SCHEDULES}
     variants = {
         "constant": Variant("constant", setting, constant(lrs["constant"])),
         "one_cycle": Variant("1cycle", setting, *one_cycle_pair(lrs["one_cycle"], setting)),
@@ -97,13 +97,6 @@ def measure(setting: Setting, loop: Loop) -> Report:
         lrs,
         outcomes,
     )
-
-
-def _suggested(curve: LossCurve, schedule: str) -> float:
-    suggestion = curve.suggest(schedule=schedule)
-    if suggestion.lr is None:
-        raise RuntimeError(f"the range test found no learning rate: {suggestion.reason}")
-    return suggestion.lr
 
 
 def write_reports(path: Path, loop: Loop) -> None:

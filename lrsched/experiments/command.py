@@ -20,6 +20,7 @@ from lrsched.experiments.record import Record, Results
 from lrsched.experiments.runner import INTERRUPTED, header, load
 
 MOST_SEEDS = 1000
+DEFAULT_SEEDS = {False: 3, True: 1}  # with --quick: one
 
 
 def experiment(
@@ -36,7 +37,12 @@ def experiment(
             show_default=False,
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How often each training is made.")] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="How often each training is made: 3, or 1 with --quick.", show_default=False
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A minute, to see that it runs.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for results, table and plot.")] = Path(
         "experiment-output"
@@ -50,7 +56,8 @@ def experiment(
     Example: `lrsched experiment one_cycle_vs_constant --framework torch`
     """
     try:
-        _run(_chosen(name), _frameworks(framework), data, _checked(seeds), quick, out)
+        count = _checked(DEFAULT_SEEDS[quick] if seeds is None else seeds)
+        _run(_chosen(name), _frameworks(framework), data, count, quick, out)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         fail(error)
     except KeyboardInterrupt:
@@ -69,6 +76,7 @@ def _run(
     size = chosen.quick if quick else chosen.size
     path = None if data is None else str(data.resolve())
     images = load(chosen, path, size)
+    chosen.settings(images, size)  # which says where the images are too few
     records = {name: out / f"{chosen.name}_{name}.jsonl" for name in frameworks}
     headers = {name: header(chosen, name, images, size) for name in frameworks}
     _check_writable(out)
@@ -98,7 +106,7 @@ def _measure(framework: str, given: dict[str, object]) -> None:
     """Run a framework's part, which writes its results to its record."""
     code = run_part(framework, given)
     if code == BAD_INPUT:  # it has said why
-        raise typer.Exit(BAD_INPUT)
+        raise SystemExit(BAD_INPUT)
     if code in (INTERRUPTED, -2):
         raise KeyboardInterrupt
     if code:
@@ -156,5 +164,5 @@ def _command(
     words = ["lrsched experiment", chosen.name]
     words += [f"--framework {frameworks[0]}"] * (len(frameworks) == 1)
     words += [] if data is None else [f"--data {data}"]
-    words += [f"--seeds {seeds}"] * (seeds != 3)
+    words += [f"--seeds {seeds}"] * (seeds != DEFAULT_SEEDS[quick])
     return " ".join([*words, *["--quick"] * quick])

@@ -50,6 +50,10 @@ class Verdict(NamedTuple):
     holds: bool | None
 
 
+class NothingFoundError(RuntimeError):
+    """A range test suggests no learning rate to go on with."""
+
+
 class Experiment(ABC):
     """An experiment that people know, at a size that two cores run in minutes.
 
@@ -97,18 +101,23 @@ class Experiment(ABC):
         draw_epochs(ax, results.trainings)
 
 
-def suggested(curves: Curves, name: str, schedule: str) -> float:
-    """The lr that the range test of the first seed suggests.
+def lr_of(curve: LossCurve, schedule: str) -> float:
+    """The lr that a range test suggests.
 
     Raises:
-        RuntimeError: it suggests none.
+        NothingFoundError: it suggests none.
     """
-    found = curves[name][0].suggest(schedule=schedule)
+    found = curve.suggest(schedule=schedule)
     if found.lr is None:
-        raise RuntimeError(
-            f"the range test {name!r} found no learning rate: {found.reason} (pass other --data)"
+        raise NothingFoundError(
+            f"the range test found no learning rate: {found.reason} (pass other --data)"
         )
     return found.lr
+
+
+def suggested(curves: Curves, name: str, schedule: str) -> float:
+    """The lr that the range test of the first seed suggests; raises as `lr_of`."""
+    return lr_of(curves[name][0], schedule)
 
 
 def one_cycle_pair(max_lr: float, setting: Setting) -> tuple[Schedule, Schedule | None]:
@@ -117,18 +126,9 @@ def one_cycle_pair(max_lr: float, setting: Setting) -> tuple[Schedule, Schedule 
     return one_cycle(max_lr, setting.total_steps), momentum
 
 
-def peak_of(curve: LossCurve) -> float:
-    """The peak of a 1cycle that a range test suggests.
-
-    Raises:
-        RuntimeError: it suggests none.
-    """
-    return suggested({"range test": {0: curve}}, "range test", "one_cycle")
-
-
 def find_and_train(loop: Loop, setting: Setting, seed: int) -> Training:
     """1cycle at the peak that a range test of the same seed suggests."""
-    cycle = one_cycle_pair(peak_of(loop.find(setting, seed)), setting)
+    cycle = one_cycle_pair(lr_of(loop.find(setting, seed), "one_cycle"), setting)
     return loop.train(Variant("1cycle", setting, *cycle), seed)
 
 

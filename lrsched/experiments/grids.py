@@ -130,12 +130,7 @@ class BatchSizeGrid(Grid):
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
         base = Setting(data, CNN, epochs=size.epochs, sweep_steps=size.sweep_steps)
-        most = len(data.x_train) // 2  # two updates an epoch, at the least
-        return {
-            f"batch {batch}": replace(base, batch_size=batch)
-            for batch in BATCH_SIZES
-            if batch <= most
-        }
+        return {f"batch {batch}": replace(base, batch_size=batch) for batch in BATCH_SIZES}
 
     def verdict(self, results: Results) -> Verdict:
         lrs = [_suggestion(results.curves, name).lr or 0.0 for name in results.curves]

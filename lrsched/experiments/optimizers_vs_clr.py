@@ -14,6 +14,7 @@ from lrsched.experiments.dataset import Dataset
 from lrsched.experiments.experiment import (
     Curves,
     Experiment,
+    NothingFoundError,
     Size,
     Table,
     Verdict,
@@ -66,6 +67,11 @@ class OptimizersVsClr(Experiment):
 
     def settings(self, data: Dataset, size: Size) -> dict[str, Setting]:
         half = data.num_classes // 2
+        if half < 2:
+            raise ValueError(
+                f"{self.name} must have 4 classes or more, got {data.num_classes} (it learns half "
+                "of them, then the others)"
+            )
         sgd, batch = Optimizer("sgd", 0.9), 64 if size is not self.quick else 32
         scratch = Setting(data, CNN_DROPOUT, sgd, batch, size.epochs, size.sweep_steps, True)
         known = replace(
@@ -149,7 +155,7 @@ def _bounds(curve: LossCurve, kind: str) -> tuple[float, float]:
     """The lr at the bottom and at the top of a cycle."""
     found = curve.cyclical_range(method="ratio", ratio=RATIO)
     if found.base_lr is None or found.max_lr is None:
-        raise RuntimeError(
+        raise NothingFoundError(
             f"the range test {kind!r} found no bounds: {found.reason} (pass other --data)"
         )
     return found.base_lr, found.max_lr

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lrsched._progress import Progress
 from lrsched.demo import write_reports
 from lrsched.experiments.catalog import EXPERIMENTS
 from lrsched.experiments.dataset import Dataset, shipped
-from lrsched.experiments.experiment import Experiment, Size
+from lrsched.experiments.experiment import Experiment, NothingFoundError, Size
 from lrsched.experiments.readers import read
 from lrsched.experiments.record import Record
 from lrsched.experiments.training import Loop
@@ -57,16 +58,14 @@ def measure(
     jobs = [(name, seed) for name in settings for seed in finds]
     with Progress(len(jobs), f"{label}: range tests", True) as bar:
         for name, seed in bar.follow(jobs):
-            record.find(name, seed, lambda n=name, s=seed: loop.find(settings[n], s))  # type: ignore[misc]
+            record.find(name, seed, partial(loop.find, settings[name], seed))
     variants = experiment.variants(settings, record.results.curves, loop.ways)
     runs = [(variant, seed) for seed in range(seeds) for variant in variants]
     with Progress(len(runs), f"{label}: trainings", True) as bar:
         for variant, seed in bar.follow(runs):
-            if variant.way is not None:
-                way = loop.ways[variant.way]
-                record.train(variant.name, seed, lambda v=variant, s=seed, w=way: w(v.setting, s))  # type: ignore[misc]
-            else:
-                record.train(variant.name, seed, lambda v=variant, s=seed: loop.train(v, s))  # type: ignore[misc]
+            way = None if variant.way is None else loop.ways[variant.way]
+            train = partial(way, variant.setting) if way else partial(loop.train, variant)
+            record.train(variant.name, seed, partial(train, seed))
 
 
 def run_process(framework: str, make_loop: Callable[[], Loop]) -> None:
@@ -85,7 +84,7 @@ def run_process(framework: str, make_loop: Callable[[], Loop]) -> None:
             write_reports(Path(given["record"]), loop)
         else:
             _run(EXPERIMENTS[given["name"]], framework, loop, given)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
+    except NothingFoundError as error:
         fail(error)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -93,6 +92,10 @@ def run_process(framework: str, make_loop: Callable[[], Loop]) -> None:
 
 def _run(experiment: Experiment, framework: str, loop: Loop, given: Mapping[str, Any]) -> None:
     size = experiment.quick if given["quick"] else experiment.size
-    data = load(experiment, given["data"], size)
-    run = {**header(experiment, framework, data, size), "software": loop.software}
-    measure(experiment, loop, data, size, given["seeds"], Record(Path(given["record"]), run))
+    try:
+        data = load(experiment, given["data"], size)
+        run = {**header(experiment, framework, data, size), "software": loop.software}
+        record = Record(Path(given["record"]), run)
+    except (ImportError, OSError, ValueError) as error:
+        fail(error)
+    measure(experiment, loop, data, size, given["seeds"], record)

@@ -120,6 +120,14 @@ class Setting:
     augment: bool = False
     pretraining: Variant | None = None
 
+    def __post_init__(self) -> None:
+        count = len(self.data.x_train)
+        if count < 2 * self.batch_size:
+            raise ValueError(
+                f"a training must have the images of two batches of {self.batch_size}, got {count} "
+                "(pass --data with more)"
+            )
+
     @property
     def total_steps(self) -> int:
         """Number of updates of a training."""

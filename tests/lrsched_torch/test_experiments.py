@@ -47,7 +47,7 @@ def test_every_model_takes_images_of_any_size_and_colour(layers):
     for shape in ((8, 8, 1), (9, 14, 3)):
         x = np.zeros((4, *shape), np.float32)
         data = Dataset("black", 5, x, np.zeros(4, int), x, np.zeros(4, int))
-        outputs = Network(Setting(data, layers))(torch.from_numpy(x))
+        outputs = Network(Setting(data, layers, batch_size=2))(torch.from_numpy(x))
         assert {name: tuple(each.shape) for name, each in outputs.items()} == {"label": (4, 5)}
 
 

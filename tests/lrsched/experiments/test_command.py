@@ -64,6 +64,20 @@ def test_data_in_no_format_is_told_the_formats(run, tmp_path):
     refused(run(NAME, "--data", "x.npz"), "must hold the arrays", "got no y_train")
 
 
+@pytest.mark.parametrize(
+    ("name", "classes", "part"),
+    [
+        ("batch_size_grid", 3, "the images of two batches of 64, got 120"),
+        ("optimizers_vs_clr", 3, "4 classes or more, got 3"),
+        ("optimizers_vs_clr", 8, "the images of two batches of 64"),
+    ],
+)
+def test_data_that_is_too_little_for_an_experiment_is_refused(run, name, classes, part):
+    x, y = np.zeros((120, 8, 8), np.uint8), np.arange(120) % classes
+    np.savez("x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    refused(run(name, "--data", "x.npz"), part)
+
+
 @pytest.mark.parametrize("place", ["a_file", "a_file/below"])
 def test_an_out_that_is_no_folder_is_refused_before_training(run, tmp_path, place):
     (tmp_path / "a_file").write_text("mine")
@@ -97,5 +111,6 @@ def test_how_a_part_ends_is_how_the_command_ends(run, monkeypatch, code, exit_co
     monkeypatch.setattr(command, "run_part", lambda *_: code)
     result = run(NAME, "--framework", "torch", "--quick")
     assert result.exit_code == exit_code
+    assert bool(result.stderr) is (code != 2)  # the part has said why
     assert text in result.stderr
     assert "Traceback" not in result.output

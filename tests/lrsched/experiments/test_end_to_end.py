@@ -36,6 +36,11 @@ def interrupted(self, name, seed, measure):
     train(self, name, seed, measure)
 Record.train = interrupted
 """
+# Too few updates for a drop of the loss.
+SHORT_SWEEP = """
+for experiment in EXPERIMENTS.values():
+    type(experiment).quick = Size(200, 1, 8)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +85,15 @@ def test_a_run_that_is_interrupted_goes_on_where_it_ended(images, tmp_path):
         assert len(of[name]["validations"]) == 2
         assert of[name]["validations"][-1][1] > 0.5
     assert of["constant / 10"]["max_lr"] == pytest.approx(of["constant"]["max_lr"] / 10)
+
+
+def test_a_range_test_without_a_drop_is_a_sentence_and_its_result_is_kept(tmp_path):
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, 256, (200, 8, 8), np.uint8), random.integers(0, 4, 200)
+    path, record = tmp_path / "noise.npz", tmp_path / "run.jsonl"
+    np.savez(path, x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    part = run_part("one_cycle_vs_constant", str(path), record, SHORT_SWEEP)
+    assert part.returncode == 2, part.stderr
+    *_, last = part.stderr.splitlines()
+    assert "error: the range test found no learning rate: " in last
+    assert [line.get("name") for line in lines(record)] == [None, "range test"]

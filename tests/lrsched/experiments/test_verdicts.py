@@ -16,7 +16,7 @@ from lrsched.experiments.record import Results
 from lrsched.experiments.training import Training
 from tests.lrsched.helpers import losses_at
 
-SIZE = Size(320, 8)
+SIZE = Size(600, 8)
 LR = np.geomspace(1e-6, 10, 200)
 
 
@@ -48,9 +48,9 @@ def results_of(accuracies, curves=None, **options):
 def planned(name, edges=None, data=None):
     """The settings and variants of an experiment, whose range tests are typical curves."""
     experiment = EXPERIMENTS[name]
-    x = np.random.default_rng(0).random((480, 8, 8, 1), dtype=np.float32)
-    y = np.arange(480) % 10
-    data = experiment.prepared(Dataset("noise", 10, x[:320], y[:320], x[320:], y[320:]))
+    x = np.random.default_rng(0).random((800, 8, 8, 1), dtype=np.float32)
+    y = np.arange(800) % 10
+    data = experiment.prepared(Dataset("noise", 10, x[:600], y[:600], x[600:], y[600:]))
     settings = experiment.settings(data, SIZE)
     curves = {n: {0: curve((edges or {}).get(n, 0.3))} for n in settings}
     return experiment, settings, experiment.variants(settings, curves, ["one", "other"]), curves
