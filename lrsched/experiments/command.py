@@ -89,6 +89,8 @@ def _run(
         _measure(name, {**given, "record": str(records[name].resolve())})
         every.append(Record(records[name], headers[name]).results.of(seeds))
         _show(console, chosen, every[-1])
+    if len(every) > 1 and (sentence := chosen.together(every)):
+        console.print(sentence, highlight=False)
     plot = report.save_plot(chosen, every, out)
     page = out / f"{chosen.name}.md"
     command = _command(chosen, frameworks, data, seeds, quick)

@@ -96,6 +96,10 @@ class Experiment(ABC):
     def verdict(self, results: Results) -> Verdict:
         """What they say of the claim."""
 
+    def together(self, every: Sequence[Results]) -> str:
+        """What the frameworks show together, as a sentence; empty where that is nothing."""
+        return ""
+
     def draw(self, results: Results, ax: Axes) -> None:
         """Draw the mean validation accuracy after each epoch, of every variant."""
         draw_epochs(ax, results.trainings)

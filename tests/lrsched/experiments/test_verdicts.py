@@ -234,3 +234,7 @@ def test_one_flag_allows_a_factor_of_a_half():
         for seed in range(3):
             results.trainings["other"][seed] = training(0.9, max_lr=0.1 * factor)
         assert EXPERIMENTS["one_flag"].verdict(results).holds is holds
+        slower = results_of({"one": 0.9}, max_lr=0.05)
+        sentence = EXPERIMENTS["one_flag"].together([results, slower])
+        assert f"a factor of {2 * factor:.2f}" in sentence
+        assert sentence in report.markdown(EXPERIMENTS["one_flag"], [results, slower], "")
