@@ -61,7 +61,9 @@ def experiment(
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         fail(error)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; what is finished is in {out}, and the same command goes on", err=True)
+        typer.echo(
+            f"\nstopped; what is finished is in {out}, and the same command goes on", err=True
+        )
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -162,7 +162,9 @@ def is_ahead(some: Mapping[int, Training], others: Mapping[int, Training]) -> bo
     The difference of two trainings of the same seed must be twice its standard error.
     """
     differences = np.subtract(final(some), final(others))
-    error = np.std(differences, ddof=1) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+    if len(differences) < 2:
+        return None
+    error = np.std(differences, ddof=1) / len(differences) ** 0.5
     if abs(differences.mean()) <= 2 * error:
         return None
     return bool(differences.mean() > 0)

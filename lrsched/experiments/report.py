@@ -43,7 +43,7 @@ def outcome(experiment: Experiment, verdict: Verdict) -> str:
     ending = {
         True: "It reproduces.",
         False: f"It does not reproduce at this size. {experiment.caveat}",
-        None: f"The difference is within the noise of the seeds. {experiment.caveat}",
+        None: f"That cannot be told from the noise of the seeds. {experiment.caveat}",
     }
     return f"{verdict.measured} {ending[verdict.holds]}"
 
