@@ -23,13 +23,16 @@ overview: demo  ## the picture of the README, from the demo
 	cp demo-output/pytorch_mnist-5k.png docs/overview.png
 
 # An hour on two cores; what is finished stays in experiment-output.
+NAMES = $$($(BIN)/python -c "from lrsched.experiments.catalog import EXPERIMENTS; print(*EXPERIMENTS)")
 experiments: $(VENV)/ready $(VENV)/integrations  ## every experiment, and the tables and pictures of docs/experiments.md
-	for name in $$($(BIN)/python -c "from lrsched.experiments.catalog import *; print(*EXPERIMENTS)"); do \
+	mkdir -p docs/experiments
+	for name in $(NAMES); do \
 		$(BIN)/lrsched experiment $$name --out experiment-output || exit 1; \
 		cp experiment-output/$$name.png docs/experiments/; done
-	sed '/<!-- below/q' docs/experiments.md > experiment-output/page
-	for name in $$($(BIN)/python -c "from lrsched.experiments.catalog import *; print(*EXPERIMENTS)"); do \
-		echo; sed 's#](\([a-z_]*.png\))#](experiments/\1)#' experiment-output/$$name.md; done >> experiment-output/page
+	sed '/^<!-- below/q' docs/experiments.md > experiment-output/page
+	for name in $(NAMES); do \
+		echo; sed 's#](\([a-z_]*.png\))#](experiments/\1)#' experiment-output/$$name.md; \
+		done >> experiment-output/page
 	mv experiment-output/page docs/experiments.md
 
 test: $(VENV)/ready $(VENV)/integrations  ## all tests, those of the trainers included

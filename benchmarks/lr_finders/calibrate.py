@@ -62,10 +62,8 @@ def _regrets(tasks: Sequence[Task], sweeps: Sequence[str]) -> dict[str, np.ndarr
 
 
 def _regret(task: Task, sweep: str, run: int, schedule: str) -> np.ndarray:
-    truth, positions = (
-        task.truths[schedule],
-        _positions(sweep, task.curves[sweep][run][1].tobytes()),
-    )
+    truth = task.truths[schedule]
+    positions = _positions(sweep, task.curves[sweep][run][1].tobytes())
     if positions is None:
         shape = (len(READINGS) * len(EXPONENTS) * len(EDGES), FACTORS.size)
         return np.full(shape, truth.regret(task.habit))

@@ -1,6 +1,6 @@
 """What learning-rate finders are worth: regret of training with what they suggest.
 
-    python leaderboard.py [TABLE ...] [--sets new,fresh] [--finder FILE.py]
+    python leaderboard.py [TABLE ...] [--sets new,fresh] [--family sgd] [--finder FILE.py]
 
 Seconds, from stored sweeps and trainings. Regret 0 is the loss that the best learning rate reaches,
 1 is no better than not training.
@@ -9,6 +9,7 @@ Seconds, from stored sweeps and trainings. Regret 0 is the loss that the best le
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -110,30 +111,37 @@ def confidence(sets: Sets, options: argparse.Namespace) -> None:
     """How suggestions differ in regret by what they say of themselves."""
     columns = (
         *("tasks, steps", "confident: regret < 0.25", "mean", "in doubt: number", "mean"),
-        *("no answer", "band's ends < 0.25"),
+        *("no answer", "band's ends < 0.25", "other runs in the band"),
     )
+    names = {name: len(SWEEPS[name]) if name in EXPONENTIAL else name for name in SWEEPS}
     rows = [
-        (f"{title}, {len(SWEEPS[sweep])}", *confidence_of(members, sweep))
+        (f"{title}, {names[sweep]}", *confidence_of(members, sweep))
         for title, members in sets.items()
-        for sweep in OURS
+        for sweep in options.sweeps.split(",")
     ]
     print_table("Ours, by what it says of itself", columns, rows)
 
 
 def confidence_of(members: list[Task], sweep: str) -> tuple[Any, ...]:
-    answers = [
-        (suggest(lr, loss, schedule=schedule, num_steps=len(SWEEPS[sweep])), truth)
+    planned = len(SWEEPS[sweep])
+    runs = [
+        (truth, [suggest(*curve, schedule=use, num_steps=planned) for curve in task.curves[sweep]])
         for task in members
-        for lr, loss in task.curves[sweep]
-        for schedule, truth in task.truths.items()
+        for use, truth in task.truths.items()
     ]
-    given = [(found, truth) for found, truth in answers if found.lr]
+    silent = sum(found.lr is None for _, answers in runs for found in answers)
+    given = [(found, truth) for truth, answers in runs for found in answers if found.lr]
     sure = np.array([truth.regret(found.lr) for found, truth in given if found.confident])
     unsure = [truth.regret(found.lr) for found, truth in given if not found.confident]
     ends = np.mean([truth.regret(end) < 0.25 for found, truth in given for end in found.band])
+    inside = [
+        one.band[0] <= other.lr <= one.band[1]
+        for _, answers in runs
+        for one, other in itertools.permutations([found for found in answers if found.lr], 2)
+    ]
     doubt = float(np.mean(unsure)) if unsure else ""
-    good, silent = f"{np.mean(sure < 0.25):.0%} of {len(sure)}", len(answers) - len(given)
-    return good, float(sure.mean()), len(unsure), doubt, silent, f"{ends:.0%}"
+    good, bands = f"{np.mean(sure < 0.25):.0%} of {len(sure)}", (ends, np.mean(inside))
+    return good, float(sure.mean()), len(unsure), doubt, silent, *(f"{x:.0%}" for x in bands)
 
 
 TABLES = {
@@ -149,9 +157,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all")
     parser.add_argument("--sets", default="public,new,fresh", help="public,new,fresh,held")
+    parser.add_argument("--family", help="score tasks of sgd or of adam alone")
+    parser.add_argument("--sweeps", default=",".join(OURS), help="of the table confidence")
     parser.add_argument("--finder", metavar="FILE", help="score the FINDERS of this file too")
     options = parser.parse_args()
-    sets = {SETS[name]: members for name in options.sets.split(",") if (members := tasks(name))}
+    sets = {
+        SETS[name]: members
+        for name in options.sets.split(",")
+        if (members := [t for t in tasks(name) if options.family in (None, t.family)])
+    }
     for table in options.tables or TABLES:
         TABLES[table](sets, options)
 

@@ -61,7 +61,9 @@ def experiment(
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         fail(error)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; what is finished is in {out}, and the same command goes on", err=True)
+        typer.echo(
+            f"\nstopped; what is finished is in {out}, and the same command goes on", err=True
+        )
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -89,6 +91,8 @@ def _run(
         _measure(name, {**given, "record": str(records[name].resolve())})
         every.append(Record(records[name], headers[name]).results.of(seeds))
         _show(console, chosen, every[-1])
+    if len(every) > 1 and (sentence := chosen.together(every)):
+        console.print(sentence, highlight=False)
     plot = report.save_plot(chosen, every, out)
     page = out / f"{chosen.name}.md"
     command = _command(chosen, frameworks, data, seeds, quick)

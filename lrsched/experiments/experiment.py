@@ -96,6 +96,10 @@ class Experiment(ABC):
     def verdict(self, results: Results) -> Verdict:
         """What they say of the claim."""
 
+    def together(self, every: Sequence[Results]) -> str:
+        """What the frameworks show together, as a sentence; empty where that is nothing."""
+        return ""
+
     def draw(self, results: Results, ax: Axes) -> None:
         """Draw the mean validation accuracy after each epoch, of every variant."""
         draw_epochs(ax, results.trainings)
@@ -158,7 +162,9 @@ def is_ahead(some: Mapping[int, Training], others: Mapping[int, Training]) -> bo
     The difference of two trainings of the same seed must be twice its standard error.
     """
     differences = np.subtract(final(some), final(others))
-    error = np.std(differences, ddof=1) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+    if len(differences) < 2:
+        return None
+    error = np.std(differences, ddof=1) / len(differences) ** 0.5
     if abs(differences.mean()) <= 2 * error:
         return None
     return bool(differences.mean() > 0)

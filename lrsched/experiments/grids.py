@@ -137,7 +137,8 @@ class BatchSizeGrid(Grid):
         first, *_, last = results.curves
         return Verdict(
             f"The suggested lr goes from {lrs[0]:.2g} ({first}) to {lrs[-1]:.2g} ({last}), over "
-            f"{', '.join(f'{lr:.2g}' for lr in lrs[1:-1])}.",
+            f"{', '.join(f'{lr:.2g}' for lr in lrs[1:-1])}; 1cycle over the same epochs ends at "
+            f"{', '.join(f'{mean(found):.3f}' for found in results.trainings.values())}.",
             lrs[-1] > lrs[0] and bool(np.all(np.diff(lrs) >= -0.1 * np.array(lrs[:-1]))),
         )
 

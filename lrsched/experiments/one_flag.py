@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +59,10 @@ class OneFlag(Experiment):
             for name, lr in typical.items()
         )
         return Verdict(f"Peak lr found: {found}; a factor of {ratio:.2f}.", ratio <= WITHIN)
+
+    def together(self, every: Sequence[Results]) -> str:
+        lrs = [_typical_lr(results, name) for results in every for name in results.trainings]
+        return f"All ways of all frameworks together: a factor of {max(lrs) / min(lrs):.2f}."
 
     def draw(self, results: Results, ax: Axes) -> None:
         for index, (name, found) in enumerate(results.trainings.items()):

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lrsched.experiments.experiment import Experiment, Verdict
 from lrsched.experiments.record import Results
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+COLORS = 64
 
 
 def rich_table(experiment: Experiment, results: Results) -> Table:
@@ -39,7 +43,7 @@ def outcome(experiment: Experiment, verdict: Verdict) -> str:
     ending = {
         True: "It reproduces.",
         False: f"It does not reproduce at this size. {experiment.caveat}",
-        None: f"The difference is within the noise of the seeds. {experiment.caveat}",
+        None: f"That cannot be told from the noise of the seeds. {experiment.caveat}",
     }
     return f"{verdict.measured} {ending[verdict.holds]}"
 
@@ -57,21 +61,25 @@ def markdown(experiment: Experiment, every: Sequence[Results], command: str) -> 
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
         measured = outcome(experiment, experiment.verdict(results))
         parts += [f"{title(results)}:", table, f"**Measured.** {measured}"]
+    parts += [experiment.together(every)] if len(every) > 1 else []
     parts.append(f"```sh\n{command}\n```")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def save_plot(experiment: Experiment, every: Sequence[Results], folder: Path) -> Path:
-    """A PNG file with a panel for each framework."""
+    """A PNG file with a panel for each framework; few colours keep it small."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from PIL import Image
 
-    figure = Figure(figsize=(5.5 * len(every), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(5 * len(every), 3.6), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(every), squeeze=False)[0]
     for ax, results in zip(panels, every, strict=True):
         experiment.draw(results, ax)
         ax.set_title(f"{experiment.name}, {results.software}", fontsize=9)
+    canvas.draw()
     path = folder / f"{experiment.name}.png"
-    figure.savefig(path, dpi=100)
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image.quantize(COLORS).save(path, optimize=True)
     return path

@@ -43,8 +43,8 @@ def header(experiment: Experiment, framework: str, data: Dataset, size: Size) ->
         "framework": framework,
         "lrsched": lrsched.__version__,
         "data": data.name,
-        "checksum": data.fingerprint(),
         **asdict(size),
+        "checksum": data.fingerprint(),
     }
 
 
