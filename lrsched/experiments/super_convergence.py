@@ -48,7 +48,7 @@ class SuperConvergence(Experiment):
         "The paper's step decay takes 80,000 updates of 56 layers, which leave much to save; here "
         "it takes some hundred of seven layers, and no schedule can be much shorter. With 300 to "
         "1,000 images, weight decay of 1e-4 or 1e-3, with and without augmentation the factor was "
-        "1 to 2."
+        "at most 2."
     )
     size = Size(500, 16)
     quick = Size(320, 8, 120)

@@ -20,7 +20,7 @@ from lrsched.experiments.training import (
 )
 from lrsched.schedules import constant, one_cycle, one_cycle_momentum
 from lrsched_torch.experiments.loop import OPTIMIZERS, TorchLoop
-from lrsched_torch.experiments.network import Network, loss_of
+from lrsched_torch.experiments.network import Network, ResidualBlock, loss_of
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,33 @@ def test_models_have_the_parameters_that_their_layers_say(data):
     shortcuts = convolution(8, 16, 1) + convolution(16, 32, 1)
     expected = convolution(1, 8) + residual + shortcuts + 32 * 2 + 2
     assert parameters(data, RESNET) == expected
+
+
+def test_a_residual_block_adds_its_input():
+    block = ResidualBlock(4, 4, 1).eval()
+    torch.nn.init.zeros_(block.second[1].weight)
+    x = torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(block(x), torch.relu(x))
+
+
+def test_validating_changes_nothing_in_the_model(loop, data):
+    model = Network(Setting(data, CNN_DROPOUT)).to(loop.device)
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    first = loop.validate(model, data)
+    assert first == loop.validate(model, data)
+    assert model.training
+    for name, each in model.state_dict().items():
+        assert torch.equal(each, before[name]), name
+
+
+def test_a_schedule_of_momentum_is_followed(loop, data):
+    setting = Setting(data, CNN, batch_size=32, epochs=1)
+    of = {}
+    for momentum in (None, 0.9, 0.0):
+        schedule = None if momentum is None else constant(momentum)
+        of[momentum] = loop.train(Variant("any", setting, constant(0.01), schedule), 0)
+    assert of[None] == of[0.9]
+    assert of[0.9] != of[0.0]
 
 
 def test_a_loss_of_labels_and_boxes_is_their_sum(data):
