@@ -156,7 +156,7 @@ TABLES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all")
-    parser.add_argument("--sets", default="public,new,fresh", help="public,new,fresh,held")
+    parser.add_argument("--sets", default=",".join(SETS), help="public,new,fresh,held")
     parser.add_argument("--family", help="score tasks of sgd or of adam alone")
     parser.add_argument("--sweeps", default=",".join(OURS), help="of the table confidence")
     parser.add_argument("--finder", metavar="FILE", help="score the FINDERS of this file too")

@@ -20,4 +20,4 @@ def yardstick(repo):
 @pytest.fixture(scope="session")
 def tasks(yardstick):
     """{name of the set on the page: its tasks}, each with the curves of three runs of a sweep."""
-    return {yardstick.SETS[name]: yardstick.tasks(name) for name in ("public", "new", "fresh")}
+    return {title: yardstick.tasks(name) for name, title in yardstick.SETS.items()}

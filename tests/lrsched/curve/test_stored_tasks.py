@@ -59,7 +59,7 @@ def test_the_page_shows_what_suggestions_are_worth(suggestions, repo, kind, step
     assert shown.startswith(f"{np.mean(regrets):.3f} ")
 
 
-SWEPT = (("public tasks", "two_300"), ("fresh tasks", "two_600"))
+SWEPT = (("public tasks", "two_300"), ("fresh tasks", "two_600"), ("held back", "two_300"))
 
 
 @pytest.mark.parametrize(("kind", "sweep"), SWEPT)
