@@ -77,8 +77,8 @@ class WeightDecayGrid(Grid):
 
     name = "weight_decay_grid"
     claim = (
-        "Range tests at several weight decays tell which is best before any training: too large "
-        "a one diverges earlier and bears a lower learning rate."
+        "Range tests at several weight decays tell before any training which is too large: it "
+        "diverges earlier and bears a lower learning rate."
     )
     source = "Smith 2018, arXiv:1803.09820"
     caveat = (
