@@ -225,4 +225,7 @@ def draw_epochs(
         )
     ax.set_xlabel("epoch")
     ax.set_ylabel("validation accuracy" if what == "accuracies" else "training loss")
-    ax.legend(fontsize="x-small")
+    if len(trainings) > 5:  # too many to lie over the curves
+        ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    else:
+        ax.legend(fontsize="x-small")

@@ -68,7 +68,12 @@ class OneFlag(Experiment):
         for index, (name, found) in enumerate(results.trainings.items()):
             lrs = [training.max_lr for training in found.values()]
             ax.plot([index] * len(lrs), lrs, "o", label=name)
-        ax.set_yscale("log")
+        middle = float(
+            np.exp(np.mean(np.log([_typical_lr(results, n) for n in results.trainings])))
+        )
+        low, high = middle / WITHIN**0.5, middle * WITHIN**0.5
+        ax.axhspan(low, high, color="grey", alpha=0.15, linewidth=0)
+        ax.set_ylim(0, 2 * middle)
         ax.set_xticks(range(len(results.trainings)), list(results.trainings), fontsize="x-small")
         ax.set_xlim(-0.5, len(results.trainings) - 0.5)
         ax.set_ylabel("peak lr found, for each seed")

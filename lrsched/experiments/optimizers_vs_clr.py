@@ -127,12 +127,14 @@ class OptimizersVsClr(Experiment):
         equal = scratch[CLR] >= min(scratch["Adam"], scratch["Adadelta"]) - CLOSE
         faster = early[CLR] < min(early["Adam"], early["Adadelta"])
         apart = [max(means.values()) - min(means.values()) for means in (scratch, fine)]
+        parts = {"about equal": equal, "faster": faster, "closer": apart[1] < apart[0]}
+        answers = ", ".join(f"{part}: {'yes' if holds else 'no'}" for part, holds in parts.items())
         return Verdict(
             f"{CLR} {scratch[CLR]:.3f}, Adam {scratch['Adam']:.3f}, Adadelta "
             f"{scratch['Adadelta']:.3f}; training loss after {EARLY} epochs {early[CLR]:.2f}, "
             f"{early['Adam']:.2f}, {early['Adadelta']:.2f}; the three are {apart[0]:.3f} apart "
-            f"from scratch, {apart[1]:.3f} in fine-tuning.",
-            equal and faster and apart[1] < apart[0],
+            f"from scratch, {apart[1]:.3f} in fine-tuning ({answers}).",
+            all(parts.values()),
         )
 
     def draw(self, results: Results, ax: Axes) -> None:

@@ -46,7 +46,7 @@ class SuperConvergence(Experiment):
     source = "Smith & Topin 2017, arXiv:1708.07120"
     caveat = (
         "The paper's step decay takes 80,000 updates of 56 layers, which leave much to save; here "
-        "it takes some hundred of seven layers, and no schedule can be much shorter. With 300 to "
+        "it takes a few hundred of seven layers, and no schedule can be much shorter. With 300 to "
         "1,000 images, weight decay of 1e-4 or 1e-3, with and without augmentation the factor was "
         "at most 2."
     )
@@ -111,6 +111,7 @@ class SuperConvergence(Experiment):
             )
         ax.axhline(_target(results), color="grey", linewidth=0.8, linestyle=":")
         ax.set_xscale("log", base=2)
+        ax.set_xticks(_budgets(results), [str(budget) for budget in _budgets(results)])
         ax.set_xlabel("epochs of the training")
         ax.set_ylabel("validation accuracy at its end")
         ax.legend(fontsize="x-small")
