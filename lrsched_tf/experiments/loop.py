@@ -80,7 +80,7 @@ class KerasLoop:
             Sequence(setting, seed),
             epochs=setting.epochs,
             range_test={"num_steps": setting.sweep_steps},
-            on_doubt="use",
+            accept_doubt=True,
             verbose=0,
             callbacks=[validations],
         )

@@ -135,7 +135,7 @@ def test_one_of_a_whole_fit_and_one_without_an_end(problem, follow, check_weight
     model, whole = problem.model(sgd()), OneCycle(MAX_LR)
     problem.fit(model, whole, At(20, lambda: whole.cooldown(44, "linear", 0.001)))
     follow(model, POLICY.cooldown(20, 44, "linear", 0.001))
-    model, endless = problem.model(sgd()), CyclicalLR(0.001, 0.03, 8)
+    model, endless = problem.model(sgd()), CyclicalLR(0.001, 0.03, 8, momentum=None)
     problem.fit(model, endless, At(20, lambda: endless.cooldown(44)))
     cooled = lrsched.cyclical(0.001, 0.03, 8).cooldown(20, 44)
     check_weights(model, lrs=cooled.values(), momenta=np.full(STEPS, 0.9))

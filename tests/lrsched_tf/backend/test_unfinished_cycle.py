@@ -44,7 +44,7 @@ def test_a_cycle_longer_than_the_fit_is_said_once(callback, what, total, problem
 def test_an_endless_one_is_said_if_its_first_cycle_does_not_end(length, problem):
     ((message, _),) = said(problem, CyclicalLR(1e-3, MAX_LR, **length))
     cycle = 2 * length.get("step_size", 34)
-    assert f"of lr has its first cycle until step {cycle}, and the training" in message
+    assert f"of lr and momentum has its first cycle until step {cycle}, and the training" in message
     assert "step_size counts updates, not samples" in message
 
 
