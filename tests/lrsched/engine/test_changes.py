@@ -99,12 +99,10 @@ def test_stretched_runs_the_same_curve(schedule, total_steps):
     old = schedule.total_steps
     new = schedule.stretched(total_steps)
     assert new.total_steps == total_steps
-    assert new(0) == schedule(0)
-    if total_steps > 1:
-        assert new(total_steps - 1) == schedule(old - 1)
-    for step in range(old):
+    # a segment that begins before step 0 is scaled, and its start rounded anew
+    for step in range(old if total_steps > 1 else 1):
         place, rest = divmod(step * (total_steps - 1), max(old - 1, 1))
-        if rest == 0 and total_steps > 1:
+        if rest == 0:
             assert new(place) == pytest.approx(schedule(step), rel=1e-11, abs=1e-12)
 
 
