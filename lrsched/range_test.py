@@ -13,15 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsched._names import RANGE_TEST, TEST, answers_to, no_attribute
-from lrsched._validate import check_choice, check_int, check_loss, check_positive, check_type
+from lrsched._validate import (
+    check_choice,
+    check_int,
+    check_loss,
+    check_non_negative,
+    check_positive,
+    check_type,
+)
 from lrsched.curve.divergence import STOP_FACTOR, Divergence
 from lrsched.curve.loss_curve import FINISHED, LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.schedules import exponential_sweep, linear_sweep, two_speed_sweep
+from lrsched.schedules.basic import KNEE
 
+TWO_SPEED = "two_speed"
 SWEEPS = {
+    TWO_SPEED: two_speed_sweep,
     "exponential": exponential_sweep,
-    "two_speed": two_speed_sweep,
     "linear": linear_sweep,
 }
 DEFAULT_SWEEP = (1e-7, 10.0, 300)
@@ -62,9 +71,9 @@ class RangeTest:
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5; a suggestion takes at least 10.
-        sweep: "exponential" (equal ratios), "two_speed" (fast below 10**-3.5, as
-            `two_speed_sweep` has it), "linear" (equal differences), or a `Schedule` that rises; a
-            Schedule brings its own ends and length.
+        sweep: "two_speed" (fast below a knee at 10**-3.5, or where `place_knee` puts it),
+            "exponential" (equal ratios), "linear" (equal differences), or a `Schedule` that rises;
+            a Schedule brings its own ends and length.
         stop_factor: Stop when the median of the last five losses exceeds the start level by this
             many times the drop seen before or the spread of the early losses, whichever is larger,
             > 0; None runs to the end. A NaN or infinite loss always stops.
@@ -93,9 +102,10 @@ class RangeTest:
         end_lr: float = DEFAULT_SWEEP[1],
         num_steps: int = DEFAULT_SWEEP[2],
         *,
-        sweep: str | Schedule = "exponential",
+        sweep: str | Schedule = TWO_SPEED,
         stop_factor: float | None = STOP_FACTOR,
     ) -> None:
+        name = None
         if isinstance(sweep, Schedule):
             if (start_lr, end_lr, num_steps) != DEFAULT_SWEEP:
                 raise ValueError(
@@ -108,14 +118,15 @@ class RangeTest:
                 )
         else:
             num_steps = check_int("num_steps", num_steps, MIN_STEPS)
-            build = SWEEPS[check_choice("sweep", sweep, SWEEPS, "or a Schedule")]
-            sweep = build(start_lr, end_lr, num_steps)
+            name = check_choice("sweep", sweep, SWEEPS, "or a Schedule")
+            sweep = SWEEPS[name](start_lr, end_lr, num_steps)
         lrs = sweep.values()
         if lrs[0] <= 0 or not (np.diff(lrs) > 0).all():
             raise ValueError(f"sweep must rise at every step from a value > 0, got {sweep!r}")
         if stop_factor is not None:
             stop_factor = check_positive("stop_factor", stop_factor, "None runs to the end")
         self._lrs: list[float] = lrs.tolist()
+        self._two_speed = name == TWO_SPEED
         self._losses: list[float] = []
         self._stop_reason: str | None = None
         self._notes: list[str] = []
@@ -123,6 +134,32 @@ class RangeTest:
 
     def __getattr__(self, name: str) -> NoReturn:
         raise no_attribute(self, name, TEST)
+
+    def place_knee(self, own_lr: float) -> None:
+        """Put the knee of a sweep by two speeds at a tenth of an optimizer's own lr.
+
+        It is never above 10**-3.5, and at an lr of 0 it is there. Whoever fine-tunes has set a low
+        lr for a reason: a loss may move below the usual knee. Other sweeps stay as they are.
+
+        Args:
+            own_lr: Lr that the optimizer came with, >= 0; the highest of several.
+
+        Raises:
+            TypeError: `own_lr` is not a number.
+            ValueError: `own_lr` < 0 or not finite.
+            RuntimeError: losses have been recorded.
+        """
+        knee = min(KNEE, check_non_negative("own_lr", own_lr) / 10) or KNEE
+        if self._losses:
+            raise RuntimeError("place_knee must be called before the first loss is recorded")
+        if not self._two_speed:
+            return
+        start, end, num_steps = self._lrs[0], self._lrs[-1], len(self._lrs)
+        if start < knee < end:
+            sweep = two_speed_sweep(start, end, num_steps, knee)
+        else:
+            sweep = exponential_sweep(start, end, num_steps)
+        self._lrs = sweep.values().tolist()
 
     @property
     def running(self) -> bool:
