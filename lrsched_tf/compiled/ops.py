@@ -54,19 +54,20 @@ class KerasOps:
 
 
 def lookup(table: Any, index: Any) -> Any:
-    """Return the value of a one-dimensional table at a scalar index inside of it.
+    """Return the value of a one-dimensional table at a scalar index >= 0, or its last value.
 
     `ops.take` also counts from the end. Where a step is not compiled as a whole, the operations
     for that take longer than all others that a schedule needs.
     """
+    last = table.shape[0] - 1
     if keras.backend.backend() == "tensorflow":
         import tensorflow
 
-        return tensorflow.gather(table, index)
+        return tensorflow.gather(table, tensorflow.minimum(index, last))
     if keras.backend.backend() == "torch":
         # As fast as `take`, which breaks a compiled graph in two, as an index in brackets does.
-        return table.index_select(0, index).reshape(())
-    return ops.take(table, index)
+        return table.index_select(0, index.clamp(max=last)).reshape(())
+    return ops.take(table, ops.minimum(index, last))
 
 
 class CompiledSchedule:
@@ -90,13 +91,12 @@ class CompiledSchedule:
             if last is None or last >= MAX_TABLE:
                 return
             schedule = schedule.values(last + 1)
-        self._last = len(schedule) - 1
         self.table = ops.convert_to_tensor(schedule.astype(float_type()))
 
     def __call__(self, step: Any) -> Any:
         if self.table is None:
             return self._schedule.evaluate_in(KerasOps, step)
-        return lookup(self.table, ops.minimum(step, self._last))
+        return lookup(self.table, step)
 
 
 def _bounds(schedule: Schedule | NDArray[np.float64]) -> tuple[float, float]:

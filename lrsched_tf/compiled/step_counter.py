@@ -30,6 +30,7 @@ class StepCounter:
         if not count_batches and optimizer.gradient_accumulation_steps:
             self.batches_per_step = optimizer.gradient_accumulation_steps
         self.origin = 0 if first_batch is None else self.batches() - first_batch
+        self._steps_before = self.origin // self.batches_per_step
 
     def batches(self) -> int:
         """Read the number of batches that the optimizer has seen from the device."""
@@ -37,12 +38,16 @@ class StepCounter:
 
     def step_at(self, batches: Any) -> Any:
         """Return the step of the schedule at a count of batches, an int or a tensor."""
-        return batches // self.batches_per_step - self.origin // self.batches_per_step
+        # Nothing that would change nothing: eagerly, each operation has its price.
+        step = batches if self.batches_per_step == 1 else batches // self.batches_per_step
+        return step - self._steps_before if self._steps_before else step
 
     def traced(self, behind: int = 0) -> Any:
         """Return the current step, or that of a batch so far behind, as an integer tensor."""
-        batches = ops.convert_to_tensor(self.optimizer._iterations) - behind
-        return ops.maximum(self.step_at(batches), 0)
+        batches = ops.convert_to_tensor(self.optimizer._iterations)
+        if not behind and self._steps_before <= 0:
+            return self.step_at(batches)
+        return ops.maximum(self.step_at(batches - behind), 0)
 
     def take_back(self, batches: int) -> None:
         """Set the optimizer's count to `batches` where it counts one too many.
