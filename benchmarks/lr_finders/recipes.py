@@ -279,9 +279,6 @@ class Recipe:
     def cycles_momentum(self) -> bool:
         return OPTIMIZERS[self.optimizer][3]
 
-    def make(self, seed: int) -> Run:
-        return Run(self, seed)
-
 
 def recipes() -> list[Recipe]:
     numbers = {"batch_size": int, "steps": int, "shift": lambda text: float(text or 1)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,18 @@ SETS = {"public": "public tasks", "new": "new kinds", "fresh": "fresh tasks", "h
 SCHEDULES = ("one_cycle", "constant")
 GRID = 10 ** (-5 + np.arange(19) / 3)  # of the trainings
 FALLBACK = {"sgd": 1e-2, "adam": 1e-3}
+# Names of sweeps: by updates (those of two speeds are what a RangeTest does), by log10 of the knee.
+TWO_SPEED = {n: f"two_{n}" for n in (100, 150, 300, 400, 600)}
+EXPONENTIAL = {n: f"e7_{n}" for n in (100, 150, 300, 600)} | {1852: "kt_1852"}
+KNEES = {-3.5: "two_300"} | {x: f"two_300_{x:g}" for x in (-5, -4.5, -4, -2.5)}
 SWEEPS = {  # planned learning rates; a stored sweep ends early at a non-finite loss only
-    "e7_100": np.geomspace(1e-7, 10, 100),
-    "e7_150": np.geomspace(1e-7, 10, 150),
-    "e7_300": np.geomspace(1e-7, 10, 300),
-    "e7_600": np.geomspace(1e-7, 10, 600),
-    "e8_100": 1e-8 * 1e8 ** (np.delete(np.arange(101), 1) / 100),  # Lightning's
+    **{name: np.geomspace(1e-7, 10, n) for n, name in EXPONENTIAL.items()},
+    **{name: two_speed_sweep(1e-7, 10, n).values() for n, name in TWO_SPEED.items()},
+    **{name: two_speed_sweep(1e-7, 10, 300, 10**x).values() for x, name in KNEES.items()},
     "kt_1852": 1e-7 * 1.01 ** np.arange(1852),  # ktrain's
-    "two_150": two_speed_sweep(1e-7, 10, 150).values(),
-    "two_300": two_speed_sweep(1e-7, 10, 300).values(),
-    "two_600": two_speed_sweep(1e-7, 10, 600).values(),
-    "two_300_early": two_speed_sweep(1e-7, 10, 300, knee=10**-4.5).values(),
-    "two_300_late": two_speed_sweep(1e-7, 10, 300, knee=10**-2.5).values(),
+    "e8_100": 1e-8 * 1e8 ** (np.delete(np.arange(101), 1) / 100),  # Lightning's
 }
-OURS = ("e7_100", "e7_300", "kt_1852")  # on which our rule stands beside others
-EXPONENTIAL = ("e7_100", "e7_150", "e7_300", "e7_600", "kt_1852")
-TWO_SPEED = ("two_150", "two_300", "two_600")
+TRAINED = ("fine-tuning", "adapted")  # kinds whose models were trained before
 
 
 class Truth:
@@ -90,6 +87,15 @@ class Task:
         return FALLBACK[self.family]
 
     @property
+    def trained(self) -> bool:
+        """Whether its model was trained before, which its user knows and no curve tells."""
+        return self.kind in TRAINED
+
+    @property
+    def batch_size(self) -> int:
+        return int(re.findall(r"_b(\d+)", self.name)[0])
+
+    @property
     def least(self) -> float:
         """Mean regret of one perfect lr, the same for both schedules."""
         grid = np.linspace(-6, 2, 1000)
@@ -110,16 +116,23 @@ def _task(name: str, entry: dict[str, Any], entries: Any, losses: dict[str, Any]
         schedule: Truth(grid, np.array(runs, float), base["reference_loss"])
         for schedule, runs in base["validation_loss"].items()
     }
-    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for key in (key for key in losses if key.startswith(f"{name}/")):
-        _, sweep, _ = key.split("/")
-        lrs = SWEEPS[sweep][: len(losses[key])]
-        curves.setdefault(sweep, []).append((lrs, np.asarray(losses[key], float)))
+    curves = {
+        sweep: [_curve(SWEEPS[sweep], run) for run in losses[f"{name}/{sweep}"]]
+        for sweep in SWEEPS
+        if f"{name}/{sweep}" in losses
+    }
     return Task(name, entry["kind"], entry["family"], original, curves, truths)
 
 
+def _curve(lrs: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(lr, loss) up to the first loss that is not finite."""
+    broken = np.flatnonzero(~np.isfinite(losses))
+    end = broken[0] + 1 if broken.size else len(losses)
+    return lrs[:end], np.asarray(losses[:end], float)
+
+
 def records(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trainings by task, losses of the sweeps by "task/sweep/seed") of a set."""
+    """(trainings by task, losses [run, step] of the sweeps by "task/sweep") of a set."""
     if not (HERE / f"{name}.json").is_file():
         return {}, {}
     with np.load(HERE / f"{name}.npz") as losses:
