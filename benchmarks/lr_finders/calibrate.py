@@ -32,7 +32,7 @@ FACTORS = np.arange(-1.0, 0.6, 0.05)
 
 
 def left_out(
-    fitted: Sequence[Task], scored: Sequence[Task], sweeps: Sequence[str], told: bool
+    fitted: Sequence[Task], scored: Sequence[Task], names: dict[int, str], told: bool
 ) -> dict[str, list[float]]:
     """{task: mean regret for each sweep}, with what suits the `fitted` tasks of other kinds.
 
@@ -42,7 +42,7 @@ def left_out(
     Rescaled copies count with their original as one task. The reading, the exponent and the edge
     are shared by the schedules; each has a factor of its own.
     """
-    kinds = {task.base: task.kind for task in (*fitted, *scored)}
+    sweeps, kinds = [*names.values()], {task.base: task.kind for task in (*fitted, *scored)}
     table = _regrets([*{task.name: task for task in (*fitted, *scored)}.values()], sweeps, told)
     found = {}
     for name in {task.base: None for task in scored}:

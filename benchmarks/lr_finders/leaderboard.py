@@ -87,21 +87,21 @@ def by_task(sets: Sets, options: argparse.Namespace) -> None:
 
 
 def left_out(sets: Sets, options: argparse.Namespace) -> None:
-    """Calibrated on the public tasks and the new kinds, less what is scored."""
+    """Calibrated on the public tasks and the new kinds, less the kind that is scored."""
     fitted, scored = [*tasks("public"), *tasks("new")], [t for s in sets.values() for t in s]
-    rows = []
-    for sweep, names, told in (
-        ("equal ratios", EXPONENTIAL, False),
-        ("two speeds", TWO_SPEED, False),
-        ("two speeds, told fresh or trained", TWO_SPEED, True),
-    ):
-        found = calibrate.left_out(fitted, scored, [*names.values()], told)
-        for title, members in sets.items():
-            means = np.mean([found[task.base] for task in members], 0)
-            cells = dict(zip(names, means.tolist(), strict=True))
-            rows.append((f"{title}, {sweep}", *(cells.get(n, "") for n in LENGTHS)))
-    columns = ("mean regret, left out by kind", *(f"{n} steps" for n in LENGTHS))
-    print_table("Ours, calibrated on other tasks", columns, rows)
+    paces = {
+        "two speeds": (TWO_SPEED, False),
+        "told": (TWO_SPEED, True),
+        "equal ratios": (EXPONENTIAL, False),
+    }
+    found = {pace: calibrate.left_out(fitted, scored, *how) for pace, how in paces.items()}
+    cells = []
+    for members, (pace, (names, _)) in itertools.product(sets.values(), paces.items()):
+        mine = np.array([found[pace][task.base] for task in members])
+        cells.append(dict(zip(names, mine.mean(0).tolist(), strict=True)))
+    rows = [(steps, *(cell.get(steps, "") for cell in cells)) for steps in LENGTHS]
+    columns = map(", ".join, itertools.product(sets, paces))
+    print_table("Ours, calibrated on other tasks", ("left out by kind, updates", *columns), rows)
 
 
 def by_sweep(sets: Sets, options: argparse.Namespace) -> None:
@@ -113,8 +113,8 @@ def by_sweep(sets: Sets, options: argparse.Namespace) -> None:
             sweep = names.get(steps)
             cells.append(float(regrets(sweep, ours, members)[0].mean()) if sweep else "")
         rows.append((steps, *cells))
-    columns = itertools.product(sets, ("two speeds", "equal ratios"))
-    print_table("Ours as shipped, by sweep", ("updates", *map(", ".join, columns)), rows)
+    columns = map(", ".join, itertools.product(sets, ("two speeds", "equal ratios")))
+    print_table("Ours as shipped, by sweep", ("updates", *columns), rows)
 
 
 def by_knee(sets: Sets, options: argparse.Namespace) -> None:
