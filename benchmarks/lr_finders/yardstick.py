@@ -6,9 +6,9 @@ losses of the sweeps.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ class Task:
     kind: str
     family: str
     base: str
+    batch_size: int
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]]
     truths: dict[str, Truth]
 
@@ -92,10 +93,6 @@ class Task:
         return self.kind in TRAINED
 
     @property
-    def batch_size(self) -> int:
-        return int(re.findall(r"_b(\d+)", self.name)[0])
-
-    @property
     def least(self) -> float:
         """Mean regret of one perfect lr, the same for both schedules."""
         grid = np.linspace(-6, 2, 1000)
@@ -106,10 +103,13 @@ class Task:
 def tasks(name: str) -> list[Task]:
     """The tasks of a set."""
     entries, losses = records(name)
-    return [_task(name, entry, entries, losses) for name, entry in entries.items()]
+    with (HERE / "tasks.csv").open(encoding="utf8", newline="") as file:
+        sizes = {row["name"]: int(row["batch_size"]) for row in csv.DictReader(file)}
+    return [_task(name, sizes[name], entries, losses) for name in entries]
 
 
-def _task(name: str, entry: dict[str, Any], entries: Any, losses: dict[str, Any]) -> Task:
+def _task(name: str, batch_size: int, entries: Any, losses: dict[str, Any]) -> Task:
+    entry = entries[name]
     original = entry.get("base", name)
     base, grid = entries[original], GRID / entry.get("shift", 1.0)
     truths = {
@@ -121,7 +121,7 @@ def _task(name: str, entry: dict[str, Any], entries: Any, losses: dict[str, Any]
         for sweep in SWEEPS
         if f"{name}/{sweep}" in losses
     }
-    return Task(name, entry["kind"], entry["family"], original, curves, truths)
+    return Task(name, entry["kind"], entry["family"], original, batch_size, curves, truths)
 
 
 def _curve(lrs: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
