@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from unittest import mock
 
 import numpy as np
+from finders import told as told_rule
 from yardstick import SCHEDULES, SWEEPS, Task
 
 from lrsched.curve import features
@@ -31,15 +32,18 @@ FACTORS = np.arange(-1.0, 0.6, 0.05)
 
 
 def left_out(
-    fitted: Sequence[Task], scored: Sequence[Task], sweeps: Sequence[str]
+    fitted: Sequence[Task], scored: Sequence[Task], names: dict[int, str], told: bool
 ) -> dict[str, list[float]]:
     """{task: mean regret for each sweep}, with what suits the `fitted` tasks of other kinds.
+
+    Where no drop is seen, the answer is a habit, or if `told` what the rule as shipped guesses
+    for a user who says whether the model is trained.
 
     Rescaled copies count with their original as one task. The reading, the exponent and the edge
     are shared by the schedules; each has a factor of its own.
     """
-    kinds = {task.base: task.kind for task in (*fitted, *scored)}
-    table = _regrets([*{task.name: task for task in (*fitted, *scored)}.values()], sweeps)
+    sweeps, kinds = [*names.values()], {task.base: task.kind for task in (*fitted, *scored)}
+    table = _regrets([*{task.name: task for task in (*fitted, *scored)}.values()], sweeps, told)
     found = {}
     for name in {task.base: None for task in scored}:
         others = {task.base for task in fitted if task.kind != kinds[name]}
@@ -51,26 +55,29 @@ def left_out(
     return found
 
 
-def _regrets(tasks: Sequence[Task], sweeps: Sequence[str]) -> dict[str, np.ndarray]:
+def _regrets(tasks: Sequence[Task], sweeps: Sequence[str], told: bool) -> dict[str, np.ndarray]:
     """{base: mean regret [schedule, sweep, setting, factor] over curves and copies of a task}."""
     totals: dict[str, list[np.ndarray]] = {}
     for task in tasks:
         for run in range(len(task.curves[sweeps[0]])):
-            found = [[_regret(task, sweep, run, use) for sweep in sweeps] for use in SCHEDULES]
+            found = [
+                [_regret(task, sweep, run, use, told) for sweep in sweeps] for use in SCHEDULES
+            ]
             totals.setdefault(task.base, []).append(np.array(found))
     return {base: np.mean(found, 0) for base, found in totals.items()}
 
 
-def _regret(task: Task, sweep: str, run: int, schedule: str) -> np.ndarray:
-    truth = task.truths[schedule]
-    positions = _positions(sweep, task.curves[sweep][run][1].tobytes())
+def _regret(task: Task, sweep: str, run: int, schedule: str, told: bool) -> np.ndarray:
+    truth, (lr, loss) = task.truths[schedule], task.curves[sweep][run]
+    positions = _positions(sweep, loss.tobytes())
     if positions is None:
+        answer = told_rule(lr, loss, SWEEPS[sweep].size, schedule, task) if told else None
         shape = (len(READINGS) * len(EXPONENTS) * len(EDGES), FACTORS.size)
-        return np.full(shape, truth.regret(task.habit))
+        return np.full(shape, truth.regret(answer or task.habit))
     return np.interp(positions, truth.x, truth.r)
 
 
-@functools.lru_cache(16)  # the schedules share it
+@functools.lru_cache(None)  # shared by the schedules, and by who is told what
 def _positions(sweep: str, losses: bytes) -> np.ndarray | None:
     """log10 of the suggestions [setting, factor], as `lrsched.curve.suggestion` has them."""
     loss = np.frombuffer(losses)

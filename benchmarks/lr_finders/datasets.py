@@ -28,8 +28,10 @@ def split(x: Any, y: Any, held: int, seed: int = 0) -> Any:
     return tuple(torch.as_tensor(np.ascontiguousarray(part)) for part in parts)
 
 
-def on_inputs(change: Callable[[Tensor], Tensor], data: Data) -> Data:
-    return change(data[0]), data[1], change(data[2]), data[3]
+def pairs(name: str, change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Data:
+    """Data of another name, with other inputs or answers."""
+    x, y, x_val, y_val = load(name)
+    return *change(x, y), *change(x_val, y_val)
 
 
 @functools.lru_cache(None)
@@ -71,17 +73,6 @@ def digits() -> Data:
     return split((x / 16.0).astype(np.float32), y.astype(np.int64), 500)
 
 
-def digits_copied() -> Data:
-    x, _, x_val, _ = load("digits")
-    return x, x, x_val, x_val
-
-
-def digits_halves() -> Data:
-    """The upper half of a digit -> the lower one, in counts from 0 to 16."""
-    x, _, x_val, _ = load("digits")
-    return x[:, :32], x[:, 32:] * 16, x_val[:, :32], x_val[:, 32:] * 16
-
-
 def digits_pixels() -> Data:
     """Single pixels of the digits: (image, place) -> brightness."""
     images = np.concatenate([load("digits")[0], load("digits")[2]])
@@ -103,11 +94,6 @@ def table(name: str, held: int, kind: Any) -> Data:
     x = x.astype(np.float32)
     x, y = (x - x.mean(0)) / (x.std(0) + 1e-8), y.astype(kind)
     return split(x, y[:, None] if kind is np.float32 else y, held)
-
-
-def diabetes_in_thousands() -> Data:
-    x, y, x_val, y_val = load("diabetes")
-    return x, y * 1e-3, x_val, y_val * 1e-3
 
 
 def mnist1d() -> Data:
@@ -173,17 +159,21 @@ def arcs() -> Data:
 
 NAMED: dict[str, Callable[[], Data]] = {
     "mnist14": lambda: mnist_halved(0, 10, 1000),
-    "mnist14_flat": lambda: on_inputs(lambda x: x.flatten(1), load("mnist14")),
+    "mnist14_flat": lambda: pairs("mnist14", lambda x, y: (x.flatten(1), y)),
     "mnist14_first": lambda: mnist_part(True),
     "mnist14_rest": lambda: mnist_part(False),
     "mnist14_low": lambda: mnist_halved(0, 5, 500),
     "mnist14_high": lambda: mnist_halved(5, 10, 700),
-    "digits_images": lambda: on_inputs(lambda x: x.view(-1, 1, 8, 8), load("digits")),
+    "digits_images": lambda: pairs("digits", lambda x, y: (x.view(-1, 1, 8, 8), y)),
+    "digits_copied": lambda: pairs("digits", lambda x, y: (x, x)),
+    # The upper half -> the lower one, in counts from 0 to 16.
+    "digits_halves": lambda: pairs("digits", lambda x, y: (x[:, :32], x[:, 32:] * 16)),
     "wine": lambda: table("wine", 70, np.int64),
     "iris": lambda: table("iris", 50, np.int64),
     "cancer": lambda: table("breast_cancer", 180, np.int64),
     "diabetes": lambda: table("diabetes", 142, np.float32),  # from 25 to 346: not normalised
-    "mnist1d_channel": lambda: on_inputs(lambda x: x[:, None], mnist1d()),
+    "diabetes_in_thousands": lambda: pairs("diabetes", lambda x, y: (x, y * 1e-3)),
+    "mnist1d_channel": lambda: pairs("mnist1d", lambda x, y: (x[:, None], y)),
     "code": lambda: code(32, 200),
     "code16": lambda: code(16, 400),
 }

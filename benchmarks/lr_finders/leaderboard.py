@@ -16,13 +16,17 @@ from typing import Any
 import calibrate
 import numpy as np
 from finders import Rule, finders, ours
-from yardstick import EXPONENTIAL, OURS, SCHEDULES, SETS, SWEEPS, TWO_SPEED, Task, tasks
+from yardstick import EXPONENTIAL, KNEES, SCHEDULES, SETS, SWEEPS, TWO_SPEED, Task, tasks
 
 from lrsched.curve.suggestion import suggest
 
 Sets = dict[str, list[Task]]
-LENGTHS = [len(SWEEPS[sweep]) for sweep in EXPONENTIAL]
-STEPS = [f"{len(SWEEPS[sweep])} steps" for sweep in OURS]
+LENGTHS = sorted({*EXPONENTIAL, *TWO_SPEED})
+OURS = ("two_100", "two_300", "two_600")  # whose suggestions are looked into
+USUAL_KNEE = -3.5
+# log10 of a tenth of the own lr, where that is below the usual knee: of 1e-3 for Adam and its like,
+# 1e-2 for SGD, and a tenth of these to go on with a trained model.
+OWN_KNEES = {"fresh, adam": -4, "trained, adam": -5, "trained, sgd": -4}
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -39,7 +43,7 @@ def regrets(sweep: str, rule: Rule, tasks: Sequence[Task]) -> tuple[np.ndarray, 
         answers = []
         for j, (lr, loss) in enumerate(task.curves[sweep]):
             for k, (schedule, truth) in enumerate(task.truths.items()):
-                answer = rule(lr, loss, len(SWEEPS[sweep]), schedule, task.family)
+                answer = rule(lr, loss, len(SWEEPS[sweep]), schedule, task)
                 answers.append(answer)
                 fails += answer is not None and truth.fails(answer)
                 found[i, j, k] = truth.regret(task.habit if answer is None else answer)
@@ -79,32 +83,60 @@ def by_task(sets: Sets, options: argparse.Namespace) -> None:
     for title, members in sets.items():
         table = [regrets(sweep, ours, members)[0].mean((1, 2)).tolist() for sweep in OURS]
         rows = [(task.name, *row) for task, *row in zip(members, *table, strict=True)]
-        print_table(f"{title}, ours by task", ("mean regret", *STEPS), rows)
+        print_table(f"{title}, ours by task", ("mean regret", *OURS), rows)
 
 
 def left_out(sets: Sets, options: argparse.Namespace) -> None:
-    """Calibrated on the public tasks and the new kinds, less what is scored."""
+    """Calibrated on the public tasks and the new kinds, less the kind that is scored."""
     fitted, scored = [*tasks("public"), *tasks("new")], [t for s in sets.values() for t in s]
-    rows = []
-    for sweep, names in {"exponential": EXPONENTIAL, "two speeds": TWO_SPEED}.items():
-        steps = [len(SWEEPS[name]) for name in names]
-        found = calibrate.left_out(fitted, scored, names)
-        for title, members in sets.items():
-            means = np.mean([found[task.base] for task in members], 0)
-            cells = dict(zip(steps, means.tolist(), strict=True))
-            rows.append((f"{title}, {sweep}", *(cells.get(n, "") for n in LENGTHS)))
-    columns = ("mean regret, left out by kind", *(f"{n} steps" for n in LENGTHS))
-    print_table("Ours, calibrated on other tasks", columns, rows)
+    paces = {
+        "two speeds": (TWO_SPEED, False),
+        "told": (TWO_SPEED, True),
+        "equal ratios": (EXPONENTIAL, False),
+    }
+    found = {pace: calibrate.left_out(fitted, scored, *how) for pace, how in paces.items()}
+    cells = []
+    for members, (pace, (names, _)) in itertools.product(sets.values(), paces.items()):
+        mine = np.array([found[pace][task.base] for task in members])
+        cells.append(dict(zip(names, mine.mean(0).tolist(), strict=True)))
+    rows = [(steps, *(cell.get(steps, "") for cell in cells)) for steps in LENGTHS]
+    columns = map(", ".join, itertools.product(sets, paces))
+    print_table("Ours, calibrated on other tasks", ("left out by kind, updates", *columns), rows)
 
 
 def by_sweep(sets: Sets, options: argparse.Namespace) -> None:
-    """The rule as shipped, on sweeps of other speeds and lengths."""
-    names = (*EXPONENTIAL, *TWO_SPEED, "two_300_early", "two_300_late")
-    rows = [
-        (name, *(float(regrets(name, ours, members)[0].mean()) for members in sets.values()))
-        for name in names
-    ]
-    print_table("Ours as shipped, by sweep", ("sweep", *sets), rows)
+    """The rule as shipped, on sweeps of both paces and of several lengths."""
+    rows = []
+    for steps in LENGTHS:
+        cells = []
+        for members, names in itertools.product(sets.values(), (TWO_SPEED, EXPONENTIAL)):
+            sweep = names.get(steps)
+            cells.append(float(regrets(sweep, ours, members)[0].mean()) if sweep else "")
+        rows.append((steps, *cells))
+    columns = map(", ".join, itertools.product(sets, ("two speeds", "equal ratios")))
+    print_table("Ours as shipped, by sweep", ("updates", *columns), rows)
+
+
+def by_knee(sets: Sets, options: argparse.Namespace) -> None:
+    """For tasks that have a sweep at each of the knees: public ones and new kinds."""
+    members = [t for s in sets.values() for t in s if {*KNEES.values()} <= {*t.curves}]
+    if not members:
+        return
+    kinds = np.array([f"{'trained' if t.trained else 'fresh'}, {t.family}" for t in members])
+    found = {x: regrets(sweep, ours, members)[0].mean((1, 2)) for x, sweep in KNEES.items()}
+    usual, groups = found[USUAL_KNEE], sorted(set(kinds.tolist()))
+    table = {f"10^{x:g}": means for x, means in found.items()}
+    own = [found[OWN_KNEES.get(kind, USUAL_KNEE)][i] for i, kind in enumerate(kinds.tolist())]
+    table["a tenth of the own lr"] = np.array(own)
+    rows = []
+    for knee, means in table.items():
+        low, high = interval(means - usual, [task.base for task in members])
+        cells = [float(means[kinds == group].mean()) for group in groups]
+        less = f"{(means - usual).mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+        rows.append((knee, *cells, float(means.mean()), less))
+    titles = (f"{group} ({np.sum(kinds == group)})" for group in groups)
+    columns = ("knee", *titles, f"all ({len(members)})", f"less 10^{USUAL_KNEE} [95% interval]")
+    print_table("Ours by two speeds, 300 updates, by knee", columns, rows)
 
 
 def confidence(sets: Sets, options: argparse.Namespace) -> None:
@@ -113,9 +145,8 @@ def confidence(sets: Sets, options: argparse.Namespace) -> None:
         *("tasks, steps", "confident: regret < 0.25", "mean", "in doubt: number", "mean"),
         *("no answer", "band's ends < 0.25", "other runs in the band"),
     )
-    names = {name: len(SWEEPS[name]) if name in EXPONENTIAL else name for name in SWEEPS}
     rows = [
-        (f"{title}, {names[sweep]}", *confidence_of(members, sweep))
+        (f"{title}, {sweep.removeprefix('two_')}", *confidence_of(members, sweep))
         for title, members in sets.items()
         for sweep in options.sweeps.split(",")
     ]
@@ -150,6 +181,7 @@ TABLES = {
     "confidence": confidence,
     "tasks": by_task,
     "sweeps": by_sweep,
+    "knees": by_knee,
 }
 
 
@@ -158,13 +190,20 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all")
     parser.add_argument("--sets", default=",".join(SETS), help="public,new,fresh,held")
     parser.add_argument("--family", help="score tasks of sgd or of adam alone")
+    parser.add_argument("--max-batch", type=int, default=9999, help="score tasks of small batches")
     parser.add_argument("--sweeps", default=",".join(OURS), help="of the table confidence")
     parser.add_argument("--finder", metavar="FILE", help="score the FINDERS of this file too")
     options = parser.parse_args()
     sets = {
         SETS[name]: members
         for name in options.sets.split(",")
-        if (members := [t for t in tasks(name) if options.family in (None, t.family)])
+        if (
+            members := [
+                task
+                for task in tasks(name)
+                if options.family in (None, task.family) and task.batch_size <= options.max_batch
+            ]
+        )
     }
     for table in options.tables or TABLES:
         TABLES[table](sets, options)

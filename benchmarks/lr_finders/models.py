@@ -31,11 +31,13 @@ def small_tanh(*sizes: int) -> nn.Module:
 
 
 class Apply(nn.Module):
-    """A function as a layer; one of a recurrent layer's two answers is kept."""
+    """A function of `parts` as a layer; one of a recurrent layer's two answers is kept."""
 
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+    def __init__(self, function: Callable[[Tensor], Any], **parts: Any) -> None:
         super().__init__()
         self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.function(x)
@@ -109,15 +111,13 @@ def causal(width: int = 32) -> nn.Module:
 def rows(kind: Any, width: int, classes: int) -> nn.Module:
     """Reads an image row by row."""
     rnn = kind(width, 48, batch_first=True)
-    last = Apply(lambda x: rnn(x.view(len(x), 8, -1))[0][:, -1])
-    last.rnn = rnn
+    last = Apply(lambda x: rnn(x.view(len(x), 8, -1))[0][:, -1], rnn=rnn)
     return Sequential(last, Linear(48, classes))
 
 
 def transformer() -> nn.Module:
     first, place = Linear(4, 16), nn.Parameter(torch.randn(10, 16) * 0.1)
-    put = Apply(lambda x: first(x.view(-1, 10, 4)) + place)
-    put.first, put.place = first, place
+    put = Apply(lambda x: first(x.view(-1, 10, 4)) + place, first=first, place=place)
     layer = nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True, norm_first=True)
     return Sequential(put, layer, Apply(lambda x: x.mean(1)), Linear(16, 10))
 

@@ -153,14 +153,6 @@ class Lion(torch.optim.Optimizer):
                 m.mul_(0.99).add_(p.grad, alpha=1 - 0.99)
 
 
-class ClippedSGD(torch.optim.SGD):
-    """SGD on gradients of norm 1 at most."""
-
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        nn.utils.clip_grad_norm_([p for g in self.param_groups for p in g["params"]], 1.0)
-        super().step()
-
-
 SGD, Adam, AdamW = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
 # name -> (constructor, its arguments, "sgd" or "adam", whether one-cycle cycles its momentum)
 OPTIMIZERS: dict[str, tuple[Any, dict[str, Any], str, bool]] = {
@@ -169,7 +161,7 @@ OPTIMIZERS: dict[str, tuple[Any, dict[str, Any], str, bool]] = {
     "nesterov": (SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}, "sgd", True),
     "heavy": (SGD, {"momentum": 0.99}, "sgd", False),
     "light": (SGD, {"momentum": 0.5}, "sgd", False),
-    "clipped": (ClippedSGD, {"momentum": 0.9}, "sgd", True),
+    "clipped": (SGD, {"momentum": 0.9}, "sgd", True),  # gradients of norm 1 at most: Run.step
     "adam": (Adam, {}, "adam", True),
     "adamw": (AdamW, {"weight_decay": 0.01}, "adam", True),
     "llm": (AdamW, {"betas": (0.9, 0.95), "weight_decay": 0.1}, "adam", True),
@@ -241,6 +233,8 @@ class Run:
         loss = self.loss(*batch)
         if math.isfinite(loss.item()):
             loss.backward()
+            if self.recipe.optimizer == "clipped":
+                nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
         return loss.item()
 
@@ -278,9 +272,6 @@ class Recipe:
     @property
     def cycles_momentum(self) -> bool:
         return OPTIMIZERS[self.optimizer][3]
-
-    def make(self, seed: int) -> Run:
-        return Run(self, seed)
 
 
 def recipes() -> list[Recipe]:

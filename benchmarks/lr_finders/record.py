@@ -23,20 +23,20 @@ def set_lr(run: Run, lr: float) -> None:
         group["lr"] = lr
 
 
-def sweep(recipe: Recipe, seed: int, lrs: np.ndarray) -> list[float]:
-    """Losses of a range test, which only a loss that is not finite ends early."""
-    run, losses = recipe.make(seed), []
-    for lr, batch in zip(lrs.tolist(), run.batches(), strict=False):
+def sweep(recipe: Recipe, seed: int, lrs: np.ndarray) -> np.ndarray:
+    """Losses of a range test; NaN after one that is not finite, which alone ends it early."""
+    run, losses = Run(recipe, seed), np.full(len(lrs), np.nan)
+    for i, (lr, batch) in enumerate(zip(lrs.tolist(), run.batches(), strict=False)):
         set_lr(run, lr)
-        losses.append(run.step(batch))
-        if not math.isfinite(losses[-1]):
+        losses[i] = run.step(batch)
+        if not math.isfinite(losses[i]):
             break
     return losses
 
 
 def train(recipe: Recipe, seed: int, lr: float, schedule: str) -> float:
     """Validation loss at the end; inf where the training diverged."""
-    run = recipe.make(seed)
+    run = Run(recipe, seed)
     set_lr(run, lr)
     one_cycle = schedule == "one_cycle" and torch.optim.lr_scheduler.OneCycleLR(
         run.optimizer, lr, recipe.steps, cycle_momentum=recipe.cycles_momentum
@@ -54,7 +54,7 @@ def trainings(recipe: Recipe) -> dict[str, Any]:
     about = {"kind": recipe.kind, "family": recipe.family}
     if recipe.base:
         return {**about, "base": recipe.base, "shift": recipe.shift}
-    runs = [recipe.make(seed) for seed in TRAINING_SEEDS]
+    runs = [Run(recipe, seed) for seed in TRAINING_SEEDS]
     untrained = float(np.median([run.validation_loss() for run in runs]))
     losses = {
         schedule: [
@@ -79,10 +79,9 @@ def main() -> None:
         if recipe.name not in entries:
             entries[recipe.name] = trainings(recipe)
         for name in options.sweeps.split(","):
-            for seed in SWEEP_SEEDS:
-                key = f"{recipe.name}/{name}/{seed}"
-                if key not in losses:
-                    losses[key] = sweep(recipe, seed, yardstick.SWEEPS[name])
+            if (key := f"{recipe.name}/{name}") not in losses:
+                lrs = yardstick.SWEEPS[name]
+                losses[key] = np.stack([sweep(recipe, seed, lrs) for seed in SWEEP_SEEDS])
         yardstick.write_records(recipe.set, entries, losses)
         print(f"recorded {recipe.name}", flush=True)
 

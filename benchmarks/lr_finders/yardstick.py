@@ -6,6 +6,7 @@ losses of the sweeps.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from dataclasses import dataclass
@@ -21,22 +22,18 @@ SETS = {"public": "public tasks", "new": "new kinds", "fresh": "fresh tasks", "h
 SCHEDULES = ("one_cycle", "constant")
 GRID = 10 ** (-5 + np.arange(19) / 3)  # of the trainings
 FALLBACK = {"sgd": 1e-2, "adam": 1e-3}
+# Names of sweeps: by updates (those of two speeds are what a RangeTest does), by log10 of the knee.
+TWO_SPEED = {n: f"two_{n}" for n in (100, 150, 300, 400, 600)}
+EXPONENTIAL = {n: f"e7_{n}" for n in (100, 150, 300, 600)} | {1852: "kt_1852"}
+KNEES = {-3.5: "two_300"} | {x: f"two_300_{x:g}" for x in (-5, -4.5, -4, -2.5)}
 SWEEPS = {  # planned learning rates; a stored sweep ends early at a non-finite loss only
-    "e7_100": np.geomspace(1e-7, 10, 100),
-    "e7_150": np.geomspace(1e-7, 10, 150),
-    "e7_300": np.geomspace(1e-7, 10, 300),
-    "e7_600": np.geomspace(1e-7, 10, 600),
-    "e8_100": 1e-8 * 1e8 ** (np.delete(np.arange(101), 1) / 100),  # Lightning's
+    **{name: np.geomspace(1e-7, 10, n) for n, name in EXPONENTIAL.items()},
+    **{name: two_speed_sweep(1e-7, 10, n).values() for n, name in TWO_SPEED.items()},
+    **{name: two_speed_sweep(1e-7, 10, 300, 10**x).values() for x, name in KNEES.items()},
     "kt_1852": 1e-7 * 1.01 ** np.arange(1852),  # ktrain's
-    "two_150": two_speed_sweep(1e-7, 10, 150).values(),
-    "two_300": two_speed_sweep(1e-7, 10, 300).values(),
-    "two_600": two_speed_sweep(1e-7, 10, 600).values(),
-    "two_300_early": two_speed_sweep(1e-7, 10, 300, knee=10**-4.5).values(),
-    "two_300_late": two_speed_sweep(1e-7, 10, 300, knee=10**-2.5).values(),
+    "e8_100": 1e-8 * 1e8 ** (np.delete(np.arange(101), 1) / 100),  # Lightning's
 }
-OURS = ("e7_100", "e7_300", "kt_1852")  # on which our rule stands beside others
-EXPONENTIAL = ("e7_100", "e7_150", "e7_300", "e7_600", "kt_1852")
-TWO_SPEED = ("two_150", "two_300", "two_600")
+TRAINED = ("fine-tuning", "adapted")  # kinds whose models were trained before
 
 
 class Truth:
@@ -81,6 +78,7 @@ class Task:
     kind: str
     family: str
     base: str
+    batch_size: int
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]]
     truths: dict[str, Truth]
 
@@ -88,6 +86,11 @@ class Task:
     def habit(self) -> float:
         """What somebody takes who gets no answer."""
         return FALLBACK[self.family]
+
+    @property
+    def trained(self) -> bool:
+        """Whether its model was trained before, which its user knows and no curve tells."""
+        return self.kind in TRAINED
 
     @property
     def least(self) -> float:
@@ -100,26 +103,36 @@ class Task:
 def tasks(name: str) -> list[Task]:
     """The tasks of a set."""
     entries, losses = records(name)
-    return [_task(name, entry, entries, losses) for name, entry in entries.items()]
+    with (HERE / "tasks.csv").open(encoding="utf8", newline="") as file:
+        sizes = {row["name"]: int(row["batch_size"]) for row in csv.DictReader(file)}
+    return [_task(name, sizes[name], entries, losses) for name in entries]
 
 
-def _task(name: str, entry: dict[str, Any], entries: Any, losses: dict[str, Any]) -> Task:
+def _task(name: str, batch_size: int, entries: Any, losses: dict[str, Any]) -> Task:
+    entry = entries[name]
     original = entry.get("base", name)
     base, grid = entries[original], GRID / entry.get("shift", 1.0)
     truths = {
         schedule: Truth(grid, np.array(runs, float), base["reference_loss"])
         for schedule, runs in base["validation_loss"].items()
     }
-    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for key in (key for key in losses if key.startswith(f"{name}/")):
-        _, sweep, _ = key.split("/")
-        lrs = SWEEPS[sweep][: len(losses[key])]
-        curves.setdefault(sweep, []).append((lrs, np.asarray(losses[key], float)))
-    return Task(name, entry["kind"], entry["family"], original, curves, truths)
+    curves = {
+        sweep: [_curve(SWEEPS[sweep], run) for run in losses[f"{name}/{sweep}"]]
+        for sweep in SWEEPS
+        if f"{name}/{sweep}" in losses
+    }
+    return Task(name, entry["kind"], entry["family"], original, batch_size, curves, truths)
+
+
+def _curve(lrs: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(lr, loss) up to the first loss that is not finite."""
+    broken = np.flatnonzero(~np.isfinite(losses))
+    end = broken[0] + 1 if broken.size else len(losses)
+    return lrs[:end], np.asarray(losses[:end], float)
 
 
 def records(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trainings by task, losses of the sweeps by "task/sweep/seed") of a set."""
+    """(trainings by task, losses [run, step] of the sweeps by "task/sweep") of a set."""
     if not (HERE / f"{name}.json").is_file():
         return {}, {}
     with np.load(HERE / f"{name}.npz") as losses:

@@ -5,13 +5,20 @@ import pytest
 
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import suggest
+from lrsched.range_test import RangeTest
 from tests.lrsched.helpers import stopped
 
 NUMBERS = {"public tasks": 22, "new kinds": 16, "fresh tasks": 10}
-STEPS = {100: "e7_100", 300: "e7_300", 1852: "kt_1852"}
+STEPS = {100: "two_100", 300: "two_300", 600: "two_600"}
 
 
 CHECKED = ("e7_100", "e8_100", "kt_1852", "two_300")
+
+
+def test_ours_is_scored_on_the_sweep_that_a_range_test_makes(yardstick):
+    for steps, sweep in yardstick.TWO_SPEED.items():
+        planned = RangeTest(num_steps=steps).planned_lr
+        assert yardstick.SWEEPS[sweep].tolist() == planned.tolist()
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
@@ -59,11 +66,15 @@ def test_the_page_shows_what_suggestions_are_worth(suggestions, repo, kind, step
     assert shown.startswith(f"{np.mean(regrets):.3f} ")
 
 
-SWEPT = (("public tasks", "two_300"), ("fresh tasks", "two_600"), ("held back", "two_300"))
+SWEPT = (
+    ("public tasks", "equal ratios", "e7_300"),
+    ("fresh tasks", "two speeds", "two_400"),
+    ("held back", "two speeds", "two_300"),
+)
 
 
-@pytest.mark.parametrize(("kind", "sweep"), SWEPT)
-def test_the_page_shows_what_two_speeds_are_worth(tasks, yardstick, repo, kind, sweep):
+@pytest.mark.parametrize(("kind", "pace", "sweep"), SWEPT)
+def test_the_page_shows_what_sweeps_are_worth(tasks, yardstick, repo, kind, pace, sweep):
     steps = len(yardstick.SWEEPS[sweep])
     regrets = [
         truth.regret(suggest(lr, loss, schedule=schedule, num_steps=steps).lr or task.habit)
@@ -72,9 +83,10 @@ def test_the_page_shows_what_two_speeds_are_worth(tasks, yardstick, repo, kind, 
         for schedule, truth in task.truths.items()
     ]
     page = (repo / "docs" / "suggestion.md").read_text(encoding="utf8").splitlines()
-    title = next(line for line in page if line.startswith("| sweep |")).split(" | ")
-    row = next(line for line in page if line.startswith(f"| {sweep} |")).split(" | ")
-    assert row[title.index(kind) if kind in title else -1].startswith(f"{np.mean(regrets):.3f}")
+    at = next(i for i, line in enumerate(page) if line.startswith("| updates |"))
+    row = next(line for line in page[at:] if line.startswith(f"| {steps} |"))
+    shown = row.strip("| ").split(" | ")[page[at].strip("| ").split(" | ").index(f"{kind}, {pace}")]
+    assert shown == f"{np.mean(regrets):.3f}"
 
 
 @pytest.mark.parametrize("steps", STEPS)
