@@ -115,7 +115,7 @@ def test_a_bad_lr_leaves_the_knee_where_it_is(own_lr, error, message):
 def test_the_knee_stays_once_a_loss_was_recorded():
     test = RangeTest()
     test.record(1.0)
-    with pytest.raises(RuntimeError, match="before the first loss is recorded, got RangeTest.lr"):
+    with pytest.raises(RuntimeError, match="before the first loss is recorded, got RangeTest"):
         test.place_knee(2e-5)
     assert test.planned_lr.tolist() == RangeTest().planned_lr.tolist()
 
