@@ -153,7 +153,7 @@ class RangeTest:
         Example:
             >>> test = RangeTest()
             >>> test.place_knee(2e-5)  # so that the 17th of 300 updates is at 2e-6
-            >>> round(test.planned_lr[16], 9)
+            >>> float(test.planned_lr[16].round(9))
             2e-06
         """
         own_lr = check_non_negative("own_lr", own_lr)
