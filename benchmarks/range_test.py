@@ -47,7 +47,8 @@ KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2
 BOUNDS = {"MLP": 1.05, "CNN": 1.03}
 OPCODE_BOUND = 150
 MEMORY_BOUND, PEAK_BOUND = 1.05, 1.10
-SWEEP = {"start_lr": 1e-5, "end_lr": 0.01}
+# That of the peers.
+SWEEP: dict[str, Any] = {"start_lr": 1e-5, "end_lr": 0.01, "sweep": "exponential"}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -22,6 +22,7 @@ from lrsched.curve.comparison import Comparison
 from lrsched.curve.features import smooth_losses
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.plot import loss_limits
+from lrsched.curve.suggestion import PLATEAU
 from lrsched.engine.schedule import Schedule
 from lrsched.experiments.command import experiment
 from lrsched.policy.policy import Policy
@@ -77,6 +78,13 @@ InTerminal = Annotated[
     bool, typer.Option("--terminal", help="Draw here, as is done without matplotlib.")
 ]
 UseOfLr = Annotated[Literal["one_cycle", "constant"], typer.Option(help="What the lr is for.")]
+Pretrained = Annotated[
+    Literal["yes", "no"] | None,
+    typer.Option(
+        help="Whether the model is trained already, which tells the lr where the loss only rises.",
+        show_default=False,
+    ),
+]
 TERMINAL_HINT = 'a picture needs matplotlib: pip install "onecycle-lr[plot]"'
 
 
@@ -171,6 +179,7 @@ def compare(
         typer.Argument(metavar="CURVE...", help="Range tests, as `lrsched suggest` reads them."),
     ],
     schedule: UseOfLr = "one_cycle",
+    pretrained: Pretrained = None,
     out: Picture = None,
     force: Force = False,
     terminal: InTerminal = False,
@@ -185,14 +194,15 @@ def compare(
         if len(set(labels)) < len(labels):
             labels = [str(path) for path in curves]
         both = lrsched.compare([_curve(path) for path in curves], labels)
-        Console().print(_compared(both, schedule))
+        known = _known(pretrained)
+        Console().print(_compared(both, schedule, known))
         if picture is None:
             lines = [_smoothed(*pair) for pair in zip(both.labels, both.curves, strict=True)]
             limits = loss_limits(curve.loss for curve in both.curves)
             drawn = [line for line in lines if line.x.size]
             _draw_here(drawn, "smoothed loss by learning rate", log_x=True, limits=limits)
         else:
-            _save(both.plot(schedule=schedule), picture)
+            _save(both.plot(schedule=schedule, pretrained=known), picture)
     except (ImportError, TypeError, ValueError, OSError) as error:
         fail(error)
 
@@ -238,6 +248,7 @@ def suggest(
         ),
     ],
     schedule: UseOfLr = "one_cycle",
+    pretrained: Pretrained = None,
     method: Annotated[
         str | None,
         typer.Option(help="A peer's rule, such as fastai_valley.", show_default=False),
@@ -251,13 +262,18 @@ def suggest(
     try:
         if every and method is not None:
             raise ValueError(f"--all must not come with --method, got {method!r} too")
-        record = _curve(curve)
+        if pretrained is not None and method not in (None, PLATEAU):
+            raise ValueError(
+                f"--pretrained must not come with --method {method}, which does not ask it"
+            )
+        record, known = _curve(curve), _known(pretrained)
         if every:
-            for name, each in record.suggestions(schedule=schedule).items():
+            for name, each in record.suggestions(schedule=schedule, pretrained=known).items():
                 lr = "none" if each.lr is None else f"{each.lr:.3g}"
                 typer.echo(f"{name:18} {lr:>10}")
         else:
-            typer.echo(str(record.suggest(schedule=schedule, method=method)))
+            found = record.suggest(schedule=schedule, method=method, pretrained=known)
+            typer.echo(str(found))
     except (OSError, TypeError, ValueError) as error:
         fail(error)
 
@@ -272,7 +288,11 @@ def _curve(path: Path) -> LossCurve:
         raise ValueError(f"{path} must hold {form}: {error}") from error
 
 
-def _compared(both: Comparison, schedule: str) -> Table:
+def _known(pretrained: str | None) -> bool | None:
+    return None if pretrained is None else pretrained == "yes"
+
+
+def _compared(both: Comparison, schedule: str, pretrained: bool | None) -> Table:
     """What each range test suggests, as a table."""
     from rich.box import SIMPLE
     from rich.table import Table
@@ -282,7 +302,7 @@ def _compared(both: Comparison, schedule: str) -> Table:
     for column in ("lr", "usable", "diverged at", "steps"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("in doubt")
-    found = both.suggestions(schedule=schedule)
+    found = both.suggestions(schedule=schedule, pretrained=pretrained)
     for curve, (label, each) in zip(both.curves, found.items(), strict=True):
         band = "" if each.band is None else f"{each.band[0]:.2g} to {each.band[1]:.2g}"
         ends = ["none" if each.lr is None else f"{each.lr:.3g}", band]

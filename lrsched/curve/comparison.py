@@ -24,10 +24,14 @@ class Comparison:
     curves: tuple[LossCurve, ...]
     labels: tuple[str, ...]
 
-    def suggestions(self, *, schedule: str = "one_cycle") -> dict[str, Suggestion]:
-        """Our suggestion for every curve, by label."""
+    def suggestions(
+        self, *, schedule: str = "one_cycle", pretrained: bool | None = None
+    ) -> dict[str, Suggestion]:
+        """Our suggestion for every curve, by label; the arguments are those of `suggest`."""
         pairs = zip(self.labels, self.curves, strict=True)
-        return {label: curve.suggest(schedule=schedule) for label, curve in pairs}
+        return {
+            label: curve.suggest(schedule=schedule, pretrained=pretrained) for label, curve in pairs
+        }
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Overlay the curves; the arguments are those of `lrsched.curve.plot.plot_comparison`."""

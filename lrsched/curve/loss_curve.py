@@ -122,9 +122,14 @@ class LossCurve:
             pretrained=pretrained,
         )
 
-    def suggestions(self, *, schedule: str = "one_cycle") -> dict[str, Suggestion]:
+    def suggestions(
+        self, *, schedule: str = "one_cycle", pretrained: bool | None = None
+    ) -> dict[str, Suggestion]:
         """What every rule says of this curve, by name: ours first, then each peer's."""
-        return {name: self.suggest(schedule=schedule, method=name) for name in (PLATEAU, *PEERS)}
+        return {
+            name: self.suggest(schedule=schedule, method=name, pretrained=pretrained)
+            for name in (PLATEAU, *PEERS)
+        }
 
     def cyclical_range(self, *, method: str = SMITH, ratio: float | None = None) -> CyclicalRange:
         """Bounds for a cyclical schedule, with a reason: `base_lr, max_lr = cyclical_range()`.

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 Rule = Callable[[Array, Array, int], float]
 Points = tuple[Array, Array]
 
-EVEN = 1.5  # largest over smallest step; loggers round
+EVEN = 2.0  # steps by which points may be off an even sweep: some owners skip one, loggers round
 LONGEST = 10**7  # steps of a plan that is continued, point by point
 
 
@@ -71,10 +71,13 @@ def _to_the_end(lr: Array, loss: Array, num_steps: int) -> Points:
 def evenly_spaced(lr: Array, loss: Array) -> Points:
     """As many points at equal ratios, which the rules assume; as it is if its steps are equal.
 
-    Equal in log lr or, for a linear sweep, in lr, but for the first, which some owners skip.
+    Equal in log lr or, for a linear sweep, in lr.
     """
-    for steps in (np.diff(np.log10(lr))[1:], np.diff(lr)[1:]):
-        if not steps.size or steps.max() < EVEN * steps.min():
+    if lr.size < 3:
+        return lr, loss
+    for x in (np.log10(lr), lr):
+        even, step = np.linspace(x[0], x[-1], x.size, retstep=True)
+        if np.abs(x - even).max() <= EVEN * step:
             return lr, loss
     even = np.geomspace(lr[0], lr[-1], lr.size)
     return even, np.interp(np.log10(even), np.log10(lr), loss)

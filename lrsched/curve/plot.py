@@ -52,7 +52,9 @@ class Curve(Drawn, Protocol):
     def loss(self) -> NDArray[np.float64]: ...
     @property
     def num_steps(self) -> int: ...
-    def suggest(self, *, schedule: str = "one_cycle") -> Suggestion: ...
+    def suggest(
+        self, *, schedule: str = "one_cycle", pretrained: bool | None = None
+    ) -> Suggestion: ...
 
 
 def plot_curve(
@@ -119,6 +121,7 @@ def plot_comparison(
     skip_start: int = 0,
     skip_end: int = 0,
     schedule: str = "one_cycle",
+    pretrained: bool | None = None,
     full_range: bool = False,
 ) -> Axes:
     """Overlay several curves, smoothed over their raw losses, each with its suggestion as a dot.
@@ -133,6 +136,7 @@ def plot_comparison(
         skip_start: As for `plot_curve`, of each curve.
         skip_end: As for `plot_curve`, of each curve.
         schedule: What the suggestions are for: "one_cycle" or "constant".
+        pretrained: As for `suggest`, of each curve.
         full_range: As for `plot_curve`.
 
     Returns:
@@ -145,7 +149,7 @@ def plot_comparison(
     """
     _check_options(curves, xscale, schedule, full_range)
     parts = [_shown(curve, skip_start, skip_end) for curve in curves]
-    found = [curve.suggest(schedule=schedule) for curve in curves]
+    found = [curve.suggest(schedule=schedule, pretrained=pretrained) for curve in curves]
     many = len(curves) > COLORS
     ax = new_axes(ax, more_height=0.06 * len(curves) if many else 0.0)
     for index, (label, curve, part, best) in enumerate(

@@ -119,6 +119,7 @@ class Setting:
     sweep_steps: int = 300
     augment: bool = False
     pretraining: Variant | None = None
+    sweep: str = "exponential"  # that of the tables in docs/experiments.md, which take an hour
 
     def __post_init__(self) -> None:
         count = len(self.data.x_train)

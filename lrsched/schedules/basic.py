@@ -17,7 +17,10 @@ from lrsched._validate import (
 from lrsched.engine.schedule import Schedule
 from lrsched.engine.segment import Segment, polynomial_segment
 
+# Of a sweep by two speeds; few losses of fresh models move below it.
 KNEE = 10**-3.5
+LR_OVER_KNEE = 10.0  # where an optimizer came with a low lr
+END_OVER_KNEE = 100.0  # at least: what is saved below the knee is not for a sliver above it
 
 
 def constant(value: float) -> Schedule:
@@ -247,8 +250,9 @@ def two_speed_sweep(
         start_lr: Lr of the first update, > 0.
         end_lr: Lr of the last update, > `start_lr`.
         num_steps: Number of updates, int >= 2.
-        knee: Lr at which the speed changes, between the two; None stands for 10**-3.5, or for a
-            sweep of one speed where that lies outside. To fine-tune, a tenth of the lr at hand.
+        knee: Lr at which the speed changes, between the two; None stands for 10**-3.5 where that is
+            above `start_lr` and two decades below `end_lr`, else for one speed. To fine-tune, a
+            tenth of the lr at hand.
         fast: Updates for each decade below the knee, > 0.
 
     Raises:
@@ -267,9 +271,9 @@ def two_speed_sweep(
     if knee is not None:
         check_below("start_lr", start_lr, "knee", check_positive("knee", knee))
         check_below("knee", knee, "end_lr", end_lr)
-    elif start_lr < KNEE < end_lr:
-        knee = KNEE
     else:
+        knee = knee_for(0.0, start_lr, end_lr)
+    if knee is None:
         return plain
     below, above = math.log10(knee / start_lr), math.log10(end_lr / knee)
     last = int(plain.segments[0].end)
@@ -278,6 +282,16 @@ def two_speed_sweep(
         return plain
     quick = Segment(0, knot, start_lr, knee, "exp")
     return Schedule((quick, Segment(knot, last, knee, end_lr, "exp")), last + 1)
+
+
+def knee_for(own_lr: float, start_lr: float, end_lr: float) -> float | None:
+    """Where the knee of a sweep belongs for an optimizer that came with the lr `own_lr`, >= 0.
+
+    A tenth of that lr, and never above 10**-3.5, where it is for an lr of 0. None stands for a
+    sweep of one speed.
+    """
+    knee = min(own_lr / LR_OVER_KNEE or KNEE, KNEE)
+    return knee if start_lr < knee <= end_lr / END_OVER_KNEE else None
 
 
 def _sweep(start_lr: float, end_lr: float, num_steps: int, shape: str) -> Schedule:

@@ -68,7 +68,8 @@ class KerasLoop:
 
     def find(self, setting: Setting, seed: int) -> LossCurve:
         model = self._prepared(setting, seed)
-        return lr_find(model, Sequence(setting, seed), num_steps=setting.sweep_steps)
+        data = Sequence(setting, seed)
+        return lr_find(model, data, num_steps=setting.sweep_steps, sweep=setting.sweep)
 
     def train(self, variant: Variant, seed: int) -> Training:
         return self._run(variant, seed, self._prepared(variant.setting, seed))
@@ -79,7 +80,7 @@ class KerasLoop:
             self._prepared(setting, seed),
             Sequence(setting, seed),
             epochs=setting.epochs,
-            range_test={"num_steps": setting.sweep_steps},
+            range_test={"num_steps": setting.sweep_steps, "sweep": setting.sweep},
             accept_doubt=True,
             verbose=0,
             callbacks=[validations],

@@ -70,7 +70,11 @@ def fit(
         max_epochs=setting.epochs,
         accelerator=model.device_type,
         devices=1,
-        callbacks=[LearningRateFinder("lr", num_steps=setting.sweep_steps, on_doubt="use")],
+        callbacks=[
+            LearningRateFinder(
+                "lr", num_steps=setting.sweep_steps, sweep=setting.sweep, on_doubt="use"
+            )
+        ],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -59,7 +59,12 @@ class TorchLoop:
     def find(self, setting: Setting, seed: int) -> LossCurve:
         model, optimizer = self._prepared(setting, seed)
         return lr_find(
-            model, optimizer, loss_of, Tensors(setting, seed), num_steps=setting.sweep_steps
+            model,
+            optimizer,
+            loss_of,
+            Tensors(setting, seed),
+            num_steps=setting.sweep_steps,
+            sweep=setting.sweep,
         )
 
     def train(self, variant: Variant, seed: int) -> Training:

@@ -16,7 +16,7 @@ from lrsched._validate import check_bool, check_choice, check_int, check_loss
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import DEFAULT_SWEEP, RangeTest
+from lrsched.range_test import DEFAULT_SWEEP, TWO_SPEED, RangeTest
 from lrsched.rewind.restore_on_exit import RestoreOnExit
 from lrsched_torch.finder.accelerate import accumulated_gradients
 from lrsched_torch.finder.arguments import (
@@ -48,7 +48,7 @@ def range_test(
     end_lr: float = DEFAULT_SWEEP[1],
     num_steps: int = DEFAULT_SWEEP[2],
     *,
-    sweep: str | Schedule = "exponential",
+    sweep: str | Schedule = TWO_SPEED,
     stop_factor: float | None = 2.0,
     accumulate: int = 1,
     groups: str = "ratio",
@@ -73,7 +73,8 @@ def range_test(
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5.
-        sweep: "exponential", "two_speed", "linear", or a rising Schedule (without the three above).
+        sweep: "two_speed" (fast up to a tenth of the optimizer's own lr, at most 10**-3.5),
+            "exponential", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         accumulate: Batches of an update, int >= 1, where the loop accumulates gradients: they have
             one lr and are one point of the curve, the mean of their losses. An update that the

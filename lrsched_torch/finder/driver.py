@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lrsched._validate import check_non_negative
 from lrsched.range_test import RangeTest
 from lrsched_torch.finder.accelerate import scaler_of
 from lrsched_torch.finder.momentum import momentum_note, own_momenta
@@ -33,7 +34,8 @@ class SweepDriver:
 
     Args:
         optimizer: Its lr is set, in all groups.
-        test: Says which lr the next update uses and whether to go on, and takes the losses.
+        test: Says which lr the next update uses and whether to go on, and takes the losses; its
+            knee goes where the lr of the optimizer says.
         groups: "ratio" keeps the ratios between the lrs of the groups, the highest following the
             sweep; "equal" gives all groups the same.
         scaler: A GradScaler of the loop, whose skipped updates do not count; None for that of an
@@ -53,6 +55,7 @@ class SweepDriver:
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self._optimizer, self._test = optimizer, test
+        test.place_knee(max(own_lrs(optimizer.param_groups)))
         parts = shares(optimizer.param_groups, groups)
         self._uniform = len(set(parts)) == 1
         lrs: list[Any] = test.planned_lr.tolist()
@@ -204,19 +207,24 @@ def flat(losses: list[Tensor]) -> Tensor:
         return torch.cat(list(map(torch.flatten, losses)))
 
 
-def shares(groups: Iterable[Group], how: str) -> list[float]:
-    """Return the lr of each group as a part of the highest, in [0, 1]."""
-    groups = list(groups)
+def own_lrs(groups: Iterable[Group]) -> list[float]:
+    """Return the lr that each group came with, >= 0."""
+    lrs, initial = [], []
     for index, group in enumerate(groups):
         if group["lr"] is None:
             raise ValueError(
                 f"optimizer must have a lr in each group, got None in group {index} "
                 "(an optimizer that chooses its own needs no range test)"
             )
-    lrs = [float(group["lr"]) for group in groups]
-    if not max(lrs):
-        # At the very start of a warmup; schedulers leave here what it leads to.
-        lrs = [float(group.get("initial_lr", 0.0)) for group in groups]
+        lrs.append(check_non_negative(f"lr of group {index}", float(group["lr"])))
+        initial.append(float(group.get("initial_lr", 0.0)))
+    # At the very start of a warmup; schedulers leave as initial_lr what it leads to.
+    return lrs if max(lrs) else initial
+
+
+def shares(groups: Iterable[Group], how: str) -> list[float]:
+    """Return the lr of each group as a part of the highest, in [0, 1]."""
+    lrs = own_lrs(groups)
     if how == "equal" or not max(lrs):
         return [1.0] * len(lrs)
     return [lr / max(lrs) for lr in lrs]

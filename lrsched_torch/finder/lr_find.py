@@ -19,7 +19,7 @@ from lrsched._warn import warn_user
 from lrsched.curve.comparison import average
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import DEFAULT_SWEEP, RangeTest
+from lrsched.range_test import DEFAULT_SWEEP, TWO_SPEED, RangeTest
 from lrsched.rewind.restore_on_exit import RestoreOnExit
 from lrsched_torch.finder.accelerate import begin_updates
 from lrsched_torch.finder.arguments import (
@@ -55,7 +55,7 @@ def lr_find(
     start_lr: float = DEFAULT_SWEEP[0],
     end_lr: float = DEFAULT_SWEEP[1],
     num_steps: int = DEFAULT_SWEEP[2],
-    sweep: str | Schedule = "exponential",
+    sweep: str | Schedule = TWO_SPEED,
     stop_factor: float | None = 2.0,
     forward: Callable[[Any, Any], Any] | None = None,
     loss: Callable[[Any, Any], torch.Tensor] | None = None,
@@ -89,7 +89,8 @@ def lr_find(
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5.
-        sweep: "exponential", "two_speed", "linear", or a rising Schedule (without the three above).
+        sweep: "two_speed" (fast up to a tenth of the optimizer's own lr, at most 10**-3.5),
+            "exponential", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         forward: `forward(model, batch)` gives the outputs, where the above does not fit.
         loss: `loss(outputs, batch)` gives a scalar tensor, in the place of `criterion`.

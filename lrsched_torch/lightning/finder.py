@@ -18,7 +18,7 @@ from lrsched._validate import check_bool, check_choice, check_positive, check_ty
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.suggestion import SCHEDULE_FACTORS, Suggestion
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import DEFAULT_SWEEP, RangeTest
+from lrsched.range_test import DEFAULT_SWEEP, TWO_SPEED, RangeTest
 from lrsched_torch.finder.arguments import GROUPS, listed
 from lrsched_torch.finder.context import range_test
 from lrsched_torch.finder.driver import shares
@@ -61,7 +61,8 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5.
-        sweep: As for `lrsched.RangeTest`.
+        sweep: "two_speed" (fast up to a tenth of the optimizer's own lr, at most 10**-3.5),
+            "exponential", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         schedule: What the lr is for: "one_cycle", whose peak it becomes, or "constant".
         on_doubt: What to do with a suggestion that is not confident. "warn" says so and leaves the
@@ -70,6 +71,8 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
             it; where there is none at all, it takes `fallback`, or warns as well.
         fallback: The lr to use where the suggestion has none, > 0, with `on_doubt="use"`; None
             leaves the lr as it was.
+        pretrained: Whether the module is trained already, which tells the lr where the loss only
+            rises, as for `LossCurve.suggest`; such a lr is in doubt. None for unknown.
         groups: As for `lrsched_torch.range_test`; with `attr=None`, also how the lr is set.
         stateful: As for `lrsched_torch.range_test`, beside the trainer's GradScaler.
         snapshot_device: As for `lrsched_torch.range_test`.
@@ -95,11 +98,12 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         start_lr: float = DEFAULT_SWEEP[0],
         end_lr: float = DEFAULT_SWEEP[1],
         num_steps: int = DEFAULT_SWEEP[2],
-        sweep: str | Schedule = "exponential",
+        sweep: str | Schedule = TWO_SPEED,
         stop_factor: float | None = 2.0,
         schedule: str = "one_cycle",
         on_doubt: str = "warn",
         fallback: float | None = None,
+        pretrained: bool | None = None,
         groups: str = "ratio",
         stateful: Iterable[Any] = (),
         snapshot_device: Any = None,
@@ -118,6 +122,7 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
                 f"fallback must come with on_doubt='use', got on_doubt={on_doubt!r}, which sets no "
                 "lr that is in doubt"
             )
+        self._pretrained = None if pretrained is None else check_bool("pretrained", pretrained)
         self._groups = check_choice("groups", groups, GROUPS)
         self._stateful = listed(stateful)
         self._options: dict[str, Any] = {
@@ -148,7 +153,9 @@ class LearningRateFinder(pl.Callback):  # type: ignore[name-defined, misc]
         if curve is None:
             return
         self.curve = curve
-        self.suggestion = curve.suggest(schedule=self._schedule, fallback=self._fallback)
+        self.suggestion = curve.suggest(
+            schedule=self._schedule, fallback=self._fallback, pretrained=self._pretrained
+        )
         lr = self._judge(self.suggestion)
         if lr is not None and self._attr is None:
             if _scheduled(trainer):

@@ -12,7 +12,7 @@ from lrsched._names import TUNER, answers_to
 from lrsched._validate import check_type, shown
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import DEFAULT_SWEEP
+from lrsched.range_test import DEFAULT_SWEEP, TWO_SPEED
 from lrsched.rewind.restore_on_exit import DeferredInterrupt
 from lrsched_torch.finder.batches import check_loader
 from lrsched_torch.lightning.dry_run import muted, restored_attributes
@@ -43,7 +43,7 @@ def lr_find(
     start_lr: float = DEFAULT_SWEEP[0],
     end_lr: float = DEFAULT_SWEEP[1],
     num_steps: int = DEFAULT_SWEEP[2],
-    sweep: str | Schedule = "exponential",
+    sweep: str | Schedule = TWO_SPEED,
     stop_factor: float | None = 2.0,
     groups: str = "ratio",
     stateful: Iterable[Any] = (),
@@ -66,7 +66,8 @@ def lr_find(
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5.
-        sweep: As for `lrsched.RangeTest`.
+        sweep: "two_speed" (fast up to a tenth of the optimizer's own lr, at most 10**-3.5),
+            "exponential", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         groups: As for `lrsched_torch.range_test`.
         stateful: As for `lrsched_torch.range_test`, beside the trainer's GradScaler.

@@ -73,6 +73,8 @@ def test_a_file_is_a_schedule_too(tmp_path, name, text):
 def test_suggest_reads_a_curve(tmp_path, curve, suffix, encoding):
     path = tmp_path / f"curve.{suffix}"
     path.write_text(curve.to_csv() if suffix == "csv" else curve.to_json(), encoding=encoding)
+    if suffix == "csv":  # which does not say how many steps were planned
+        curve = lrsched.LossCurve.from_csv(curve.to_csv())
     assert run("suggest", path).output.strip() == str(curve.suggest())
     constant = run("suggest", path, "--schedule", "constant").output.strip()
     assert constant == str(curve.suggest(schedule="constant"))
@@ -87,6 +89,41 @@ def test_suggest_takes_one_method_or_all(tmp_path, curve):
     result = run("suggest", path, "--all", "--method", "valley")
     assert result.exit_code == 2
     assert "error: --all must not come with --method, got 'valley' too" in result.output
+
+
+@pytest.fixture
+def rising(tmp_path):
+    """A range test whose loss only rises, and its file."""
+    lr = np.geomspace(1e-6, 10, 200)
+    noise = np.random.default_rng(0).normal(0, 1e-3, 200)
+    found = lrsched.LossCurve(lr, 0.2 + np.minimum((lr / 0.1) ** 2, 5) + noise)
+    path = tmp_path / "rising.json"
+    path.write_text(found.to_json())
+    return found, path
+
+
+@pytest.mark.parametrize(("answer", "pretrained"), [("yes", True), ("no", False)])
+@pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
+def test_who_says_whether_the_model_is_trained_gets_a_guess(rising, answer, pretrained, schedule):
+    curve, path = rising
+    asked = ("--schedule", schedule, "--pretrained", answer)
+    found = curve.suggest(schedule=schedule, pretrained=pretrained)
+    assert found.method == "guess"
+    for options in ((), ("--method", "plateau")):
+        assert run("suggest", path, *asked, *options).output.strip() == str(found)
+    assert "fresh" in run("suggest", path).output
+    (row, *_) = run("suggest", path, *asked, "--all").output.splitlines()
+    assert row.split() == ["plateau", f"{found.lr:.3g}"]
+    table = run("compare", path, *asked, "--terminal").output
+    rows = [line.split() for line in table.splitlines()]
+    assert [row[1] for row in rows if row[:1] == ["rising"]] == [f"{found.lr:.3g}"]
+
+
+def test_a_peers_rule_does_not_ask_whether_the_model_is_trained(rising):
+    result = run("suggest", rising[1], "--pretrained", "no", "--method", "valley")
+    assert result.exit_code == 2
+    assert "error: --pretrained must not come with --method valley" in result.output
+    assert run("suggest", rising[1], "--pretrained", "maybe").exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -33,14 +33,91 @@ def test_both_ends_of_the_sweep_are_used_exactly(sweep):
     np.testing.assert_allclose(steps, steps[0], rtol=1e-9)
 
 
-def test_two_speeds_spend_the_steps_above_the_knee():
-    two, plain = RangeTest(sweep="two_speed").planned_lr, RangeTest().planned_lr
-    assert two.tolist() == two_speed_sweep(1e-7, 10.0, 300).values().tolist()
+def test_two_speeds_spend_the_steps_above_the_knee_unless_another_sweep_is_asked_for():
+    two, plain = RangeTest().planned_lr, RangeTest(sweep="exponential").planned_lr
+    assert two.tolist() == RangeTest(sweep="two_speed").planned_lr.tolist()
+    assert two.tolist() == two_speed_sweep(1e-7, 10.0, 300, 10**-3.5).values().tolist()
     assert (two[0], two[-1], len(two)) == (1e-7, 10.0, 300)
     assert (two < 3e-4).sum() < (plain < 3e-4).sum() / 3
     per_decade = 1 / np.diff(np.log10(two))
     np.testing.assert_allclose(per_decade[:42], 12, rtol=0.01)
     np.testing.assert_allclose(per_decade[42:], 257 / 4.5, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("own_lr", "knee"),
+    [
+        (2e-5, 2e-5 / 10),
+        (np.float32(1e-3), float(np.float32(1e-3)) / 10),
+        (10**-2.4, 10**-3.5),
+        (1, 10**-3.5),
+        (0.0, 10**-3.5),
+        (5e-324, 10**-3.5),  # a tenth of it is 0
+    ],
+)
+def test_the_knee_is_at_a_tenth_of_the_lr_of_an_optimizer_and_never_above_its_usual_place(
+    own_lr, knee
+):
+    test = RangeTest()
+    test.place_knee(1e-5)
+    test.place_knee(own_lr)
+    expected = two_speed_sweep(1e-7, 10.0, 300, knee).values()
+    assert test.planned_lr.tolist() == expected.tolist()
+    drive(test)
+    curve = test.curve
+    assert curve.lr.tolist() == expected[: len(curve)].tolist()
+    assert (curve.start_lr, curve.end_lr, curve.num_steps) == (1e-7, 10.0, 300)
+
+
+@pytest.mark.parametrize(
+    ("ends", "own_lr"),
+    [
+        ((1e-7, 10.0), 1e-6),  # the knee would be where the sweep begins
+        ((1e-7, 10.0), 1e-9),
+        ((1e-3, 10.0), 1e-3),
+        ((1e-7, 1e-2), 0.1),  # less than two decades are left above it
+        ((1e-7, 1e-4), 2e-5),
+    ],
+)
+def test_without_room_for_a_knee_there_is_one_speed(ends, own_lr):
+    test = RangeTest(*ends, 60)
+    test.place_knee(own_lr)
+    assert test.planned_lr.tolist() == exponential_sweep(*ends, 60).values().tolist()
+
+
+@pytest.mark.parametrize(
+    "sweep", ["exponential", "linear", two_speed_sweep(1e-8, 1e-2, 300, knee=1e-4)]
+)
+def test_a_sweep_without_a_knee_of_ours_stays_as_it_is(sweep):
+    test = RangeTest(sweep=sweep)
+    before = test.planned_lr.tolist()
+    test.place_knee(2e-5)
+    assert test.planned_lr.tolist() == before
+
+
+@pytest.mark.parametrize(
+    ("own_lr", "error", "message"),
+    [
+        (-0.1, ValueError, "own_lr must be >= 0, got -0.1"),
+        (math.nan, ValueError, "own_lr must be a finite number >= 0, got nan"),
+        (math.inf, ValueError, "own_lr must be a finite number >= 0, got inf"),
+        ("1e-3", TypeError, "own_lr must be a finite number >= 0, got '1e-3'"),
+        (None, TypeError, "own_lr must be a finite number >= 0, got None"),
+    ],
+)
+def test_a_bad_lr_leaves_the_knee_where_it_is(own_lr, error, message):
+    test = RangeTest()
+    with pytest.raises(error, match=message):
+        test.place_knee(own_lr)
+    assert test.planned_lr.tolist() == RangeTest().planned_lr.tolist()
+
+
+def test_the_knee_stays_once_a_loss_was_recorded():
+    test = RangeTest()
+    test.record(1.0)
+    with pytest.raises(RuntimeError, match="before the first loss is recorded, got RangeTest"):
+        test.place_knee(2e-5)
+    assert test.planned_lr.tolist() == RangeTest().planned_lr.tolist()
 
 
 def test_a_schedule_can_be_the_sweep():
@@ -79,11 +156,13 @@ def test_noise_alone_and_two_bad_batches_in_a_row_end_nothing():
 
 @pytest.mark.parametrize("at", [0, 5, 30])
 @pytest.mark.parametrize("height", [50.0, 1e4, 1e9])
-def test_one_odd_batch_at_the_start_does_not_delay_the_end(at, height):
-    plain, spoilt = RangeTest(), RangeTest()
+@pytest.mark.parametrize(("sweep", "later"), [("exponential", 1.0), ("two_speed", 1.2)])
+def test_one_odd_batch_at_the_start_does_not_delay_the_end(at, height, sweep, later):
+    """Not at all or, where the first fifth of the sweep is in the drop, by less than a tenth."""
+    plain, spoilt = RangeTest(sweep=sweep), RangeTest(sweep=sweep)
     drive(plain)
     drive(spoilt, lambda loss: loss + height * (spoilt.recorded == at))
-    assert len(spoilt.curve) == len(plain.curve)
+    assert 1 <= spoilt.curve.lr[-1] / plain.curve.lr[-1] <= later
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])

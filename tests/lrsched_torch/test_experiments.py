@@ -18,7 +18,13 @@ from lrsched.experiments.training import (
     Setting,
     Variant,
 )
-from lrsched.schedules import constant, one_cycle, one_cycle_momentum
+from lrsched.schedules import (
+    constant,
+    exponential_sweep,
+    one_cycle,
+    one_cycle_momentum,
+    two_speed_sweep,
+)
 from lrsched_torch.experiments.loop import OPTIMIZERS, TorchLoop
 from lrsched_torch.experiments.network import Network, ResidualBlock, loss_of
 
@@ -143,6 +149,14 @@ def test_a_range_test_and_the_cycle_that_follows(loop, data):
     training = loop.train(Variant("1cycle", setting, cycle, momentum), 0)
     assert training.accuracies[-1] > 0.9
     assert training.max_lr == max(cycle.values())
+
+
+def test_a_range_test_sweeps_as_the_tables_have_it_unless_the_setting_says_other(loop, data):
+    setting = Setting(data, CNN, batch_size=32, sweep_steps=20)
+    for sweep, plan in {"exponential": exponential_sweep, "two_speed": two_speed_sweep}.items():
+        lr = loop.find(replace(setting, sweep=sweep), 0).lr
+        assert lr.tolist() == plan(1e-7, 10, 20).values()[: lr.size].tolist()
+    assert setting.sweep == "exponential"
 
 
 def test_lightning_finds_the_lr_that_the_loop_finds(loop, data):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs scikit-learn for its digits")
@@ -49,11 +50,13 @@ def test_both_schedules_learn_the_digits(report):
 
 
 def test_the_suggestions_are_those_of_its_curve(report):
-    from lrsched import LossCurve
+    from lrsched import LossCurve, two_speed_sweep
 
     curve = LossCurve.from_json(report.curve)
     for schedule, lr in report.lrs.items():
         assert lr == curve.suggest(schedule=schedule).lr
+    sweep = two_speed_sweep(1e-7, 10.0, 100).values()
+    np.testing.assert_allclose(curve.lr, sweep[: len(curve)], rtol=1e-6)
 
 
 def test_it_is_shown_as_a_table_and_a_plot(report, tmp_path):

@@ -13,10 +13,10 @@ LR = np.geomspace(1e-7, 10, 300)
 
 
 @pytest.fixture(scope="module")
-def plateau(repo):
+def plateaus(repo):
     """Of a deep tanh net with tiny weights: flat to 1e-3, then a drop, and a real divergence."""
     text = (repo / "tests/golden/plateau.json").read_text(encoding="utf8")
-    return LossCurve.from_dict(json.loads(text)["curve"])
+    return json.loads(text)["curves"]
 
 
 def flat(seed, growth=1.0):
@@ -25,10 +25,12 @@ def flat(seed, growth=1.0):
     return 2.3027 + 2e-4 * noise * np.maximum(1, LR / 1e-4) ** growth
 
 
-def test_a_sweep_passes_a_real_plateau_and_stops_at_its_divergence(plateau):
-    test = RangeTest()
+@pytest.mark.parametrize("sweep", ["exponential", "two_speed"])
+def test_a_sweep_passes_a_real_plateau_and_stops_at_its_divergence(plateaus, sweep):
+    plateau, test = LossCurve.from_dict(plateaus[sweep]), RangeTest(sweep=sweep)
     test.record_all(plateau.loss.tolist())
     curve = test.curve
+    np.testing.assert_allclose(curve.lr, plateau.lr[: len(curve)], rtol=1e-12)
     assert curve.stop_reason == "diverged"
     assert 0.03 < curve.lr[-1] < 0.3
     found = curve.suggest()

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.curve.peer_rules import ALIASES, PEERS, debiased_mean, evenly_spaced, valley_index
 from lrsched.curve.suggestion import suggest
+from lrsched.range_test import RangeTest
 from lrsched.schedules import two_speed_sweep
+from tests.lrsched.helpers import drive
 
 
 def slow_valley_index(losses):
@@ -97,6 +99,23 @@ def test_a_sweep_of_two_speeds_is_resampled_for_peers(name):
     assert found.lr == pytest.approx(plain.lr, rel=0.07)  # a point, of 37 a decade
     assert found.reason.endswith("resampled to even steps of log lr")
     assert "resampled" not in plain.reason
+
+
+@pytest.mark.parametrize("num_steps", [120, 150, 300])
+@pytest.mark.parametrize("own_lr", [2e-5, 1e-3, 0.1])
+def test_every_rule_says_that_the_default_sweep_is_not_even(num_steps, own_lr):
+    test = RangeTest(num_steps=num_steps)
+    test.place_knee(own_lr)
+    drive(test)
+    assert test.curve.stop_reason == "diverged"
+    for name in PEERS:
+        assert "resampled to even steps of log lr" in test.curve.suggest(method=name).reason
+
+
+@pytest.mark.parametrize("digits", [2, 3])
+def test_a_sweep_whose_lrs_a_logger_has_rounded_is_even(digits):
+    lr = np.array([float(f"{each:.{digits}g}") for each in np.geomspace(1e-7, 10, 300)])
+    assert evenly_spaced(lr, lr)[0] is lr
 
 
 @pytest.mark.parametrize("sweep", ["e7_100", "e7_300", "e8_100", "kt_1852"])

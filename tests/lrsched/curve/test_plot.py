@@ -198,6 +198,21 @@ def test_a_comparison_overlays_its_curves_with_a_legend():
         both.plot(xscale="cubic")
 
 
+def test_a_comparison_of_trained_models_shows_their_guesses():
+    lr = np.geomspace(1e-6, 10, 200)
+    noise = np.random.default_rng(0).normal(0, 1e-3, 200)
+    rising = LossCurve(lr, 0.2 + np.minimum((lr / 0.1) ** 2, 5) + noise)
+    both = compare([curve_at(), rising], labels=["fresh", "trained"])
+    found = both.suggestions(pretrained=True)
+    assert found == {"fresh": curve_at().suggest(), "trained": rising.suggest(pretrained=True)}
+    assert found["trained"].method == "guess"
+    assert legend(both.plot(pretrained=True))[1] == f"trained: lr {found['trained'].lr:.2g}"
+    pyplot.close("all")
+    with pytest.raises(TypeError, match="pretrained must be"):
+        both.plot(pretrained="yes")
+    assert not pyplot.get_fignums()
+
+
 def ended_in_nan():
     curve = curve_at()
     return LossCurve(curve.lr[:170], [*curve.loss[:169], math.nan], num_steps=200)

@@ -168,7 +168,11 @@ def test_two_speeds_rise_from_end_to_end_and_never_spend_more_below_the_knee(num
     assert (lrs < below).sum() <= (plain < below).sum()
 
 
-def test_a_default_knee_outside_the_sweep_leaves_one_speed():
-    for ends in ((1e-3, 1.0), (1e-8, 1e-4)):
-        one = lrsched.exponential_sweep(*ends, 50)
-        assert lrsched.two_speed_sweep(*ends, 50) == one
+@pytest.mark.parametrize("ends", [(1e-3, 1.0), (1e-8, 1e-4), (1e-8, 0.031)])
+def test_a_default_knee_without_room_leaves_one_speed(ends):
+    assert lrsched.two_speed_sweep(*ends, 50) == lrsched.exponential_sweep(*ends, 50)
+
+
+def test_a_default_knee_has_two_decades_above_it():
+    sweep = lrsched.two_speed_sweep(1e-8, 0.032, 50)
+    assert [segment.end_value for segment in sweep.segments] == [10**-3.5, 0.032]

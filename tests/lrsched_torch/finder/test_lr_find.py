@@ -31,11 +31,17 @@ def test_a_trace_would_be_seen():
         assert training_after(draw) == untouched
 
 
-@pytest.mark.parametrize("sweep", ["exponential", "two_speed"])
-def test_the_curve_is_that_of_a_plain_loop(sweep):
+SWEEPS = {
+    "default": ({}, lrsched.two_speed_sweep(1e-5, 1.0, 80, knee=1e-4)),
+    "exponential": ({"sweep": "exponential"}, lrsched.exponential_sweep(1e-5, 1.0, 80)),
+}
+
+
+@pytest.mark.parametrize(("options", "sweep"), SWEEPS.values(), ids=SWEEPS)
+def test_the_curve_is_that_of_a_plain_loop(options, sweep):
     by_call, by_hand = Run("adam"), Run("adam")
-    curve = by_call.find(num_steps=80, sweep=sweep, stop_factor=None)
-    lrs = getattr(lrsched, f"{sweep}_sweep")(1e-5, 1.0, 80).values()
+    curve = by_call.find(num_steps=80, stop_factor=None, **options)
+    lrs = sweep.values()
     losses = []
     batches = (batch for _ in range(80) for batch in by_hand.loader)
     for lr, (x, y) in zip(lrs, batches, strict=False):

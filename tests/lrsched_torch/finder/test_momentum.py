@@ -25,13 +25,15 @@ SCHEDULERS = {
         optimizer, 0.01, 0.1, max_momentum=0.95
     ),
 }
+# A knee would follow the lr, which a scheduler sets too.
+SWEEP = {"sweep": "exponential", "stop_factor": None}
 NOTE = "The range test had momentum 0.9, that of the optimizer itself, where a scheduler has set "
 
 
 @pytest.fixture(scope="module", params=["sgd", "adam"])
 def plain(request):
     """The optimizer, and the losses of a range test without a scheduler."""
-    return request.param, Run(request.param).find(stop_factor=None)
+    return request.param, Run(request.param).find(**SWEEP)
 
 
 @pytest.mark.parametrize("make", SCHEDULERS.values(), ids=SCHEDULERS)
@@ -39,7 +41,7 @@ def test_the_curve_is_that_of_the_optimizer_without_a_scheduler(make, plain):
     name, expected = plain
     run = Run(name)
     scheduler = make(run.optimizer)
-    curve = run.find(stop_factor=None)
+    curve = run.find(**SWEEP)
     np.testing.assert_array_equal(curve.loss, expected.loss)
     assert f"{NOTE}0.95." in curve.notes
     assert MOMENTUM.read(run.optimizer.param_groups[0]) == 0.95
@@ -49,7 +51,7 @@ def test_the_curve_is_that_of_the_optimizer_without_a_scheduler(make, plain):
 
 def in_a_loop(run, scheduler=None):
     stateful = [] if scheduler is None else [scheduler]
-    options = {"start_lr": 1e-5, "end_lr": 1.0, "num_steps": 40, "stop_factor": None}
+    options = {"start_lr": 1e-5, "end_lr": 1.0, "num_steps": 40, **SWEEP}
     with range_test(run.model, run.optimizer, stateful=stateful, **options) as test:
         for x, y in test.batches(run.loader):
             loss = run.criterion(run.model(x), y)
@@ -87,8 +89,8 @@ def test_momentum_that_no_scheduler_cycles_is_left_alone():
     for each in (run, other):
         each.optimizer.param_groups[0]["momentum"] = 0.5
     OneCycleLR(run.optimizer, 0.05, total_steps=100, cycle_momentum=False)
-    curve = run.find(stop_factor=None)
-    np.testing.assert_array_equal(curve.loss, other.find(stop_factor=None).loss)
+    curve = run.find(**SWEEP)
+    np.testing.assert_array_equal(curve.loss, other.find(**SWEEP).loss)
     assert not any("momentum" in note for note in curve.notes)
     closed = OneCycleLR(run.optimizer, 0.05, total_steps=100)
     closed.close()
@@ -102,8 +104,8 @@ def test_momentum_that_only_the_schedule_turns_on_is_that_at_the_peak(name):
     run.optimizer = torch.optim.SGD(run.model.parameters(), lr=0.05)
     other.optimizer = torch.optim.SGD(other.model.parameters(), lr=0.05, momentum=0.85)
     scheduler = SCHEDULERS[name](run.optimizer)
-    curve = run.find(stop_factor=None)
-    np.testing.assert_array_equal(curve.loss, other.find(stop_factor=None).loss)
+    curve = run.find(**SWEEP)
+    np.testing.assert_array_equal(curve.loss, other.find(**SWEEP).loss)
     assert any("had momentum 0.85" in note for note in curve.notes)
     del scheduler
 
@@ -115,8 +117,8 @@ def test_each_group_has_its_own():
         groups = [{"params": parameters[:2]}, {"params": parameters[2:], "momentum": 0.5}]
         each.optimizer = torch.optim.SGD(groups, lr=0.05, momentum=0.9)
     scheduler = OneCycleLR(run.optimizer, 0.05, total_steps=100)
-    curve = run.find(stop_factor=None)
-    np.testing.assert_array_equal(curve.loss, other.find(stop_factor=None).loss)
+    curve = run.find(**SWEEP)
+    np.testing.assert_array_equal(curve.loss, other.find(**SWEEP).loss)
     assert any("had momentum 0.9 and 0.5, that of" in note for note in curve.notes)
     del scheduler
 

@@ -119,6 +119,36 @@ def test_where_there_is_no_lr_a_fallback_is_used(tmp_path):
     assert ours.suggestion.method == "fallback"
 
 
+class Trained(Classifier):
+    """Of which any step makes a worse model, and one above an lr of 1 a hopeless one."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch, index):
+        return (self.weight - batch[0]).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([self.weight], lr=self.lr)
+
+
+def test_who_says_whether_the_module_is_trained_gets_a_guess_where_the_loss_only_rises(tmp_path):
+    lrs = {}
+    for pretrained in (True, False):
+        ours = finder(pretrained=pretrained)
+        module, _, _ = fit(tmp_path, Trained, [ours], max_steps=1)
+        assert ours.suggestion == ours.curve.suggest(pretrained=pretrained)
+        assert ours.suggestion.method == "guess"
+        assert module.lr == ours.suggestion.lr
+        lrs[pretrained] = module.lr
+    assert lrs[False] == pytest.approx(10 * lrs[True])
+    ours = finder(pretrained=True, on_doubt="warn")
+    with pytest.warns(UserWarning, match="A guess for .* left as it was .on_doubt='use' would"):
+        module, _, _ = fit(tmp_path, Trained, [ours], max_steps=1)
+    assert module.lr == 0.01
+
+
 def test_doubt_can_be_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="No learning rate suggested"):
         fit(tmp_path, callbacks=[finder(on_doubt="raise", num_steps=40, **FLAT)])
@@ -180,6 +210,8 @@ def test_what_cannot_work_is_an_error_at_the_start_of_fit(make, options, error, 
         ({"verify": 1}, TypeError, "verify must be a bool"),
         ({"fallback": 0, "on_doubt": "use"}, ValueError, "fallback must be > 0"),
         ({"fallback": 0.1}, ValueError, "fallback must come with on_doubt='use', got .*'warn'"),
+        ({"pretrained": "yes"}, TypeError, "pretrained must be a bool"),
+        ({"pretrained": 1}, TypeError, "pretrained must be a bool"),
     ],
 )
 def test_bad_arguments_are_errors_at_construction(options, error, message):

@@ -13,6 +13,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
+from lrsched import two_speed_sweep
 from lrsched._names import CALLBACK, TUNER
 from lrsched_torch.lightning import LearningRateFinder, lr_find
 from tests.lrsched_torch.integrations.lightning_training import (
@@ -76,6 +77,22 @@ def test_the_curve_is_that_of_the_callback_and_the_training_after_it_as_without(
     fit(tmp_path / "callback", callbacks=[ours], batches=lambda: loader(3), **KINDS[kind])
     # The sanity check of this fit draws nothing before it.
     assert curve.loss.tolist() == ours.curve.loss.tolist()
+
+
+class FineTuned(Classifier):
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=self.lr)
+
+
+@pytest.mark.parametrize(("lr", "knee"), [(2e-5, 2e-5 / 10), (0.01, 10**-3.5)])
+def test_the_knee_of_the_sweep_is_where_the_lr_of_the_optimizer_says(lr, knee, tmp_path):
+    plan = {"num_steps": 60, "stop_factor": None}
+    trainer, _ = training(tmp_path)
+    curve = lr_find(trainer, FineTuned(lr), loader(3), **plan)
+    ours = LearningRateFinder(**plan, on_doubt="use")
+    fit(tmp_path, lambda: FineTuned(lr), [ours], max_steps=1)
+    expected = two_speed_sweep(1e-7, 10.0, 60, knee=knee).values().tolist()
+    assert curve.lr.tolist() == ours.curve.lr.tolist() == expected
 
 
 class Data(lightning.LightningDataModule):

@@ -18,7 +18,8 @@ from lrsched_torch import OneCycleLR
 from lrsched_torch.lightning import LearningRateFinder, lr_find
 
 EPOCHS, BATCHES, BATCH = 2, 12, 32
-SWEEP = {"start_lr": 1e-5, "end_lr": 10.0, "num_steps": 60}
+# One that is the same whatever lr the optimizer has.
+SWEEP = {"start_lr": 1e-5, "end_lr": 10.0, "num_steps": 60, "sweep": "exponential"}
 
 
 class Regression(lightning.LightningModule):
