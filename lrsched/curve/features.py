@@ -32,6 +32,7 @@ CALM_OVER_NOISE = 2.0  # the loss of a model that is no worse than at the start
 DROP_DONE = 0.9  # left point: this part of the drop is done. Steepest or lowest points are noisier
 DROP_BEGUN = 0.2  # the loss has begun to fall
 DROP_LOST = 0.5  # right point: this part of the drop is left again
+FAST_OVER_SLOW = 1.5  # steps of log lr, before and after the knee of a sweep by two speeds
 ROUNDINGS = 2.0  # the least noise, in steps of the resolution of the losses
 
 # A sweep of more steps trains longer near each lr and so finishes the drop at a lower one. If only
@@ -68,6 +69,13 @@ class CurveFeatures:
     def coarse(self) -> bool:
         """Whether the start level is the mean of losses at learning rates that are no start."""
         return float(self.x[START_POINTS - 1] - self.x[0]) > 2 * START_DECADES
+
+    @property
+    def fast_until(self) -> float | None:
+        """log10 of the lr where a sweep that begins in long steps goes on in shorter ones."""
+        steps = np.diff(self.x)
+        slow = np.flatnonzero(steps < steps[0] / FAST_OVER_SLOW)
+        return float(self.x[slow[0]]) if slow.size else None
 
     @property
     def lowest(self) -> int:

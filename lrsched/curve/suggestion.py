@@ -19,23 +19,19 @@ from numpy.typing import ArrayLike
 from lrsched._validate import check_bool, check_choice, check_int, check_positive
 from lrsched.curve.divergence import MIN_POINTS
 from lrsched.curve.features import (
-    DROP_DONE,
-    SMOOTH_DECADES,
-    START_DECADES,
     Array,
     CurveFeatures,
     read,
     readable,
 )
 from lrsched.curve.peer_rules import ALIASES, PEERS, RuleError, evenly_spaced
+from lrsched.curve.reasons import BAND_FACTOR, EDGE_WEIGHT, doubts_of, silence, too_few, why
 
 PLATEAU, FALLBACK, GUESS = "plateau", "fallback", "guess"
 
 # From the two points to a learning rate; measured as docs/suggestion.md says.
-EDGE_WEIGHT = 0.35  # how far towards the right point, in log lr
 EDGE_REACH = 1.5  # an edge further than this many decades from the left point says no more
 SCHEDULE_FACTORS = {"constant": 0.45, "one_cycle": 1.1}  # a peak bears more than a constant lr
-BAND_FACTOR = 2.0
 ERRORS = 2.0  # so many standard errors of the reading are inside the band
 
 # Where no drop is seen: the lr at which the loss rises for good is known all the same, and so far
@@ -44,13 +40,9 @@ RISE_OVER_LR = {"constant": 32.0, "one_cycle": 12.6}
 FRESH_OVER_PRETRAINED = 10.0
 HABIT = "1e-3 with Adam, 0.1 with SGD"
 
-# Doubt. A drop must exceed the noise of a batch and the error of the two means it compares.
+# A drop must exceed the noise of a batch and the error of the two means it compares.
 DROP_OVER_NOISE = 1.2
 DROP_OVER_ERROR = 3.5  # pure noise passes in less than 1% of sweeps
-CONFIDENT_OVER_NOISE = 3.0
-WORTH_SAYING = 1.25
-FEW_UPDATES = 5.0  # 84 steps of an exponential sweep over 8 decades
-MORE_DATA = "use more steps or larger batches (the curve of a trained model looks like this too)"
 
 
 @dataclass(frozen=True)
@@ -285,7 +277,7 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
     blown_up = None if end is None else float(lr[end])
     found = Suggestion(None, PLATEAU, "", schedule=schedule, diverged_at=blown_up)
     if count < MIN_POINTS:
-        return replace(found, reason=_too_few(count, blown_up))
+        return replace(found, reason=too_few(count, blown_up))
     lr = lr[:count]
     reading = read(lr, loss[:count])
     drop, noise = reading.drop, reading.noise
@@ -296,7 +288,8 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
         guess = None if rise is None else rise / RISE_OVER_LR[schedule]
         if guess is not None and guess < lr[0]:  # the sweep began too high to say
             guess = None
-        return replace(found, diverged_at=rise, reason=_silence(reading, rise), guess=guess)
+        reason = silence(reading, rise, guess)
+        return replace(found, diverged_at=rise, reason=reason, guess=guess)
     if reading.edge is not None:
         found = replace(found, diverged_at=_inside(reading.edge, lr))
 
@@ -304,7 +297,7 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
     edge = high if reading.edge is None else reading.edge
     best = _between(reading.done + reading.shift, edge) + math.log10(SCHEDULE_FACTORS[schedule])
     inside = min(max(best, low), edge)
-    doubts = _doubts(reading, diverged=found.diverged_at is not None, outside=best != inside)
+    doubts = doubts_of(reading, diverged=found.diverged_at is not None, outside=best != inside)
     left, right = (
         max(math.log10(BAND_FACTOR), ERRORS * (1 - EDGE_WEIGHT) * error)
         for error in reading.done_error
@@ -312,38 +305,10 @@ def _plateau(lr: Array, loss: Array, num_steps: int, schedule: str) -> Suggestio
     return replace(
         found,
         lr=_inside(inside, lr),
-        reason="; ".join(doubts) or _why(reading),
+        reason="; ".join(doubts) or why(reading),
         band=(_inside(inside - left, lr), _inside(min(inside + right, edge), lr)),
         confident=not doubts,
     )
-
-
-def _too_few(count: int, blown_up: float | None) -> str:
-    if blown_up is not None and not count:
-        return (
-            "the first loss is NaN or infinite already; look for the cause in the data, the model "
-            "or the loss"
-        )
-    losses = "1 finite loss" if count == 1 else f"{count} finite losses"
-    if blown_up is None:
-        return f"only {losses} of the {MIN_POINTS} that it takes; use more steps"
-    return f"only {losses} before NaN or inf at lr {blown_up:.2g}; sweep from a lower start_lr"
-
-
-def _silence(reading: CurveFeatures, rise: float | None) -> str:
-    """What is known of a curve without a drop, and what to do about it."""
-    what = "the loss never fell below its start level"
-    if reading.drop > 0:
-        drop, noise = reading.drop * reading.scale, reading.noise * reading.scale
-        what = f"the loss fell by {drop:.2g}, no more than its noise ({noise:.2g}) explains"
-    if rise is not None:
-        what += f", and was higher or not finite from lr {rise:.2g} on"
-    if reading.coarse:
-        return f"{what}; its first points lie decades apart (sweep exponentially, or in more steps)"
-    if rise is None:
-        return f"{what}; sweep to a higher end_lr, or {MORE_DATA}"
-    early = math.log10(rise) - reading.x[0] <= 2 * START_DECADES
-    return f"{what}; {'sweep from a lower start_lr' if early else MORE_DATA}"
 
 
 def _rise(reading: CurveFeatures, lr: Array, blown_up: float | None) -> float | None:
@@ -357,43 +322,3 @@ def _inside(x: float, lr: Array) -> float:
 
 def _between(left: float, edge: float) -> float:
     return left + EDGE_WEIGHT * min(edge - left, EDGE_REACH)
-
-
-def _why(reading: CurveFeatures) -> str:
-    ratio = reading.drop / reading.noise if reading.noise > 0 else math.inf
-    size = "has no noise" if ratio == math.inf else f"is {ratio:.3g} times the noise of a batch"
-    why = f"{DROP_DONE:.0%} of the loss drop is done at lr {10**reading.done:.2g}; the drop {size}"
-    if (off := _off_by(reading)) > WORTH_SAYING:
-        why += f", and the noise around it moves the lr by a factor of {off:.1f}"
-    return why
-
-
-def _off_by(reading: CurveFeatures) -> float:
-    """Factor by which one standard error of the reading moves the suggestion."""
-    return float(10 ** ((1 - EDGE_WEIGHT) * max(reading.done_error)))
-
-
-def _doubts(reading: CurveFeatures, *, diverged: bool, outside: bool) -> list[str]:
-    doubts = []
-    if reading.drop < CONFIDENT_OVER_NOISE * reading.noise:
-        doubts.append(
-            f"the loss drop is only {reading.drop / reading.noise:.1f} times the noise of a batch "
-            "(use more steps or larger batches)"
-        )
-    if reading.updates < FEW_UPDATES:
-        doubts.append(
-            f"the sweep had the effect of only {reading.updates:.1f} updates at the lr where the "
-            "drop was done (use more steps)"
-        )
-    if (off := _off_by(reading)) > BAND_FACTOR:
-        doubts.append(
-            f"the losses around lr {10**reading.done:.2g} are so uneven that the lr may be off by "
-            f"a factor of {off:.1f} (use more steps, larger batches or the mean of several sweeps)"
-        )
-    if reading.begun - reading.x[0] < START_DECADES:
-        doubts.append("the loss fell from the first lr on (lower start_lr)")
-    if not diverged and reading.x[-1] - reading.x[reading.lowest] <= SMOOTH_DECADES:
-        doubts.append("the loss was still falling at the last lr (raise end_lr)")
-    if outside:
-        doubts.append("the best lr seems to lie outside the sweep, so this is its edge")
-    return doubts

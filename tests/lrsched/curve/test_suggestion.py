@@ -135,6 +135,26 @@ def test_a_curve_without_a_drop_gets_the_advice_that_fits(case):
     assert re.search(advice, found.reason)
 
 
+@pytest.mark.parametrize(
+    ("best", "depth", "has_lr", "remedy"),
+    [
+        (1e-5, 0.3, False, "use sweep='exponential' (this one hurries there) or larger batches"),
+        (1e-5, 4.0, True, "use sweep='exponential' (this one hurries there) or larger batches"),
+        (1e-2, 0.3, False, "use more steps or larger batches"),
+        (1e-2, 4.0, True, "use more steps or larger batches"),
+    ],
+)
+def test_more_steps_are_asked_for_only_where_a_sweep_by_two_speeds_has_more(
+    best, depth, has_lr, remedy
+):
+    lr = lrsched.two_speed_sweep(1e-7, 10.0, 300).values()
+    shape = -depth / (1 + (best / lr) ** 2) + np.minimum((lr / best / 30) ** 3, 1e3)
+    found = suggest(lr, shape + np.random.default_rng(3).normal(size=300))
+    assert (found.lr is not None) == has_lr
+    assert not found.confident
+    assert remedy in found.reason
+
+
 def test_a_linear_sweep_that_begins_too_coarsely_is_said_to():
     lr = np.linspace(1e-5, 1.0, 300)
     found = suggest(lr, 0.3 + 2 / (1 + (lr / 1e-3) ** 1.5) + (lr / 0.3) ** 3)
