@@ -53,7 +53,7 @@ def several():
         (lambda: keras.optimizers.LossScaleOptimizer(fine()), FINE),
         (lambda: fine(gradient_accumulation_steps=2), FINE),
         (several, 0.5),
-        (lambda: keras.optimizers.SGD(lrsched.constant(0.0)(0)), 0.0),
+        (lambda: keras.optimizers.SGD(0.0), 0.0),
         (lambda: keras.optimizers.SGD(-0.1), 0.0),
         (lambda: keras.optimizers.SGD(float("nan")), 0.0),
         (lambda: keras.optimizers.SGD(lambda: float("inf")), 0.0),
@@ -71,8 +71,9 @@ def test_of_several_optimizers_it_is_the_highest():
 
 def test_two_devices_have_one_lr(two_devices):
     with two_devices:
-        for make in (fine, halving):
-            assert own_lr(leaf_optimizers(dense(optimizer=make()))) == pytest.approx(FINE, rel=1e-6)
+        models = [dense(optimizer=make()) for make in (fine, halving)]
+    for model in models:
+        assert own_lr(leaf_optimizers(model)) == pytest.approx(FINE, rel=1e-6)
 
 
 class Weights(keras.callbacks.Callback):
@@ -98,13 +99,13 @@ def falling(optimizer):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "knee"),
-    [(fine(), FINE / 10), (keras.optimizers.SGD(0.05), USUAL)],
+    ("make", "knee"),
+    [(fine, FINE / 10), (lambda: keras.optimizers.SGD(0.05), USUAL)],
     ids=["fine-tuning", "usual"],
 )
-def test_the_knee_is_where_the_weights_say_from_both_doors(optimizer, knee):
+def test_the_knee_is_where_the_weights_say_from_both_doors(make, knee):
     finder, weights = LRFinder(**ENDS), Weights()
-    model = falling(optimizer)
+    model = falling(make())
     model.fit(ONES, ONES, batch_size=1, verbose=0, callbacks=[finder, weights])
     np.testing.assert_allclose(-np.diff(weights.seen), sweep_to(knee), rtol=2e-3)
     np.testing.assert_allclose(finder.curve.lr, sweep_to(knee), rtol=1e-6)
