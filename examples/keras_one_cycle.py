@@ -23,7 +23,7 @@ def main() -> float:
             keras.layers.Dense(10),
         ]
     )
-    # The lr given here is not used: the schedule sets it. The momentum is cycled because it is on.
+    # No step has the lr given here: the schedule sets it. The momentum is cycled because it is on.
     model.compile(
         keras.optimizers.SGD(learning_rate=0.01, momentum=0.9),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

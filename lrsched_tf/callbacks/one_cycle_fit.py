@@ -48,6 +48,7 @@ def fit_one_cycle(
     verbose: int | str = "auto",
     optimizer: Any = None,
     fallback: float | None = None,
+    pretrained: bool | None = None,
     **fit_arguments: Any,
 ) -> keras.callbacks.History:
     """Train with the 1cycle policy, after a range test for its peak where none is given.
@@ -64,6 +65,8 @@ def fit_one_cycle(
             this or `total_steps`.
         accept_doubt: Train at the learning rate found even where the range test is not sure of it.
         fallback: With `accept_doubt`, the peak where the range test gives none, > 0.
+        pretrained: With `accept_doubt`, whether the model is trained already, which tells the peak
+            where the loss of the range test only rises; None for unknown.
         range_test: Arguments of `lr_find`, for example `{"num_steps": 500, "end_lr": 1.0}`.
 
     Returns:
@@ -83,6 +86,8 @@ def fit_one_cycle(
         fallback = check_positive("fallback", fallback)
         if not accept_doubt:
             raise ValueError(f"fallback must come with accept_doubt=True, got {fallback:g} alone")
+    if pretrained is not None:
+        check_bool("pretrained", pretrained)
     if isinstance(callbacks, keras.callbacks.CallbackList):
         raise TypeError("callbacks must be a list of callbacks, got a CallbackList")
     _check_fit_arguments(model, fit_arguments)
@@ -124,7 +129,7 @@ def fit_one_cycle(
     if max_lr is None:
         test = {"optimizer": optimizer, **(range_test or {})}
         curve = _curve(model, x, y, test, fit_arguments)
-        suggestion = curve.suggest(schedule="one_cycle", fallback=fallback)
+        suggestion = curve.suggest(schedule="one_cycle", fallback=fallback, pretrained=pretrained)
         if verbose != 0:
             print(suggestion)
         max_lr = _lr_of(suggestion, accept_doubt)
@@ -164,11 +169,11 @@ def _curve(
 
 def _lr_of(suggestion: Suggestion, accept_doubt: bool) -> float:
     if suggestion.lr is None or not (suggestion.confident or accept_doubt):
-        remedy = ", or accept_doubt=True to use it all the same"
+        remedy = "to use it all the same"
         if suggestion.lr is None:
-            remedy = ", or accept_doubt=True with a fallback="
+            remedy = "with a fallback=" if suggestion.guess is None else "with pretrained="
         raise ValueError(
             f"max_lr must be given, since the range test is not sure. {suggestion} "
-            f"(pass max_lr={remedy})"
+            f"(pass max_lr=, or accept_doubt=True {remedy})"
         )
     return float(suggestion.lr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -172,6 +173,22 @@ def read(variable: Any) -> float:
     replicas = getattr(value, "values", None)  # of a tf.distribute strategy
     first = replicas[0] if isinstance(replicas, tuple) else value
     return ops.convert_to_numpy(first).item()  # type: ignore[no-any-return]
+
+
+def own_lr(optimizers: Iterable[Any]) -> float:
+    """Return the highest learning rate that leaf optimizers have now; 0 where none has any.
+
+    One that is negative or not finite says nothing, and is left out.
+    """
+    values = [_value(optimizer.learning_rate) for optimizer in optimizers]
+    return max((value for value in values if 0 < value < math.inf), default=0.0)
+
+
+def _value(rate: Any) -> float:
+    """Read a learning rate: a variable, or what a schedule or a function gives."""
+    if isinstance(rate, keras.Variable):
+        return read(rate)
+    return float(ops.convert_to_numpy(ops.convert_to_tensor(rate)))
 
 
 class OwnRates:

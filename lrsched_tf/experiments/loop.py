@@ -10,7 +10,7 @@ import numpy as np
 
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.experiments.dataset import Dataset
-from lrsched.experiments.experiment import find_and_train
+from lrsched.experiments.experiment import find_and_train, lr_of
 from lrsched.experiments.training import Batches, Setting, Training, Variant, Ways, validate
 from lrsched_tf.callbacks.one_cycle_fit import fit_one_cycle
 from lrsched_tf.callbacks.schedule_callback import ScheduleCallback
@@ -82,11 +82,12 @@ class KerasLoop:
             epochs=setting.epochs,
             range_test={"num_steps": setting.sweep_steps, "sweep": setting.sweep},
             accept_doubt=True,
+            fallback=1e-3,  # where the range test finds none, `lr_of` says so below
             verbose=0,
             callbacks=[validations],
         )
-        found: Any = history
-        return Training(history.history["loss"], validations.values, float(found.suggestion.lr))
+        curve: Any = history.lr_curve
+        return Training(history.history["loss"], validations.values, lr_of(curve, "one_cycle"))
 
     def _run(self, variant: Variant, seed: int, model: Any) -> Training:
         assert variant.lr is not None  # else the way that finds it is called

@@ -13,7 +13,7 @@ from lrsched._progress import Progress
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import RangeTest, readings_note
+from lrsched.range_test import DEFAULT_SWEEP, TWO_SPEED, RangeTest, readings_note
 from lrsched.rewind.restore_on_exit import DeferredInterrupt, RestoreOnExit
 from lrsched_tf.callbacks.hooks import SubclassHooks, needed
 from lrsched_tf.compiled.optimizers import OwnRates, leaf_optimizers, top_optimizers
@@ -49,7 +49,8 @@ class LRFinder(SubclassHooks, SweepDriver):
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5.
-        sweep: "exponential", "two_speed", "linear", or a rising Schedule (without the three above).
+        sweep: "two_speed" (fast up to a tenth of the optimizer's own lr, at most 10**-3.5),
+            "exponential", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         progress: Show a progress bar (needs tqdm).
         optimizer: As for `lr_find`.
@@ -72,11 +73,11 @@ class LRFinder(SubclassHooks, SweepDriver):
     @answers_to(RANGE_TEST)
     def __init__(
         self,
-        start_lr: float = 1e-7,
-        end_lr: float = 10.0,
-        num_steps: int = 300,
+        start_lr: float = DEFAULT_SWEEP[0],
+        end_lr: float = DEFAULT_SWEEP[1],
+        num_steps: int = DEFAULT_SWEEP[2],
         *,
-        sweep: str | Schedule = "exponential",
+        sweep: str | Schedule = TWO_SPEED,
         stop_factor: float | None = 2.0,
         progress: bool = False,
         optimizer: Any = None,
@@ -100,7 +101,7 @@ class LRFinder(SubclassHooks, SweepDriver):
 
     @needed
     def on_train_begin(self, logs: Any = None) -> None:
-        if not self._test.running:
+        if not self._test.running or self._test.recorded:
             raise ValueError("callbacks must hold a new LRFinder for every fit, got a used one")
         self._check()
         self._thread = threading.get_ident()

@@ -17,6 +17,7 @@ from lrsched_tf.compiled.optimizers import (
     OwnRates,
     leaf_optimizers,
     other_optimizers,
+    own_lr,
     top_optimizers,
     unbuilt_layers,
 )
@@ -64,7 +65,7 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
     The learning rates, and the return of the metrics to zero before each batch, are part of the
     compiled step: the host writes nothing, and the loss in the logs is that of the batch alone.
     With gradient accumulation, an update has the mean loss of its batches. An update that loss
-    scaling skips is not reported.
+    scaling skips is not reported. A sweep by two speeds gets its knee from the optimizer's own lr.
 
     Args:
         test: Plans the lr of each update, takes the losses, and says when to stop.
@@ -114,6 +115,7 @@ class SweepDriver(keras.callbacks.Callback):  # type: ignore[misc]
         model = self.model
         self._first = [counter.batches() for counter in self._counters]
         self._count, self._scales_loss = sum(self._first), scales_loss_of(model, self._optimizer)
+        self._test.place_knee(own_lr(counter.optimizer for counter in self._counters))
         schedules = {"lr": self._test.planned_lr}
         self._installation = Installation(model, self._counters, schedules, wrap=self._wrap)
         if self._around is not None:

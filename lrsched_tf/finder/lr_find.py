@@ -11,7 +11,7 @@ from lrsched._progress import Progress
 from lrsched._warn import warn_user
 from lrsched.curve.loss_curve import LossCurve
 from lrsched.engine.schedule import Schedule
-from lrsched.range_test import RangeTest, readings_note
+from lrsched.range_test import DEFAULT_SWEEP, TWO_SPEED, RangeTest, readings_note
 from lrsched.rewind.restore_on_exit import RestoreOnExit
 from lrsched.rewind.snapshot import Snapshot
 from lrsched_tf.compiled.installation import check_unscheduled
@@ -35,10 +35,10 @@ def lr_find(
     x: Any = None,
     y: Any = None,
     *,
-    start_lr: float = 1e-7,
-    end_lr: float = 10.0,
-    num_steps: int = 300,
-    sweep: str | Schedule = "exponential",
+    start_lr: float = DEFAULT_SWEEP[0],
+    end_lr: float = DEFAULT_SWEEP[1],
+    num_steps: int = DEFAULT_SWEEP[2],
+    sweep: str | Schedule = TWO_SPEED,
     stop_factor: float | None = 2.0,
     progress: bool = False,
     optimizer: Any = None,
@@ -59,7 +59,8 @@ def lr_find(
         start_lr: First learning rate, > 0.
         end_lr: Last learning rate, > `start_lr`.
         num_steps: Number of updates, int >= 5; data that ends sooner is read again.
-        sweep: "exponential", "two_speed", "linear", or a rising Schedule (without the three above).
+        sweep: "two_speed" (fast up to a tenth of the optimizer's own lr, at most 10**-3.5),
+            "exponential", "linear", or a rising Schedule (without the three above).
         stop_factor: As for `lrsched.RangeTest`.
         progress: Show a progress bar over all updates (needs tqdm).
         optimizer: To drive, or a list of them, where `train_step` updates others than the one that

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lrsched.experiments.dataset import Dataset, on_canvas
+from lrsched.experiments.experiment import NothingFoundError
 from lrsched.experiments.training import CNN, LOCATOR, RESNET, Optimizer, Setting, Variant, validate
 from lrsched.schedules import constant
 from lrsched_tf.experiments.loop import KerasLoop
@@ -61,6 +62,14 @@ def test_one_call_finds_the_lr_that_two_steps_find_and_both_train(loop, data):
         assert len(training.losses) == len(training.validations) == 3
         assert training.losses[-1] < training.losses[0]
         assert training.accuracies[-1] > 0.75
+
+
+def test_ways_that_find_no_lr_say_so(loop, data):
+    """Eight updates are too few for a suggestion."""
+    setting = Setting(data, CNN, batch_size=32, epochs=1, sweep_steps=8)
+    for way in loop.ways.values():
+        with pytest.raises(NothingFoundError, match="the range test found no learning rate: only"):
+            way(setting, 0)
 
 
 def test_boxes_are_trained_with_classes_and_pretrained_weights_are_kept(loop, data):

@@ -177,6 +177,21 @@ def test_where_none_is_found_it_trains_at_the_fallback(problem):
     assert history.history["learning_rate"] == [lrsched.one_cycle(0.03, 64)(k) for k in (31, 63)]
 
 
+def test_where_the_loss_only_rises_it_asks_whether_the_model_is_trained(problem):
+    """A linear model at its best weights."""
+    model = problem.model(sgd())
+    inputs = np.c_[problem.x, np.ones(len(problem.x))]
+    weights, *_ = np.linalg.lstsq(inputs, problem.y, rcond=None)
+    model.set_weights([weights[:3], weights[3]])
+    options = {**QUIET, "epochs": 1, "accept_doubt": True, "range_test": {"num_steps": 60}}
+    with pytest.raises(ValueError, match=r"accept_doubt=True with pretrained=\)"):
+        fit_one_cycle(model, problem.x, problem.y, **options)
+    history = fit_one_cycle(model, problem.x, problem.y, pretrained=True, fallback=1.0, **options)
+    guess = history.lr_curve.suggest(pretrained=False).lr
+    assert history.suggestion.lr == pytest.approx(guess / 10)
+    assert history.history["learning_rate"] == [lrsched.one_cycle(guess / 10, 32)(31)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -192,14 +207,16 @@ def test_where_none_is_found_it_trains_at_the_fallback(problem):
             "fallback must come with accept_doubt=True, got",
         ),
         ({"fallback": -1, "accept_doubt": True}, ValueError, "fallback must be > 0"),
+        ({"pretrained": "yes"}, TypeError, "pretrained must be a bool"),
         ({"callbacks": keras.callbacks.CallbackList([])}, TypeError, "got a CallbackList"),
     ],
 )
-def test_bad_arguments_are_told_before_the_range_test(arguments, error, message, problem):
-    model = problem.model(sgd())
+def test_bad_arguments_are_told_before_the_range_test(
+    arguments, error, message, problem, monkeypatch
+):
+    monkeypatch.delattr(one_cycle_fit, "lr_find")
     with pytest.raises(error, match=message):
-        fit_one_cycle(model, problem.x, problem.y, epochs=1, **arguments)
-    assert model.optimizer.iterations == 0
+        fit_one_cycle(problem.model(sgd()), problem.x, problem.y, epochs=1, **arguments)
 
 
 def test_an_optimizer_without_momentum_is_told_before_the_range_test(problem):

@@ -28,14 +28,14 @@ def one_weight(optimizer):
     return model
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_an_update_has_the_lr_of_the_sweep_and_the_mean_loss_of_its_batches(accumulate):
-    """SGD on one weight, written out in NumPy."""
+@pytest.mark.parametrize(("accumulate", "momentum"), [(1, 0.8), (3, 0.0)])
+def test_an_update_has_the_lr_of_the_sweep_and_the_mean_loss_of_its_batches(accumulate, momentum):
+    """SGD on one weight, with the momentum that is its own, written out in NumPy."""
     steps = accumulate if accumulate > 1 else None
-    model = one_weight(keras.optimizers.SGD(7.0, gradient_accumulation_steps=steps))
-    options = {"batch_size": 4, "shuffle": False, "num_steps": 12}
+    model = one_weight(keras.optimizers.SGD(7.0, momentum, gradient_accumulation_steps=steps))
+    options = {"batch_size": 4, "shuffle": False, "num_steps": 12, "sweep": "exponential"}
     curve = lr_find(model, X, Y, start_lr=1e-3, end_lr=0.5, **options)
-    weight, losses, batch = 1.0, [], 0
+    weight, velocity, losses, batch = 1.0, 0.0, [], 0
     for lr in lrsched.exponential_sweep(1e-3, 0.5, 12).values():
         group = []
         for _ in range(accumulate):
@@ -45,7 +45,8 @@ def test_an_update_has_the_lr_of_the_sweep_and_the_mean_loss_of_its_batches(accu
             batch += 1
         loss, gradient = np.mean(group, axis=0)
         losses.append(loss)
-        weight -= lr * gradient
+        velocity = momentum * velocity - lr * gradient
+        weight += velocity
     np.testing.assert_allclose(curve.loss, losses, rtol=2e-5)
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == 7.0
 

@@ -231,6 +231,19 @@ def test_a_used_finder_is_refused():
         model.fit(*arrays(), verbose=0, callbacks=[finder])
 
 
+def test_one_whose_fit_broke_off_is_used_too():
+    def stop(batch, logs=None):
+        raise ZeroDivisionError
+
+    model, finder = dense(), LRFinder(num_steps=10)
+    callbacks = [finder, keras.callbacks.LambdaCallback(on_train_batch_end=stop)]
+    with pytest.raises(ZeroDivisionError):
+        model.fit(*arrays(), verbose=0, callbacks=callbacks)
+    finder.restore()
+    with pytest.raises(ValueError, match="a new LRFinder for every fit"):
+        model.fit(*arrays(), verbose=0, callbacks=[finder])
+
+
 @pytest.mark.parametrize("find", [lambda **given: lr_find(dense(), **given), LRFinder])
 def test_names_of_other_finders_are_answered_with_ours(find):
     for name, ours in {"min_lr": "start_lr", "num_training": "num_steps"}.items():
