@@ -17,6 +17,7 @@ from lrsched_torch.schedulers.changes import cooled_down, extended
 from lrsched_torch.schedulers.group_schedules import ScheduleLike, Schedules, schedules_of
 from lrsched_torch.schedulers.state import State
 from lrsched_torch.schedulers.step_policy import COUNTS
+from lrsched_torch.schedulers.value_cache import NONE_AHEAD
 
 AFTER_END = ("hold", "warn", "raise", "restore")
 MISMATCH = ("keep", "override", "raise")
@@ -106,15 +107,14 @@ class ScheduleLR(SchedulerBase):
             RuntimeError: the scheduler was closed.
         """
         # The fast path, that of nearly every call; whatever is unusual takes the slow one.
-        counter = self._counter
-        step = self.last_epoch + 1
-        row = self._cache.ahead.get(step)
-        if row is not None and counter.made == 1 and epoch is None:
-            counter.made = 0
-            self.last_epoch = step
-            self._cache.write(self.optimizer.param_groups, row)
-        else:
-            self._slow_step(epoch)
+        if self._counter.made == 1 and epoch is None:
+            step, row = next(self._cache.ahead, NONE_AHEAD)
+            if step == self.last_epoch + 1:
+                self._counter.made = 0
+                self.last_epoch = step
+                self._cache.write(self.optimizer.param_groups, row)
+                return
+        self._slow_step(epoch)
 
     def reschedule(
         self,
