@@ -17,7 +17,6 @@ from lrsched_torch.schedulers.changes import cooled_down, extended
 from lrsched_torch.schedulers.group_schedules import ScheduleLike, Schedules, schedules_of
 from lrsched_torch.schedulers.state import State
 from lrsched_torch.schedulers.step_policy import COUNTS
-from lrsched_torch.schedulers.value_cache import NONE_AHEAD
 
 AFTER_END = ("hold", "warn", "raise", "restore")
 MISMATCH = ("keep", "override", "raise")
@@ -108,11 +107,13 @@ class ScheduleLR(SchedulerBase):
         """
         # The fast path, that of nearly every call; whatever is unusual takes the slow one.
         if self._counter.made == 1 and epoch is None:
-            step, row = next(self._cache.ahead, NONE_AHEAD)
-            if step == self.last_epoch + 1:
+            for step, row in self._cache.ahead:  # at most one of them; `next` costs more
+                if step != self.last_epoch + 1:
+                    break
                 self._counter.made = 0
                 self.last_epoch = step
-                self._cache.write(self.optimizer.param_groups, row)
+                write = self._cache.write  # as a method call it would cost more
+                write(self.optimizer.param_groups, row)
                 return
         self._slow_step(epoch)
 

@@ -19,9 +19,6 @@ STRETCH = 512
 # Values of a block at most, where that leaves MIN_ROWS: 2 MiB.
 MAX_VALUES = 2**18
 
-# In place of a step and its row, where there is none.
-NONE_AHEAD: tuple[int, Row] = (-1, ())
-
 # For each scheduled hyper-parameter the schedule, or the value, of each group; None where it is
 # left alone.
 Columns = Mapping[str, Sequence[ScheduleLike | None]]
