@@ -36,10 +36,10 @@ BOUNDS = {
 }
 # Of the bytecodes, by the number of groups.
 OPCODE_BOUNDS = {
-    "lr": {1: 0.30, 10: 0.22, 100: 0.20},
-    "lr and momentum": {1: 0.30, 10: 0.22, 100: 0.20},
-    "lr and beta_1": {1: 0.30, 10: 0.22, 100: 0.20},
-    "policy of three": {1: 0.33, 10: 0.22, 100: 0.20},
+    "lr": {1: 0.30, 10: 0.15, 100: 0.12},
+    "lr and momentum": {1: 0.30, 10: 0.16, 100: 0.14},
+    "lr and beta_1": {1: 0.30, 10: 0.19, 100: 0.17},
+    "policy of three": {1: 0.32, 10: 0.21, 100: 0.19},
     "tensor lr": {100: 0.08},
 }
 

@@ -29,6 +29,8 @@ class Place(NamedTuple):
         if self.slot is not None:
             is_long = isinstance(held, (tuple, list)) and len(held) > self.slot
             held = held[self.slot] if is_long else None
+        if held is None or held.__class__ is float:  # nearly always, and cheaper than the rest
+            return held is not None
         if isinstance(held, Tensor):
             return held.numel() == 1 and held.is_floating_point()
         return isinstance(held, Real) and not isinstance(held, bool)

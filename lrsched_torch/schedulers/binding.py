@@ -58,6 +58,10 @@ class Binding:
         factors: Factors of groups that were added with an lr of their own, by their numbers.
         exempt: For each group and hyper-parameter that has such groups, whether it was turned off
             in that group beside others when it joined, and stays so.
+        total_steps: Number of updates that the schedules of the lr plan; None if one of them is
+            endless. Where the lr is left alone, that of the others, in which endless ones do not
+            count.
+        end: Number of updates that any schedule plans; None if `total_steps` is.
         overwritten: What `optimizer.load_state_dict` brought before the scheduler set its own
             values again; None once it has moved on.
     """
@@ -90,6 +94,10 @@ class Binding:
         self._check(schedules)
         self.schedules, self.planned = schedules, schedules if planned is None else planned
         self.only_in_use, self._joined = only_in_use, None
+        lr, totals = schedules["lr"], [s.total_steps for s in schedules.values() if s.in_use]
+        longest = max((total for total in totals if total is not None), default=None)
+        self.total_steps = lr.total_steps if lr.in_use else longest
+        self.end = None if self.total_steps is None else longest
 
     def _check(self, schedules: Schedules) -> None:
         groups = self.optimizer.param_groups
@@ -104,25 +112,6 @@ class Binding:
     def width(self) -> int:
         """Number of groups that have joined."""
         return len(self._initial)
-
-    @property
-    def total_steps(self) -> int | None:
-        """Number of updates that the schedules of the lr plan; None if one of them is endless.
-
-        Where the lr is left alone, that of the others, in which endless ones do not count.
-        """
-        lr = self.schedules["lr"]
-        return lr.total_steps if lr.in_use else self._longest
-
-    @property
-    def end(self) -> int | None:
-        """Number of updates that any schedule plans; None if those of the lr are endless."""
-        return None if self.total_steps is None else self._longest
-
-    @property
-    def _longest(self) -> int | None:
-        totals = (each.total_steps for each in self.schedules.values() if each.in_use)
-        return max((total for total in totals if total is not None), default=None)
 
     def join(self, step: int) -> bool:
         """Take in new groups, or all of them after the optimizer has replaced them.
@@ -294,12 +283,14 @@ class Binding:
 
     def differing(self, values: Values) -> list[str]:
         """Return the names of hyper-parameters of which the groups have others than `values`."""
+        groups = self.optimizer.param_groups
+        rows = {name: hyperparameter(name) for name in values}
         return [
             name
             for name, column in values.items()
             if not all(
-                value is None or bool(hyperparameter(name).place_in(group).get(group) == value)
-                for group, value in zip(self.optimizer.param_groups, column, strict=False)
+                value is None or bool(rows[name].place_in(group).get(group) == value)
+                for group, value in zip(groups, column, strict=False)
             )
         ]
 

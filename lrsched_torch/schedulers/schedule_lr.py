@@ -106,15 +106,16 @@ class ScheduleLR(SchedulerBase):
             RuntimeError: the scheduler was closed.
         """
         # The fast path, that of nearly every call; whatever is unusual takes the slow one.
-        counter = self._counter
-        step = self.last_epoch + 1
-        row = self._cache.ahead.get(step)
-        if row is not None and counter.made == 1 and epoch is None:
-            counter.made = 0
-            self.last_epoch = step
-            self._cache.write(self.optimizer.param_groups, row)
-        else:
-            self._slow_step(epoch)
+        if self._counter.made == 1 and epoch is None:
+            for step, row in self._cache.ahead:  # at most one of them; `next` costs more
+                if step != self.last_epoch + 1:
+                    break
+                self._counter.made = 0
+                self.last_epoch = step
+                write = self._cache.write  # as a method call it would cost more
+                write(self.optimizer.param_groups, row)
+                return
+        self._slow_step(epoch)
 
     def reschedule(
         self,

@@ -1,8 +1,8 @@
-"""Values of the coming steps, computed a block at a time, so that a step is a look-up."""
+"""Values of the coming steps, computed a block at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from lrsched_torch.schedulers.group_schedules import ScaledByFunction, ScheduleL
 MIN_ROWS, MAX_ROWS = 64, 2048
 # Steps that the fast path of `scheduler.step` leads over between two looks at the optimizer.
 STRETCH = 512
-# Values held at most, where that leaves MIN_ROWS: a few MiB of Python floats.
+# Values of a block at most, where that leaves MIN_ROWS: 2 MiB.
 MAX_VALUES = 2**18
 
 # For each scheduled hyper-parameter the schedule, or the value, of each group; None where it is
@@ -26,76 +26,70 @@ Values = dict[str, list[Any]]
 
 
 class ValueCache:
-    """Rows of values, one for a step, and the function that writes them in the groups.
+    """Values of a block of steps, and the function that writes those of a step in the groups.
 
     A scheduler makes one whenever groups join or schedules change, and drops it with them.
-    Blocks of rows begin at multiples of their length, so the values at a step are the same bits
-    whether a run got there or was resumed there.
+    Blocks begin at multiples of their length, so the values at a step are the same bits whether a
+    run got there or was resumed there.
 
     Args:
-        groups: The parameter groups that the rows are for.
+        groups: The parameter groups that the values are for.
         columns: Schedules of each hyper-parameter, one per group.
         end: First step that the fast path of `scheduler.step` must not lead to, if any.
 
     Attributes:
-        ahead: Rows that the fast path of `scheduler.step` may lead to, by their steps.
+        ahead: The next steps, to which the fast path of `scheduler.step` may lead, with their rows.
         ahead_end: First step that it may not lead to.
         write: Writes a row of `ahead` in the groups.
     """
 
     def __init__(self, groups: Sequence[Group], columns: Columns, end: int | None) -> None:
-        self.ahead: dict[int, Row] = {}
+        self.ahead: Iterator[tuple[int, Row]] = iter(())
         self.ahead_end = 0
         self._bulk = bulk_columns(groups, columns)
         self._write_numbers = writer_for(groups, columns)
         self.write = writer_for(groups, columns, self._bulk) if self._bulk else self._write_numbers
         self._columns, self._end = columns, end
-        self._first, self._rows = 0, list[Row]()
+        self._distinct = {name: _distinct(column) for name, column in columns.items()}
         self._length = _block_length(columns)
+        self._first = -self._length
+        self._block: dict[str, NDArray[np.float64]] = {}
 
     def apply(self, groups: Sequence[Group], step: int) -> None:
         """Write the row of a step in the groups, and let the fast path lead on from there."""
-        self._write_numbers(groups, self._row(step))
-        self._look_ahead(step)
-
-    def _row(self, step: int) -> Row:
-        """Return the row of a step; it and the others of its block are kept for the next calls."""
-        place = step - self._first
-        if not 0 <= place < len(self._rows):
-            place = step % self._length
-            self._first = step - place
-            steps = np.arange(self._first, self._first + self._length)
-            columns = [_values(column, steps) for column in self._columns.values()]
-            self._rows = list(zip(*columns, strict=True))
-        return self._rows[place]
-
-    def _look_ahead(self, step: int) -> None:
-        """Let the fast path lead on from a step, whose row was the last one that was asked for."""
-        end = min(self._first + self._length, step - step % STRETCH + STRETCH)
+        end = min(step - step % length + length for length in (self._length, STRETCH))
         self.ahead_end = end if self._end is None else min(end, self._end)
-        rows = self._rows[step - self._first : self.ahead_end - self._first]
-        if self._bulk and rows:
-            rows = self._with_tensors(rows)
-        self.ahead = dict(zip(range(step, self.ahead_end), rows, strict=True))
-
-    def _with_tensors(self, rows: Sequence[Row]) -> list[Row]:
-        """Return rows with a pair of a tensor and its number for each hyper-parameter in bulk."""
-        entries = dict(zip(self._columns, zip(*rows, strict=True), strict=True))
+        entries = self._entries(step, max(self.ahead_end, step + 1))
+        self._write_numbers(groups, [column.pop(0) for column in entries.values()])
         for name, like in self._bulk.items():
-            tensors = torch.tensor(entries[name], dtype=like.dtype, device=like.device).unbind()
-            entries[name] = tuple(zip(tensors, entries[name], strict=True))
-        return list(zip(*entries.values(), strict=True))
+            numbers = entries[name]
+            tensors = torch.tensor(numbers, dtype=like.dtype, device=like.device).unbind()
+            entries[name] = list(zip(tensors, numbers, strict=True))
+        self.ahead = enumerate(zip(*entries.values(), strict=True), step + 1)
+
+    def _entries(self, step: int, end: int) -> dict[str, list[Any]]:
+        """Return the entries of rows by hyper-parameter, from a step to an end in its block."""
+        if not 0 <= step - self._first < self._length:
+            first = step - step % self._length
+            steps = np.arange(first, first + self._length)
+            block = {name: _values(*each, steps) for name, each in self._distinct.items()}
+            self._first, self._block = first, block
+        part = slice(step - self._first, end - self._first)
+        return {
+            name: _entries(values[part], self._columns[name])
+            for name, values in self._block.items()
+        }
 
     def at(self, step: int) -> Values:
         """Return the values of each group at a step."""
         return {
-            name: [entry] * len(column) if is_shared(column) else list(entry)
-            for (name, column), entry in zip(self._columns.items(), self._row(step), strict=True)
+            name: entry if isinstance(entry, list) else [entry] * len(self._columns[name])
+            for name, (entry,) in self._entries(step, step + 1).items()
         }
 
     def forget(self) -> None:
-        """Drop all rows, so that the next `scheduler.step` takes the slow path."""
-        self._rows, self.ahead = [], {}
+        """Drop the rows ahead, so that the next `scheduler.step` takes the slow path."""
+        self.ahead = iter(())
 
 
 def _block_length(columns: Columns) -> int:
@@ -107,15 +101,25 @@ def _block_length(columns: Columns) -> int:
     return min(MAX_ROWS, max(MIN_ROWS, fitting))
 
 
-def _values(column: Sequence[ScheduleLike | None], steps: NDArray[np.int64]) -> list[Any]:
+def _distinct(
+    column: Sequence[ScheduleLike | None],
+) -> tuple[list[ScheduleLike | None], list[int]]:
+    """Return the schedules of a column, each once, and which of them each group follows."""
+    numbers = {schedule: i for i, schedule in enumerate(dict.fromkeys(column))}
+    return list(numbers), [numbers[schedule] for schedule in column]
+
+
+def _values(
+    distinct: Sequence[ScheduleLike | None], followed: list[int], steps: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the values at steps: [steps] where all groups follow the same, or [steps, groups]."""
+    values = np.array([np.zeros(steps.size) if s is None else s(steps) for s in distinct])
+    return values[0] if len(distinct) == 1 else values[followed].T
+
+
+def _entries(values: NDArray[np.float64], column: Sequence[ScheduleLike | None]) -> list[Any]:
     """Return the entry of a row for each step: a number, or one per group if they differ."""
-    distinct = {schedule: i for i, schedule in enumerate(dict.fromkeys(column))}
-    values = [np.zeros(steps.size) if s is None else s(steps) for s in distinct]
-    entries: list[Any]
-    if len(distinct) == 1:
-        entries = values[0].tolist()
-        return entries
-    entries = np.array(values)[[distinct[s] for s in column]].T.tolist()
+    entries: list[Any] = values.tolist()
     missing = [place for place, schedule in enumerate(column) if schedule is None]
     for entry in entries if missing else ():
         for place in missing:

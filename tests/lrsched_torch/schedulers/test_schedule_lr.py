@@ -150,6 +150,26 @@ def test_a_step_set_from_outside_is_the_step():
     assert scheduler.optimizer.param_groups[0]["lr"] == curve(4)
 
 
+def test_a_function_that_has_raised_is_asked_again():
+    broken = False
+
+    def scale(step):
+        if broken:
+            raise RuntimeError("not now")
+        return 1 / (1 + step)
+
+    scheduler = CyclicLR(
+        sgd(), 0.0, 1.0, 10, scale_fn=scale, scale_mode="iterations", cycle_momentum=False
+    )
+    advance(scheduler, 2)
+    broken = True
+    with pytest.raises(RuntimeError, match="not now"):
+        scheduler.step(3)
+    broken = False
+    scheduler.step(3)
+    assert scheduler.optimizer.param_groups[0]["lr"] == pytest.approx(0.3 / 4)
+
+
 def test_a_run_started_late_is_at_that_step():
     curve = lrsched.one_cycle(0.1, 100)
     assert ScheduleLR(sgd(), curve, last_epoch=49).get_last_lr() == [curve(50)]
