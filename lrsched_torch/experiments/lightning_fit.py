@@ -11,6 +11,7 @@ import lightning
 import torch
 
 from lrsched.experiments.dataset import Dataset
+from lrsched.experiments.experiment import lr_of
 from lrsched.experiments.training import Setting, Training
 from lrsched_torch.experiments.network import Network, loss_of
 from lrsched_torch.lightning.finder import LearningRateFinder
@@ -66,15 +67,17 @@ def fit(
     """Train with the lr that `LearningRateFinder` sets at the start of the fit."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     module = Module(model, optimizer, setting, validate)
+    finder = LearningRateFinder(
+        num_steps=setting.sweep_steps,
+        sweep=setting.sweep,
+        on_doubt="use",
+        fallback=1e-3,  # where the range test finds none, `lr_of` says so below
+    )
     trainer = lightning.Trainer(
         max_epochs=setting.epochs,
         accelerator=model.device_type,
         devices=1,
-        callbacks=[
-            LearningRateFinder(
-                "lr", num_steps=setting.sweep_steps, sweep=setting.sweep, on_doubt="use"
-            )
-        ],
+        callbacks=[finder],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -83,4 +86,5 @@ def fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         trainer.fit(module, loader)
-    return Training(module.losses, module.validations, float(module.lr))
+    assert finder.curve is not None
+    return Training(module.losses, module.validations, lr_of(finder.curve, "one_cycle"))

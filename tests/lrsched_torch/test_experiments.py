@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, of the torch extra")
 from dataclasses import replace
 
 from lrsched.experiments.dataset import Dataset, on_canvas
+from lrsched.experiments.experiment import NothingFoundError
 from lrsched.experiments.training import (
     CNN,
     CNN_DROPOUT,
@@ -157,6 +158,15 @@ def test_a_range_test_sweeps_as_the_tables_have_it_unless_the_setting_says_other
         lr = loop.find(replace(setting, sweep=sweep), 0).lr
         assert lr.tolist() == plan(1e-7, 10, 20).values()[: lr.size].tolist()
     assert setting.sweep == "exponential"
+
+
+def test_ways_that_find_no_lr_say_so(loop, data):
+    """Eight updates are too few for a suggestion."""
+    pytest.importorskip("lightning", reason="needs Lightning")
+    setting = Setting(data, CNN, batch_size=32, epochs=1, sweep_steps=8)
+    for way in loop.ways.values():
+        with pytest.raises(NothingFoundError, match="the range test found no learning rate: only"):
+            way(setting, 0)
 
 
 def test_lightning_finds_the_lr_that_the_loop_finds(loop, data):
