@@ -12,8 +12,8 @@ from tests.lrsched_tf.backend.training import dense
 USUAL = 10**-3.5
 FINE = 2e-5
 # Twenty steps per decade, where a fast part has twelve.
-ENDS = {"start_lr": 1e-7, "end_lr": 1e-2, "num_steps": 100}
-ONES = np.ones((101, 1), "float32")
+ENDS = {"start_lr": 1e-7, "end_lr": 0.1, "num_steps": 120}
+ONES = np.ones((121, 1), "float32")
 
 
 def sweep_to(knee):
