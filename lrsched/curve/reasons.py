@@ -38,7 +38,7 @@ def silence(reading: CurveFeatures, rise: float | None, guess: float | None) -> 
     what = "the loss never fell below its start level"
     if reading.drop > 0:
         drop, noise = reading.drop * reading.scale, reading.noise * reading.scale
-        what = f"the loss fell by {drop:.2g}, no more than its noise ({noise:.2g}) explains"
+        what = f"the loss fell by {drop:.2g}, no more than a noise of {noise:.2g} a batch explains"
     if rise is not None:
         what += f", and was higher or not finite from lr {rise:.2g} on"
     if reading.coarse:
