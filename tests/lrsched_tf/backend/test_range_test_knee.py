@@ -54,19 +54,19 @@ def decayed():
     return optimizer
 
 
-def several():
+def multi(choose):
     if not hasattr(keras.optimizers, "MultiOptimizer"):
         pytest.skip("Keras < 3.15 has no MultiOptimizer")
+    return keras.optimizers.MultiOptimizer(choose())
+
+
+def several():
     parts = iter([fine(), keras.optimizers.SGD(0.5), fine(), fine()])
-    return keras.optimizers.MultiOptimizer(lambda variable: next(parts))
+    return multi(lambda: lambda variable: next(parts))
 
 
 def one_without_weights():
-    if not hasattr(keras.optimizers, "MultiOptimizer"):
-        pytest.skip("Keras < 3.15 has no MultiOptimizer")
-    parts = {".*": fine()}
-    choose = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.5), parts)
-    return keras.optimizers.MultiOptimizer(choose)
+    return multi(lambda: keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.5), {".*": fine()}))
 
 
 @pytest.mark.parametrize(
