@@ -180,8 +180,19 @@ def own_lr(optimizers: Iterable[Any]) -> float:
 
     One that is negative or not finite says nothing, and is left out.
     """
-    values = [_value(optimizer.learning_rate) for optimizer in optimizers]
+    leaves = list(optimizers)
+    # Of a MultiOptimizer, a part that owns no weights is never built.
+    built = [leaf for leaf in leaves if leaf.built] or leaves
+    values = [_present_lr(leaf) for leaf in built]
     return max((value for value in values if 0 < value < math.inf), default=0.0)
+
+
+def _present_lr(optimizer: Any) -> float:
+    """Read a learning rate; at the very start of a warmup, that of the step after."""
+    value, schedule = _value(optimizer.learning_rate), vars(optimizer)["_learning_rate"]
+    if value == 0 and isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return _value(schedule(optimizer._iterations + 1))
+    return value
 
 
 def _value(rate: Any) -> float:

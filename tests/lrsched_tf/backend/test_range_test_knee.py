@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import lrsched
-from lrsched_tf import LRFinder, lr_find
+from lrsched_tf import KerasSchedule, LRFinder, lr_find
 from lrsched_tf.compiled.optimizers import leaf_optimizers, own_lr
 from tests.lrsched_tf.backend.training import dense
 
@@ -36,11 +36,37 @@ def halving():
     return optimizer
 
 
-def several():
+def warming_up():
+    """To eight times the lr of its next step."""
+    decay = keras.optimizers.schedules.CosineDecay(0.0, 90, warmup_target=8 * FINE, warmup_steps=8)
+    return keras.optimizers.Adam(decay)
+
+
+def warming_up_as_ours():
+    return keras.optimizers.Adam(
+        KerasSchedule(lrsched.warmup_cosine(8 * FINE, total_steps=90, warmup_steps=8))
+    )
+
+
+def decayed():
+    optimizer = keras.optimizers.Adam(KerasSchedule(lrsched.linear(FINE, 0.0, 8)))
+    optimizer.iterations.assign(9)
+    return optimizer
+
+
+def multi(choose):
     if not hasattr(keras.optimizers, "MultiOptimizer"):
         pytest.skip("Keras < 3.15 has no MultiOptimizer")
+    return keras.optimizers.MultiOptimizer(choose())
+
+
+def several():
     parts = iter([fine(), keras.optimizers.SGD(0.5), fine(), fine()])
-    return keras.optimizers.MultiOptimizer(lambda variable: next(parts))
+    return multi(lambda: lambda variable: next(parts))
+
+
+def one_without_weights():
+    return multi(lambda: keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.5), {".*": fine()}))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +79,10 @@ def several():
         (lambda: keras.optimizers.LossScaleOptimizer(fine()), FINE),
         (lambda: fine(gradient_accumulation_steps=2), FINE),
         (several, 0.5),
+        (one_without_weights, FINE),
+        (warming_up, FINE),
+        (warming_up_as_ours, FINE),
+        (decayed, 0.0),
         (lambda: keras.optimizers.SGD(0.0), 0.0),
         (lambda: keras.optimizers.SGD(-0.1), 0.0),
         (lambda: keras.optimizers.SGD(float("nan")), 0.0),
@@ -71,7 +101,7 @@ def test_of_several_optimizers_it_is_the_highest():
 
 def test_two_devices_have_one_lr(two_devices):
     with two_devices:
-        models = [dense(optimizer=make()) for make in (fine, halving)]
+        models = [dense(optimizer=make()) for make in (fine, halving, warming_up)]
     for model in models:
         assert own_lr(leaf_optimizers(model)) == pytest.approx(FINE, rel=1e-6)
 
