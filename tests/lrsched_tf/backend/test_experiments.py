@@ -4,22 +4,18 @@ import keras
 import numpy as np
 import pytest
 
-from lrsched.experiments.dataset import Dataset, on_canvas
+from lrsched.experiments.dataset import on_canvas
 from lrsched.experiments.experiment import NothingFoundError
 from lrsched.experiments.training import CNN, LOCATOR, RESNET, Optimizer, Setting, Variant, validate
 from lrsched.schedules import constant
 from lrsched_tf.experiments.loop import KerasLoop
 from lrsched_tf.experiments.network import OPTIMIZERS, network, optimizer
+from tests.lrsched.experiments.halves import CNN_PARAMETERS, RESNET_PARAMETERS, halves
 
 
 @pytest.fixture(scope="module")
 def data():
-    """Two classes that a bright half tells apart."""
-    random = np.random.default_rng(0)
-    y = np.arange(160) % 2
-    x = random.random((160, 8, 8, 1), dtype=np.float32) / 4
-    x[y == 1, :, :4] += 0.7
-    return Dataset("halves", 2, x[:128], y[:128], x[128:], y[128:])
+    return halves()
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +30,8 @@ def parameters(data, layers):
 
 
 def test_models_have_the_parameters_that_their_layers_say(data):
-    def convolution(inputs, outputs, pixels=9):
-        return inputs * outputs * pixels + 2 * outputs  # and those of BatchNorm
-
-    assert parameters(data, CNN) == convolution(1, 16) + convolution(16, 32) + 512 * 2 + 2
-    blocks = [(8, 8), (8, 16), (16, 32)]
-    residual = sum(convolution(a, b) + convolution(b, b) for a, b in blocks)
-    shortcuts = convolution(8, 16, 1) + convolution(16, 32, 1)
-    expected = convolution(1, 8) + residual + shortcuts + 32 * 2 + 2
-    assert parameters(data, RESNET) == expected
+    assert parameters(data, CNN) == CNN_PARAMETERS
+    assert parameters(data, RESNET) == RESNET_PARAMETERS
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
